@@ -1,0 +1,7 @@
+"""The selective scan of Mamba, along one sequence or along several traversals of a volume."""
+
+from __future__ import annotations
+
+from .dispatch import cross_selective_scan, selective_scan
+
+__all__ = ["cross_selective_scan", "selective_scan"]
