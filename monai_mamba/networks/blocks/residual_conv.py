@@ -1,0 +1,59 @@
+"""Convolution blocks of the MedSegMamba and TABSurfer families."""
+
+from __future__ import annotations
+
+import torch
+from monai.networks.layers.utils import get_act_layer, get_norm_layer
+from torch import nn
+
+__all__ = ["ConvNormAct", "ResidualConvBlock"]
+
+
+class ConvNormAct(nn.Sequential):
+    """3x3x3 convolutions, each followed by normalisation and activation: ``(B, C_in, H, W, D) -> (B, C_out, H, W, D)``.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels after every convolution.
+        norm_name: MONAI normalisation, name or ``(name, arguments)``.
+        act_name: MONAI activation, name or ``(name, arguments)``.
+        repeats: number of convolutions.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, norm_name: tuple | str, act_name: tuple | str, repeats: int = 1
+    ) -> None:
+        layers: list[nn.Module] = []
+        for i in range(repeats):
+            layers += [
+                nn.Conv3d(in_channels if i == 0 else out_channels, out_channels, 3, padding=1),
+                get_norm_layer(norm_name, spatial_dims=3, channels=out_channels),
+                get_act_layer(act_name),
+            ]
+        super().__init__(*layers)
+
+
+class ResidualConvBlock(nn.Module):
+    """Convolutions beside a 1x1x1 shortcut; nothing follows the addition.
+
+    The shortcut is a convolution even where the channels stay the same. Source: MedSegMamba, arXiv 2409.08307, section
+    2.1.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        norm_name: MONAI normalisation, name or ``(name, arguments)``.
+        act_name: MONAI activation, name or ``(name, arguments)``.
+        repeats: 3x3x3 convolutions on the main path (2 in MedSegMamba, 1 in TABSurfer).
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, norm_name: tuple | str, act_name: tuple | str, repeats: int = 2
+    ) -> None:
+        super().__init__()
+        self.conv = ConvNormAct(in_channels, out_channels, norm_name, act_name, repeats)
+        self.shortcut = nn.Conv3d(in_channels, out_channels, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """``(B, in_channels, H, W, D) -> (B, out_channels, H, W, D)``."""
+        return self.shortcut(x) + self.conv(x)

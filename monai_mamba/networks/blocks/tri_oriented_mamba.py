@@ -1,0 +1,107 @@
+"""Tri-oriented Mamba: one gated mixer that scans the tokens of a volume in three orders."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from monai_mamba.networks.blocks.vss3d import init_dt_bias, init_log_a
+from monai_mamba.networks.layers.traversal import tri_oriented_orders
+from monai_mamba.ops import cross_selective_scan
+
+__all__ = ["TriOrientedMamba", "TriOrientedMambaLayer"]
+
+
+class TriOrientedMamba(nn.Module):
+    """Mamba mixer whose tokens are scanned in raster order, in reverse, and slice by slice, with one gate for the sum.
+
+    Each order has a causal convolution, projections and a scan of its own; the input and output projections and the
+    gate are shared. The published code gates every branch before it adds them, which is the same thing. It gives only
+    the raster branch Mamba's initial step sizes; here all three have them. Source: SegMamba, arXiv 2401.13560.
+
+    Args:
+        dim: channels C of input and output.
+        d_state: states N of a channel.
+        expand: inner width E as a multiple of ``dim``.
+        num_slices: how many equal runs of the token sequence the inter-slice order takes its tokens from in turn; None
+            takes the size of the first spatial axis, so that the runs are its slices.
+        dropout_rate: dropout after the output projection.
+    """
+
+    directions = 3
+    conv_width = 4
+
+    def __init__(
+        self, dim: int, d_state: int = 16, expand: int = 2, num_slices: int | None = None, dropout_rate: float = 0.0
+    ) -> None:
+        super().__init__()
+        inner = expand * dim
+        self.d_state = d_state
+        self.dt_rank = math.ceil(dim / 16)
+        self.num_slices = num_slices
+        k, n, r = self.directions, d_state, self.dt_rank
+        self.in_proj = nn.Linear(dim, 2 * inner, bias=False)
+        self.conv = nn.Conv1d(k * inner, k * inner, self.conv_width, groups=k * inner)
+        bound = inner**-0.5  # what nn.Linear(inner, ...) would draw from
+        self.x_proj_weight = nn.Parameter(torch.empty(k, r + 2 * n, inner).uniform_(-bound, bound))
+        self.dt_proj_weight = nn.Parameter(torch.empty(k, inner, r).uniform_(-(r**-0.5), r**-0.5))
+        self.dt_bias = nn.Parameter(init_dt_bias(k, inner))
+        self.A_log = nn.Parameter(init_log_a(n, k, inner))
+        self.D = nn.Parameter(torch.ones(k, inner))
+        self.out_proj = nn.Linear(inner, dim, bias=False)
+        self.dropout = nn.Dropout(dropout_rate)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """``(B, H, W, D, C) -> (B, H, W, D, C)``.
+
+        Raises:
+            ValueError: if ``num_slices`` does not divide the number of voxels.
+        """
+        batch, *size, _ = x.shape
+        length = x.shape[1:-1].numel()
+        slices = self.num_slices or size[0]
+        orders = tri_oriented_orders(size, x.device, num_slices=slices)
+        inverses = tri_oriented_orders(size, x.device, num_slices=length // slices)
+        x, gate = self.in_proj(x.flatten(1, 3)).chunk(2, dim=-1)  # (B, L, E)
+
+        # The causal convolution runs along the scan, so the sequences are unrolled before it.
+        x = torch.cat([x.index_select(1, order) for order in orders], dim=2).transpose(1, 2)
+        x = nn.functional.silu(self.conv(nn.functional.pad(x, (self.conv_width - 1, 0))))
+        x = x.unflatten(1, (self.directions, -1)).transpose(2, 3)  # (B, K, L, E)
+        dt, b, c = (x @ self.x_proj_weight.transpose(1, 2)).split([self.dt_rank, self.d_state, self.d_state], dim=-1)
+        y = cross_selective_scan(
+            x,
+            dt @ self.dt_proj_weight.transpose(1, 2),
+            -torch.exp(self.A_log.float()),
+            b,
+            c,
+            self.D,
+            None,
+            delta_bias=self.dt_bias,
+            delta_softplus=True,
+            merge=None,
+        )
+        y = sum(y[:, k].index_select(1, inverse) for k, inverse in enumerate(inverses))
+        return self.dropout(self.out_proj(y * nn.functional.silu(gate))).reshape(batch, *size, -1)
+
+
+class TriOrientedMambaLayer(nn.Module):
+    """LayerNorm and tri-oriented Mamba with a residual connection, on channels-first features.
+
+    Args:
+        dim: channels C.
+        d_state: states of a channel.
+        expand: inner width as a multiple of ``dim``.
+        num_slices: see `TriOrientedMamba`.
+    """
+
+    def __init__(self, dim: int, d_state: int = 16, expand: int = 2, num_slices: int | None = None) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.mixer = TriOrientedMamba(dim, d_state, expand, num_slices)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """``(B, C, H, W, D) -> (B, C, H, W, D)``."""
+        return x + self.mixer(self.norm(x.movedim(1, -1))).movedim(-1, 1)

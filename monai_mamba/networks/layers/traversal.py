@@ -1,0 +1,129 @@
+"""Ways to read a volume voxel by voxel: index tables that a cross scan reads and writes through.
+
+Every function returns integer tables ``order`` of shape ``(K, L)`` with ``L = H * W * D``: step ``t`` of sequence ``k``
+visits the voxel with flat number ``order[k, t]``, where the last axis of ``spatial_size`` runs fastest.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import torch
+
+__all__ = ["bidirectional_orders", "serpentine_order", "serpentine_orders", "tri_oriented_orders"]
+
+# (fast, middle, slow) axis of sequences 0 and 2, then of sequences 1 and 3, for each of the six orientations
+_AXES = (
+    ((2, 1, 0), (0, 2, 1)),
+    ((2, 0, 1), (0, 1, 2)),
+    ((0, 1, 2), (1, 2, 0)),
+    ((1, 2, 0), (2, 0, 1)),
+    ((0, 2, 1), (1, 0, 2)),
+    ((1, 0, 2), (2, 1, 0)),
+)
+_CORNERS = ((0, 0, 0), (0, 1, 1), (1, 0, 1), (1, 1, 0))
+
+
+def serpentine_order(spatial_size: Sequence[int], axes: Sequence[int], corner: Sequence[int]) -> torch.Tensor:
+    """One serpentine (boustrophedon) walk through a box; consecutive voxels always share a face.
+
+    Args:
+        spatial_size: voxels ``(H, W, D)``.
+        axes: the ``(fast, middle, slow)`` axis.
+        corner: start corner, for each axis 0 (low end) or 1 (high end).
+
+    Returns:
+        int64 tensor ``(L,)``, a permutation of ``0 .. L - 1``.
+    """
+    fast, middle, slow = axes
+    volume = torch.arange(spatial_size[0] * spatial_size[1] * spatial_size[2]).reshape(tuple(spatial_size))
+    volume = volume.flip([axis for axis in range(3) if corner[axis]]).permute(slow, middle, fast).contiguous()
+    volume[:, 1::2] = volume[:, 1::2].flip(2)
+    volume[1::2] = volume[1::2].flip(1, 2)
+    return volume.flatten()
+
+
+def _cached(build: Callable[..., torch.Tensor], *key: Any) -> torch.Tensor:
+    """Table from the cache of ``build``, in a form that any later call can use."""
+    if torch.compiler.is_compiling():  # a tracer's tensors must not stay in the cache
+        return build.__wrapped__(*key)
+    with torch.inference_mode(False):  # a table that inference built must serve training as well
+        return build(*key)
+
+
+@lru_cache(maxsize=128)
+def _serpentine_orders(spatial_size: tuple[int, ...], orientation: int, device: torch.device) -> torch.Tensor:
+    axes = _AXES[orientation]
+    forward = torch.stack([serpentine_order(spatial_size, axes[k % 2], _CORNERS[k]) for k in range(4)])
+    return torch.cat([forward, forward.flip(1)]).to(device)
+
+
+def serpentine_orders(
+    spatial_size: Sequence[int], orientation: int, device: torch.device | str = "cpu"
+) -> torch.Tensor:
+    """The eight serpentine walks of one MedSegMamba orientation, for any box.
+
+    Four walks start at corners 000, 011, 101 and 110 (H, W, D), the other four are the same walks backwards. The six
+    orientations together give all 48 combinations of axis order and start corner. Source: MedSegMamba, arXiv
+    2409.08307, section 2.2 and figure 2.
+
+    Args:
+        spatial_size: voxels ``(H, W, D)``.
+        orientation: 0 to 5.
+        device: where the table lives; tables are cached.
+
+    Returns:
+        int64 tensor ``(8, L)``.
+
+    Raises:
+        ValueError: for an orientation outside 0 to 5.
+    """
+    if not 0 <= orientation < len(_AXES):
+        raise ValueError(f"orientation must be 0 to {len(_AXES) - 1}, got {orientation}.")
+    return _cached(_serpentine_orders, tuple(int(n) for n in spatial_size), orientation, torch.device(device))
+
+
+@lru_cache(maxsize=64)
+def _raster_orders(length: int, num_slices: int | None, device: torch.device) -> torch.Tensor:
+    forward = torch.arange(length)
+    orders = [forward, forward.flip(0)]
+    if num_slices is not None:
+        orders.append(forward.reshape(num_slices, -1).t().flatten())
+    return torch.stack(orders).to(device)
+
+
+def bidirectional_orders(spatial_size: Sequence[int], device: torch.device | str = "cpu") -> torch.Tensor:
+    """Raster order and its reverse, int64 ``(2, L)``."""
+    return _cached(_raster_orders, math.prod(int(n) for n in spatial_size), None, torch.device(device))
+
+
+def tri_oriented_orders(
+    spatial_size: Sequence[int], device: torch.device | str = "cpu", num_slices: int | None = None
+) -> torch.Tensor:
+    """Raster order, its reverse, and the inter-slice order: the first token of every slice, then every second one, ...
+
+    The inverse permutations are the orders for ``L // num_slices`` slices. Source: SegMamba, arXiv 2401.13560
+    (tri-orientated Mamba).
+
+    Args:
+        spatial_size: voxels ``(H, W, D)``.
+        device: where the table lives; tables are cached.
+        num_slices: number of equal runs that the sequence is cut into; None takes the slices of the first axis, which
+            makes that axis the fastest.
+
+    Returns:
+        int64 tensor ``(3, L)``.
+
+    Raises:
+        ValueError: if ``num_slices`` does not divide the number of voxels.
+    """
+    length = math.prod(int(n) for n in spatial_size)
+    num_slices = num_slices or int(spatial_size[0])
+    if length % num_slices:
+        raise ValueError(
+            f"num_slices={num_slices} does not divide the {length} voxels of a {tuple(spatial_size)} grid."
+        )
+    return _cached(_raster_orders, length, num_slices, torch.device(device))

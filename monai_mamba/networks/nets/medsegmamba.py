@@ -1,0 +1,136 @@
+"""MedSegMamba: a residual U-shaped CNN with visual state-space blocks in the bottleneck."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from monai.networks.layers.utils import get_act_layer, get_norm_layer
+from monai.networks.utils import pixelshuffle, pixelunshuffle
+from torch import nn
+
+from monai_mamba.networks.blocks.residual_conv import ConvNormAct, ResidualConvBlock
+from monai_mamba.networks.blocks.tri_oriented_mamba import TriOrientedMamba
+from monai_mamba.networks.blocks.vss3d import SS3D, VSSBlock3D
+from monai_mamba.networks.layers.grid import check_spatial_size
+
+__all__ = ["MedSegMamba", "medsegmamba_small"]
+
+
+class MedSegMamba(nn.Module):
+    """MedSegMamba, arXiv 2409.08307: 3-D CNN-Mamba hybrid for subcortical and hippocampal-subfield segmentation.
+
+    The defaults are the published network (84,400,736 parameters for 32 classes). Unlike the published code it returns
+    logits, takes any size that the strides divide, and runs on any device.
+
+    Args:
+        spatial_dims: 3; there for MONAI's conventions.
+        in_channels: image channels.
+        out_channels: classes K, background included.
+        channels: channels of each encoder level, the bottleneck last.
+        depth: bottleneck blocks; block i walks the volume in orientation i mod 6.
+        d_state: states of a channel in the selective scan.
+        expand: inner width of the scan as a multiple of the bottleneck channels.
+        mixer: ``"ss3d"``; ``"tri_oriented"`` (see :class:`SegMambaBot`); or None for the same network without Mamba.
+        stem_stride: 2 folds each 2x2x2 neighbourhood into channels before the first convolution, and the head predicts
+            the eight sub-voxels of every coarse voxel: an eighth of the cost at the same output resolution. 1 is the
+            published network.
+        final_channels: channels of the last decoder block; None doubles ``channels[0]``, as published.
+        dropout_rate: dropout in the bottleneck (published: 0.1).
+        drop_path_rate: stochastic depth in the bottleneck, the same for every block (published: 0.3).
+        norm_name: MONAI normalisation of the CNN, name or ``(name, arguments)``.
+        act_name: MONAI activation of the CNN, name or ``(name, arguments)``.
+
+    Raises:
+        ValueError: if ``spatial_dims`` is not 3, ``mixer`` is unknown, or (in forward) a size is not a multiple of
+            ``stride``.
+    """
+
+    def __init__(
+        self,
+        spatial_dims: int = 3,
+        in_channels: int = 1,
+        out_channels: int = 32,
+        channels: Sequence[int] = (32, 64, 128, 256, 1024),
+        depth: int = 9,
+        d_state: int = 64,
+        expand: int = 1,
+        mixer: str | None = "ss3d",
+        stem_stride: int = 1,
+        final_channels: int | None = None,
+        dropout_rate: float = 0.1,
+        drop_path_rate: float = 0.3,
+        norm_name: tuple | str = ("GROUP", {"num_groups": 8}),
+        act_name: tuple | str = ("RELU", {"inplace": True}),
+    ) -> None:
+        super().__init__()
+        if spatial_dims != 3:
+            raise ValueError(f"MedSegMamba supports spatial_dims=3 only, got {spatial_dims}.")
+        if mixer not in ("ss3d", "tri_oriented", None):
+            raise ValueError(f'mixer must be "ss3d", "tri_oriented" or None, got {mixer!r}.')
+        *levels, width = channels
+        subvoxels = stem_stride**3
+        self.stem_stride = stem_stride
+        self.stride = stem_stride * 2 ** (len(levels) - 1)
+
+        fan_in = [in_channels * subvoxels, *levels[:-1]]
+        self.encoders = nn.ModuleList(
+            ResidualConvBlock(i, o, norm_name, act_name) for i, o in zip(fan_in, levels, strict=True)
+        )
+        self.pool = nn.MaxPool3d(2)
+        self.expand = nn.Sequential(
+            get_norm_layer(norm_name, spatial_dims=3, channels=levels[-1]),
+            get_act_layer(act_name),
+            nn.Conv3d(levels[-1], width, 3, padding=1),
+        )
+        self.blocks = nn.ModuleList()
+        for i in range(depth):
+            layer = None
+            if mixer == "ss3d":
+                layer = SS3D(width, i % 6, d_state, expand, dropout_rate)
+            elif mixer == "tri_oriented":
+                layer = TriOrientedMamba(width, d_state, expand, dropout_rate=dropout_rate)
+            self.blocks.append(VSSBlock3D(width, layer, dropout_rate, drop_path_rate))
+        self.norm = nn.LayerNorm(width)
+        self.compress = ConvNormAct(width, levels[-1], norm_name, act_name, repeats=2)
+
+        self.ups = nn.ModuleList()
+        self.decoders = nn.ModuleList()
+        for i in range(len(levels) - 2, -1, -1):
+            self.ups.append(ConvNormAct(levels[i + 1], levels[i], norm_name, act_name))
+            out = levels[i] if i > 0 else (final_channels or 2 * levels[0])
+            self.decoders.append(ResidualConvBlock(2 * levels[i], out, norm_name, act_name))
+        self.head = nn.Conv3d(final_channels or 2 * levels[0], out_channels * subvoxels, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits ``(B, out_channels, H, W, D)`` of ``(B, in_channels, H, W, D)``, multiples of ``self.stride``."""
+        check_spatial_size(x, self.stride, type(self).__name__)
+        if self.stem_stride > 1:
+            x = pixelunshuffle(x, 3, self.stem_stride)
+        skips = []
+        for i, encoder in enumerate(self.encoders):
+            x = encoder(x if i == 0 else self.pool(x))
+            skips.append(x)
+        x = self.expand(skips.pop()).movedim(1, -1)
+        for block in self.blocks:
+            x = block(x)
+        x = self.compress(self.norm(x).movedim(-1, 1))
+        for up, decoder in zip(self.ups, self.decoders, strict=True):
+            x = up(nn.functional.interpolate(x, scale_factor=2.0, mode="nearest"))
+            x = decoder(torch.cat([skips.pop(), x], dim=1))
+        x = self.head(x)
+        return pixelshuffle(x, 3, self.stem_stride) if self.stem_stride > 1 else x
+
+
+def medsegmamba_small(in_channels: int = 1, out_channels: int = 32, **kwargs) -> MedSegMamba:
+    """The preset of the bundles: about 5 million parameters, trunk at half resolution, sizes in multiples of 16."""
+    numbers = {
+        "channels": (16, 48, 96, 128, 128),
+        "depth": 6,
+        "d_state": 16,
+        "stem_stride": 2,
+        "final_channels": 32,
+        "dropout_rate": 0.0,
+        "drop_path_rate": 0.1,
+    }
+    return MedSegMamba(in_channels=in_channels, out_channels=out_channels, **{**numbers, **kwargs})

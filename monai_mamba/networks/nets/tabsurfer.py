@@ -1,0 +1,121 @@
+"""TABSurfer: a residual U-shaped CNN with a vision transformer in the bottleneck."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from monai.networks.layers.utils import get_act_layer, get_norm_layer
+from monai.utils import ensure_tuple_rep
+from torch import nn
+
+from monai_mamba.networks.blocks.attention import PreNormTransformerBlock
+from monai_mamba.networks.blocks.residual_conv import ConvNormAct, ResidualConvBlock
+from monai_mamba.networks.layers.grid import check_spatial_size
+
+__all__ = ["TABSurfer", "tabsurfer_small"]
+
+
+class TABSurfer(nn.Module):
+    """TABSurfer, arXiv 2312.08267: the transformer that MedSegMamba is compared with, of nearly the same size.
+
+    The defaults are the published network with 83,203,904 parameters for 32 classes. Two of its traits look like
+    accidents and are kept, because they are part of that number: the hidden width of the transformer's MLPs is the
+    number of tokens at ``img_size``, and the final LayerNorm (2,048 parameters) is never used; here it is frozen, so
+    that distributed training does not wait for its gradients. Unlike the published code the network returns logits and
+    takes any size that its strides divide: the learned position embedding belongs to ``img_size`` and is interpolated
+    trilinearly for other sizes.
+
+    Args:
+        spatial_dims: 3; there for MONAI's conventions.
+        in_channels: image channels.
+        out_channels: classes K, background included.
+        img_size: voxels (H, W, D), or one number for a cube, that the position embedding is learned at.
+        channels: channels of each encoder level, the transformer last.
+        depth: transformer blocks.
+        num_heads: attention heads; divides the transformer's channels.
+        mlp_dim: hidden width of the transformer's MLPs; None takes the number of tokens at ``img_size``, as published.
+        dropout_rate: dropout in the transformer.
+        norm_name: MONAI normalisation of the CNN, name or ``(name, arguments)``.
+        act_name: MONAI activation of the CNN, name or ``(name, arguments)``.
+
+    Raises:
+        ValueError: if ``spatial_dims`` is not 3, or ``img_size`` or (in forward) a size is not a multiple of
+            ``stride``.
+    """
+
+    def __init__(
+        self,
+        spatial_dims: int = 3,
+        in_channels: int = 1,
+        out_channels: int = 32,
+        img_size: Sequence[int] | int = 96,
+        channels: Sequence[int] = (32, 64, 128, 256, 1024),
+        depth: int = 8,
+        num_heads: int = 16,
+        mlp_dim: int | None = None,
+        dropout_rate: float = 0.1,
+        norm_name: tuple | str = ("GROUP", {"num_groups": 8}),
+        act_name: tuple | str = ("RELU", {"inplace": True}),
+    ) -> None:
+        super().__init__()
+        if spatial_dims != 3:
+            raise ValueError(f"TABSurfer supports spatial_dims=3 only, got {spatial_dims}.")
+        *levels, width = channels
+        self.stride = 2 ** (len(levels) - 1)
+        img_size = ensure_tuple_rep(img_size, 3)
+        if any(n % self.stride for n in img_size):
+            raise ValueError(f"img_size must be multiples of {self.stride}, got {img_size}.")
+        grid = [n // self.stride for n in img_size]
+
+        self.encoders = nn.ModuleList(
+            ResidualConvBlock(i, o, norm_name, act_name, repeats=1)
+            for i, o in zip([in_channels, *levels[:-1]], levels, strict=True)
+        )
+        self.pool = nn.MaxPool3d(2)
+        self.expand = nn.Sequential(
+            get_norm_layer(norm_name, spatial_dims=3, channels=levels[-1]),
+            get_act_layer(act_name),
+            nn.Conv3d(levels[-1], width, 3, padding=1),
+        )
+        self.position = nn.Parameter(torch.zeros(1, width, *grid))
+        self.blocks = nn.ModuleList(
+            PreNormTransformerBlock(width, mlp_dim or grid[0] * grid[1] * grid[2], num_heads, dropout_rate)
+            for _ in range(depth)
+        )
+        self.unused_norm = nn.LayerNorm(width).requires_grad_(False)
+        self.compress = ConvNormAct(width, levels[-1], norm_name, act_name, repeats=2)
+
+        pairs = list(zip(levels[:0:-1], levels[-2::-1], strict=True))
+        self.ups = nn.ModuleList(ConvNormAct(deep, shallow, norm_name, act_name) for deep, shallow in pairs)
+        self.decoders = nn.ModuleList(
+            ResidualConvBlock(2 * shallow, shallow, norm_name, act_name, repeats=1) for _, shallow in pairs
+        )
+        self.head = nn.Conv3d(levels[0], out_channels, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits ``(B, out_channels, H, W, D)`` of ``(B, in_channels, H, W, D)``, multiples of ``self.stride``."""
+        check_spatial_size(x, self.stride, type(self).__name__)
+        skips = []
+        for i, encoder in enumerate(self.encoders):
+            x = encoder(x if i == 0 else self.pool(x))
+            skips.append(x)
+        x = self.expand(skips.pop())
+        grid = x.shape[2:]
+        position = self.position
+        if position.shape[2:] != grid:
+            position = nn.functional.interpolate(position, size=grid, mode="trilinear")
+        x = (x + position).flatten(2).transpose(1, 2)
+        for block in self.blocks:
+            x = block(x)
+        x = self.compress(x.transpose(1, 2).unflatten(2, grid))
+        for up, decoder in zip(self.ups, self.decoders, strict=True):
+            x = up(nn.functional.interpolate(x, scale_factor=2.0, mode="nearest"))
+            x = decoder(torch.cat([skips.pop(), x], dim=1))
+        return self.head(x)
+
+
+def tabsurfer_small(in_channels: int = 1, out_channels: int = 32, **kwargs) -> TABSurfer:
+    """A small TABSurfer; other arguments as in :class:`TABSurfer`."""
+    numbers = {"channels": (16, 32, 64, 128, 256), "depth": 4, "num_heads": 8, "mlp_dim": 512}
+    return TABSurfer(in_channels=in_channels, out_channels=out_channels, **{**numbers, **kwargs})
