@@ -1,0 +1,123 @@
+"""Overlap, volume and surface agreement of each structure, with one rule for structures that are absent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.metrics import (
+    CumulativeIterationMetric,
+    compute_average_surface_distance,
+    compute_dice,
+    compute_hausdorff_distance,
+)
+from scipy import ndimage
+
+from monai_mamba.metrics.volume_similarity import compute_volume_similarity
+
+SCORES = ("dsc", "vs", "assd_mm", "hd95_mm")
+
+ABSENT_RULE = (
+    "A structure absent in both label maps is left out. Absent in one of them, it scores DSC 0 and VS 0, and its "
+    "distances are missing and counted."
+)
+
+
+def structure_scores(
+    prediction: np.ndarray | torch.Tensor,
+    reference: np.ndarray | torch.Tensor,
+    labels: Sequence[int],
+    spacing: Sequence[float] = (1.0, 1.0, 1.0),
+) -> torch.Tensor:
+    """Compare two label maps structure by structure.
+
+    DSC, ASSD (symmetric mean of the distances between the surfaces) and HD95 (the larger of the two directed 95th
+    percentiles) are MONAI's. MONAI gives NaN or infinity for absent structures; here `ABSENT_RULE` holds for all four.
+
+    Args:
+        prediction: label map `(H, W, D)` of integers, either class indices or label ids.
+        reference: label map on the same grid.
+        labels: label values to compare, each > 0.
+        spacing: size of a voxel along each axis in mm.
+
+    Returns:
+        `(len(labels), 4)` float32 with the columns `SCORES`: DSC and VS in 0..1, ASSD and HD95 in mm;
+        NaN where missing.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    predicted = _to_integers(prediction)
+    expected = _to_integers(reference)
+    if predicted.shape != expected.shape:
+        raise ValueError(f"Label maps must share one grid, got {predicted.shape} and {expected.shape}.")
+    boxes_predicted, boxes_expected = ndimage.find_objects(predicted), ndimage.find_objects(expected)
+    scores = torch.full((len(labels), len(SCORES)), torch.nan)
+    for row, label in enumerate(labels):
+        box_predicted, box_expected = _box(boxes_predicted, label), _box(boxes_expected, label)
+        if box_predicted is None and box_expected is None:
+            continue
+        if box_predicted is None or box_expected is None:
+            scores[row, :2] = 0
+            continue
+        box = tuple(
+            slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(box_predicted, box_expected, strict=True)
+        )
+        masks = [torch.from_numpy(labels_map[box] == label)[None, None] for labels_map in (predicted, expected)]
+        step = [float(size) for size in spacing]
+        scores[row, 0] = compute_dice(*masks).item()
+        scores[row, 1] = compute_volume_similarity(*masks).item()
+        scores[row, 2] = compute_average_surface_distance(
+            *masks, include_background=True, symmetric=True, spacing=step
+        ).item()
+        scores[row, 3] = compute_hausdorff_distance(*masks, include_background=True, percentile=95, spacing=step).item()
+    return scores
+
+
+def mean_over_scans(scores: torch.Tensor) -> torch.Tensor:
+    """Mean over the structures of each scan, `(N, C, 4)` to `(N, 4)`, leaving missing values out."""
+    return scores.double().nanmean(dim=1)
+
+
+def _to_integers(labels: np.ndarray | torch.Tensor) -> np.ndarray:
+    array = labels.detach().cpu().numpy() if isinstance(labels, torch.Tensor) else np.asarray(labels)
+    return array.astype(np.int32)
+
+
+def _box(boxes: list[tuple[slice, ...] | None], label: int) -> tuple[slice, ...] | None:
+    return boxes[label - 1] if label <= len(boxes) else None
+
+
+class StructureScoresMetric(CumulativeIterationMetric):
+    """`structure_scores` of every case, gathered over the iterations (and over the ranks of a distributed run).
+
+    Inputs are label maps `(B, 1, H, W, D)`. The size of a voxel is taken from the affine of the reference if that is a
+    `MetaTensor`, otherwise it is 1 mm. The buffer is `(N, len(labels), 4)`, columns as in `SCORES`.
+
+    Args:
+        labels: label values to compare, each > 0.
+    """
+
+    def __init__(self, labels: Sequence[int]) -> None:
+        super().__init__()
+        self.labels = tuple(labels)
+
+    def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        spacing = y.pixdim.flatten()[:3].tolist() if isinstance(y, MetaTensor) else (1.0, 1.0, 1.0)
+        predicted, reference = torch.as_tensor(y_pred), torch.as_tensor(y)
+        return torch.stack(
+            [structure_scores(p[0], r[0], self.labels, spacing) for p, r in zip(predicted, reference, strict=True)]
+        )
+
+    def aggregate(self) -> torch.Tensor:  # type: ignore[override]
+        """DSC, averaged over the structures of each scan and then over the scans.
+
+        Raises:
+            ValueError: nothing has been accumulated.
+        """
+        scores = self.get_buffer()
+        if scores is None:
+            raise ValueError("There is nothing to aggregate: call the metric on at least one batch before.")
+        return mean_over_scans(scores)[:, 0].nanmean()
