@@ -2,4 +2,25 @@
 
 from __future__ import annotations
 
+from monai_mamba.networks.nets import (
+    MedSegMamba,
+    SegMamba,
+    SegMambaBot,
+    TABSurfer,
+    medsegmamba_small,
+    segmamba_bot_small,
+    segmamba_small,
+    tabsurfer_small,
+)
+
+__all__ = [
+    "MedSegMamba",
+    "SegMamba",
+    "SegMambaBot",
+    "TABSurfer",
+    "medsegmamba_small",
+    "segmamba_bot_small",
+    "segmamba_small",
+    "tabsurfer_small",
+]
 __version__ = "0.1.0"
