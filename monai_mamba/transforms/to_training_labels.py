@@ -1,0 +1,124 @@
+"""FreeSurfer label maps to the class indices that a network is trained with."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Hashable, Mapping
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform, Transform
+from monai.utils import ImageMetaKey
+from scipy import ndimage
+
+from monai_mamba.data.labels import LABEL_FOLDER, LabelTable
+from monai_mamba.errors import InputError
+
+MERGE_TABLE = LABEL_FOLDER / "freesurfer_merge.tsv"
+SEARCH_MARGIN = 10  # voxels around a structure without sides in which its nearest neighbors are looked for
+LARGEST_ID = 2**20
+
+
+class ToTrainingLabels(Transform):
+    """Turns label ids into class indices.
+
+    Ids of the table become their index. Of the others, those in `freesurfer_merge.tsv` are merged first: cortical
+    parcels (`aparc+aseg`) into the cortex of their side, the corpus callosum (which FreeSurfer gives no side) voxel by
+    voxel into the nearer cerebral white matter, and white-matter hypointensities likewise where the table has no such
+    class. Everything else is background.
+
+    Args:
+        table: the classes, or the name of a label table of the package.
+    """
+
+    def __init__(self, table: LabelTable | str) -> None:
+        self.table = LabelTable.load(table) if isinstance(table, str) else table
+        with MERGE_TABLE.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file, delimiter="\t"))
+        self._merges = [
+            (int(row["first"]), int(row["last"]), [int(label) for label in row["into"].split(",")]) for row in rows
+        ]
+
+    def __call__(self, label: torch.Tensor | np.ndarray) -> torch.Tensor:
+        """Convert one label map.
+
+        Args:
+            label: `(1, H, W, D)`, whole numbers of any type.
+
+        Returns:
+            Class indices `(1, H, W, D)`, uint8, a `MetaTensor` with the same affine if `label` is one.
+
+        Raises:
+            InputError: values that are no label ids, or a map in which nothing belongs to the table.
+        """
+        source = torch.as_tensor(label).cpu().numpy()
+        ids = self._integers(source, label)
+        for first, last, into in self._merges:
+            self._merge(ids[0], first, last, into)
+        lookup = np.zeros(int(ids.max()) + 1, dtype=np.uint8)
+        for entry in self.table:
+            if entry.id < len(lookup):
+                lookup[entry.id] = entry.index
+        indices = torch.from_numpy(lookup[ids])
+        if not indices.any():
+            found = ", ".join(str(value) for value in np.unique(source)[:20].tolist())
+            raise InputError(
+                f"{_name(label)}: none of its labels ({found}) is a class to train. Expected FreeSurfer ids such as "
+                f"{self.table.entries[-1].id} ({self.table.entries[-1].name}): give FreeSurfer's aseg or aparc+aseg."
+            )
+        return MetaTensor(indices, meta=label.meta) if isinstance(label, MetaTensor) else indices
+
+    def _integers(self, values: np.ndarray, label: torch.Tensor | np.ndarray) -> np.ndarray:
+        ids = values.astype(np.int64, copy=True) if np.isfinite(values).all() else None
+        if ids is None or (ids != values).any() or ids.min() < 0 or ids.max() > LARGEST_ID:
+            raise InputError(
+                f"{_name(label)}: its values are no label ids (whole numbers from 0 to {LARGEST_ID}). "
+                "Is this an image, or a label map that was resampled with interpolation?"
+            )
+        return ids
+
+    def _merge(self, ids: np.ndarray, first: int, last: int, into: list[int]) -> None:
+        """Replace, in place, the ids `first..last` that are no classes by the nearest of the labels `into`."""
+        members = (ids >= first) & (ids <= last) & ~np.isin(ids, self.table.ids)
+        if not members.any():
+            return
+        if len(into) == 1:
+            ids[members] = into[0]
+            return
+        box = tuple(
+            slice(max(part.start - SEARCH_MARGIN, 0), part.stop + SEARCH_MARGIN)
+            for part in ndimage.find_objects(members.astype(np.uint8))[0]
+        )
+        neighbors = np.isin(ids[box], into)
+        if neighbors.any():
+            nearest = ndimage.distance_transform_edt(~neighbors, return_distances=False, return_indices=True)
+            ids[box][members[box]] = ids[box][tuple(nearest)][members[box]]
+
+
+class ToTrainingLabelsd(MapTransform):
+    """Dictionary version of `ToTrainingLabels`.
+
+    Args:
+        keys: entries that hold label maps `(1, H, W, D)`.
+        table: the classes, or the name of a label table of the package.
+        allow_missing_keys: whether to leave out keys that are absent.
+    """
+
+    def __init__(self, keys: KeysCollection, table: LabelTable | str, allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.convert = ToTrainingLabels(table)
+
+    def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict[Hashable, torch.Tensor]:
+        """Convert the label maps of one case; see `ToTrainingLabels` for results and errors."""
+        result = dict(data)
+        for key in self.key_iterator(result):
+            result[key] = self.convert(result[key])
+        return result
+
+
+def _name(label: torch.Tensor | np.ndarray) -> str:
+    return (
+        str(label.meta.get(ImageMetaKey.FILENAME_OR_OBJ, "label map")) if isinstance(label, MetaTensor) else "label map"
+    )
