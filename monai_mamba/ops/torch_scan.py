@@ -26,7 +26,7 @@ LOG2_E = math.log2(math.e)
 CHUNK_ELEMENTS = 1 << 18  # of one working array: 1 MiB of float32 stays in a core's second-level cache
 BLOCK_ELEMENTS = 1 << 19  # the same for the recomputing backward, where fewer and larger operations win
 INTERVAL = 32  # tokens between two kept states
-KEEP_ALL_BYTES = 64 << 20  # keep every state for the backward up to this size
+KEEP_ALL_BYTES = 30 << 20  # keep every state for the backward up to this size; larger buffers cost more in page faults
 
 
 class Plan(NamedTuple):
