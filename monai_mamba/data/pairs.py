@@ -1,0 +1,142 @@
+"""Images and their reference label maps: how they are found in a folder, checked, and split into two sets."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from monai_mamba.errors import InputError
+
+SUFFIXES = (".nii.gz", ".nii", ".mgz")
+IMAGE_ENDING, LABEL_ENDING = "_T1w", "_desc-aseg_dseg"
+LARGEST_SHIFT = 1e-2  # mm (and mm per voxel) by which the affines of an image and its label map may differ
+
+RULE = (
+    f"Expected in one folder, or in its subfolders, NAME{IMAGE_ENDING}.nii.gz beside NAME{LABEL_ENDING}.nii.gz; or the "
+    "folders imagesTr and labelsTr with a file of the same name in both (.nii.gz, .nii or .mgz)."
+)
+
+
+def find_pairs(dataset_dir: str | Path) -> list[dict[str, str]]:
+    """List the pairs of image and label map below a folder.
+
+    Two layouts are known: BIDS-like names (`sub-01_T1w.nii.gz` and `sub-01_desc-aseg_dseg.nii.gz` side by side, in any
+    subfolder), and, where there is a folder `imagesTr`, that of the Medical Segmentation Decathlon (`imagesTr/NAME` and
+    `labelsTr/NAME`; nnU-Net's channel number `_0000` after the image's name is allowed). Only headers are read.
+
+    Args:
+        dataset_dir: the folder to search.
+
+    Returns:
+        Dictionaries with `image` and `label` (paths) and `subject` (a unique name), in the order of the subjects.
+
+    Raises:
+        InputError: no such folder, no pair in it, an image or label map without its partner, an unreadable file,
+            or a pair that does not share one grid.
+    """
+    root = Path(dataset_dir)
+    if not root.is_dir():
+        raise InputError(f"{root}: there is no such folder. Set dataset_dir to the folder with images and label maps.")
+    if (root / "imagesTr").is_dir():
+        images = {re.sub(r"_0000$", "", stem): path for stem, path in _stems(root / "imagesTr").items()}
+        labels = _stems(root / "labelsTr")
+    else:
+        files = _stems(root)
+        images = {stem[: -len(IMAGE_ENDING)]: path for stem, path in files.items() if stem.endswith(IMAGE_ENDING)}
+        labels = {stem[: -len(LABEL_ENDING)]: path for stem, path in files.items() if stem.endswith(LABEL_ENDING)}
+    if not images and not labels:
+        raise InputError(f"{root}: no image and no label map found. {RULE}")
+    for alone, missing in ((images, labels), (labels, images)):
+        without = sorted(set(alone) - set(missing))
+        if without:
+            kind, partner = ("image", "label map") if alone is images else ("label map", "image")
+            raise InputError(
+                f"{alone[without[0]]}: this {kind} has no {partner} ({len(without)} of {len(alone)} have none). {RULE}"
+            )
+    pairs = [{"image": str(images[name]), "label": str(labels[name]), "subject": name} for name in sorted(images)]
+    for pair in pairs:
+        _check_grid(pair["image"], pair["label"])
+    return pairs
+
+
+def split_pairs(
+    pairs: Sequence[dict[str, str]], val_fraction: float
+) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+    """Divide pairs into a training and a validation set so that no person is in both.
+
+    A person is the `sub-...` part of the subject's name, or the whole name where there is none. The order that decides
+    comes from a hash of the person's name, hence does not depend on the machine or on the order of the files. With one
+    person only, both sets are that person, with a warning: good for a trial, useless as validation.
+
+    Args:
+        pairs: what `find_pairs` returned.
+        val_fraction: part of the persons to validate on, between 0 and 1; at least one person is taken.
+
+    Returns:
+        Training pairs and validation pairs.
+
+    Raises:
+        InputError: the fraction is not between 0 and 1.
+    """
+    if not 0 < val_fraction < 1:
+        raise InputError(f"val_fraction is {val_fraction}, expected a number between 0 and 1, such as 0.2.")
+    persons = sorted({_person(pair) for pair in pairs}, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
+    if len(persons) == 1:
+        warnings.warn(
+            f"All pairs belong to one person ({persons[0]}): validation uses the training data. Add scans of others.",
+            stacklevel=2,
+        )
+        return list(pairs), list(pairs)
+    held_out = set(persons[: min(max(1, round(val_fraction * len(persons))), len(persons) - 1)])
+    return (
+        [pair for pair in pairs if _person(pair) not in held_out],
+        [pair for pair in pairs if _person(pair) in held_out],
+    )
+
+
+def _person(pair: dict[str, str]) -> str:
+    match = re.search(r"sub-[A-Za-z0-9]+", pair["subject"])
+    return match.group() if match else pair["subject"]
+
+
+def _stems(folder: Path) -> dict[str, Path]:
+    """Image files below a folder by their path relative to it, without the suffix, in forward slashes."""
+    stems: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*")):
+        suffix = next((suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)), None)
+        if suffix is None or path.name.startswith(".") or not path.is_file():
+            continue
+        stem = path.relative_to(folder).as_posix()[: -len(suffix)]
+        if stem in stems:
+            raise InputError(f"{path}: {stems[stem].name} has the same name with another suffix. Keep one of the two.")
+        stems[stem] = path
+    return stems
+
+
+def _check_grid(image: str, label: str) -> None:
+    (image_shape, image_affine), (label_shape, label_affine) = _grid(image), _grid(label)
+    if image_shape != label_shape:
+        raise InputError(
+            f"{label}: its grid is {label_shape} voxels, but that of its image {image} is {image_shape}. "
+            "Resample the label map to the image with nearest neighbor."
+        )
+    difference = float(np.abs(image_affine - label_affine).max())
+    if not difference <= LARGEST_SHIFT:
+        raise InputError(
+            f"{label}: it has the shape of its image {image} but lies elsewhere (the affines differ by up to "
+            f"{difference:.3g} mm). Resample the label map to the image with nearest neighbor, or correct its header."
+        )
+
+
+def _grid(path: str) -> tuple[tuple[int, ...], np.ndarray]:
+    try:
+        header = nib.load(path)
+    except (OSError, EOFError, ValueError, nib.filebasedimages.ImageFileError) as error:
+        raise InputError(f"{path}: cannot be read as an image ({error}). Is the file complete?") from error
+    return tuple(header.shape[:3]), np.asarray(header.affine)

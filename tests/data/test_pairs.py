@@ -1,0 +1,124 @@
+"""Discovery, checks and split of image and label pairs, on files made for each test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from monai_mamba.data.pairs import find_pairs, split_pairs
+from monai_mamba.errors import InputError
+
+
+def write(path: Path, shape: tuple[int, ...] = (4, 5, 6), affine: np.ndarray | None = None) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kind = nib.MGHImage if path.suffix == ".mgz" else nib.Nifti1Image
+    nib.save(kind(np.zeros(shape, dtype=np.uint8), np.eye(4) if affine is None else affine), path)
+    return path
+
+
+def test_finds_bids_like_pairs_in_subfolders(tmp_path):
+    for name in ("sub-02/anat/sub-02_ses-1", "sub-01/anat/sub-01"):
+        write(tmp_path / f"{name}_T1w.nii.gz")
+        write(tmp_path / f"{name}_desc-aseg_dseg.mgz")
+    write(tmp_path / "sub-01/anat/sub-01_T2w.nii.gz")
+    (tmp_path / "sub-01/anat/._sub-01_T1w.nii.gz").write_bytes(b"resource fork")
+    pairs = find_pairs(tmp_path)
+    assert [pair["subject"] for pair in pairs] == ["sub-01/anat/sub-01", "sub-02/anat/sub-02_ses-1"]
+    assert Path(pairs[0]["image"]).name == "sub-01_T1w.nii.gz"
+    assert Path(pairs[0]["label"]).name == "sub-01_desc-aseg_dseg.mgz"
+
+
+@pytest.mark.parametrize("channel", ["", "_0000"])
+def test_finds_decathlon_pairs(tmp_path, channel):
+    for name in ("brain_2", "brain_1"):
+        write(tmp_path / "imagesTr" / f"{name}{channel}.nii.gz")
+        write(tmp_path / "labelsTr" / f"{name}.nii.gz")
+    assert [pair["subject"] for pair in find_pairs(tmp_path)] == ["brain_1", "brain_2"]
+
+
+@pytest.mark.parametrize("name", ["nothing_here", "."])
+def test_no_folder_or_no_pair(tmp_path, name):
+    write(tmp_path / "scan.nii.gz")
+    with pytest.raises(InputError, match=r"there is no such folder|no image and no label map found\. Expected"):
+        find_pairs(tmp_path / name)
+
+
+@pytest.mark.parametrize(("there", "missing"), [("_T1w", "label map"), ("_desc-aseg_dseg", "image")])
+def test_missing_partner_is_named(tmp_path, there, missing):
+    for ending in ("_T1w", "_desc-aseg_dseg"):
+        write(tmp_path / f"sub-1{ending}.nii.gz")
+    write(tmp_path / f"sub-2{there}.nii.gz")
+    with pytest.raises(InputError, match=rf"sub-2{there}\.nii\.gz: .* has no {missing} \(1 of 2"):
+        find_pairs(tmp_path)
+
+
+def test_different_shapes_are_refused(tmp_path):
+    write(tmp_path / "sub-1_T1w.nii.gz")
+    write(tmp_path / "sub-1_desc-aseg_dseg.nii.gz", shape=(4, 5, 7))
+    with pytest.raises(InputError, match=r"dseg.*\(4, 5, 7\) voxels.*\(4, 5, 6\).*Resample"):
+        find_pairs(tmp_path)
+
+
+@pytest.mark.parametrize("shift", [0.5, float("nan")])
+def test_different_places_are_refused(tmp_path, shift):
+    moved = np.eye(4)
+    moved[0, 3] = shift
+    write(tmp_path / "sub-1_T1w.nii.gz")
+    write(tmp_path / "sub-1_desc-aseg_dseg.nii.gz", affine=moved)
+    with pytest.raises(InputError, match="lies elsewhere"):
+        find_pairs(tmp_path)
+
+
+def test_unreadable_file_is_named(tmp_path):
+    write(tmp_path / "sub-1_T1w.nii.gz")
+    (tmp_path / "sub-1_desc-aseg_dseg.nii.gz").write_bytes(b"")
+    with pytest.raises(InputError, match=r"dseg\.nii\.gz: cannot be read"):
+        find_pairs(tmp_path)
+
+
+def test_same_name_with_two_suffixes_is_refused(tmp_path):
+    for suffix in (".nii", ".nii.gz"):
+        write(tmp_path / f"sub-1_T1w{suffix}")
+    with pytest.raises(InputError, match="same name with another suffix"):
+        find_pairs(tmp_path)
+
+
+def make_pairs(*subjects: str) -> list[dict[str, str]]:
+    return [{"image": f"{name}.nii", "label": f"{name}_l.nii", "subject": name} for name in subjects]
+
+
+def test_split_keeps_the_scans_of_a_person_together():
+    pairs = make_pairs(*(f"sub-{person}/ses-{session}/x" for person in range(10) for session in range(3)))
+    train, val = split_pairs(pairs, 0.3)
+    persons = [{pair["subject"].split("/")[0] for pair in part} for part in (train, val)]
+    assert len(persons[1]) == 3
+    assert not persons[0] & persons[1]
+    assert len(train) + len(val) == len(pairs)
+
+
+def test_split_does_not_depend_on_the_order():
+    pairs = make_pairs(*(f"case_{number}" for number in range(8)))
+    first, second = split_pairs(pairs, 0.25), split_pairs(pairs[::-1], 0.25)
+    assert [sorted(pair["subject"] for pair in part) for part in first] == [
+        sorted(pair["subject"] for pair in part) for part in second
+    ]
+
+
+def test_split_leaves_something_to_train_and_to_validate():
+    for fraction in (0.01, 0.99):
+        train, val = split_pairs(make_pairs("a", "b"), fraction)
+        assert len(train) == len(val) == 1
+
+
+def test_split_of_one_person_warns():
+    with pytest.warns(UserWarning, match="one person"):
+        train, val = split_pairs(make_pairs("sub-1/ses-1", "sub-1/ses-2"), 0.2)
+    assert train == val
+
+
+def test_split_refuses_impossible_fractions():
+    with pytest.raises(InputError, match=r"val_fraction is 1\.5"):
+        split_pairs(make_pairs("a", "b"), 1.5)
