@@ -3,8 +3,8 @@
     python tools/convert_weights.py published.pth model.pt
 
 The layout is recognized by its tensor names, and the network's arguments are read off the shapes. The checkpoint is
-read with ``weights_only=True``, so nothing in it is executed; what is not part of the network is dropped and listed. The
-result loads with ``network.load_state_dict(torch.load("model.pt", weights_only=True))``.
+read with ``weights_only=True``, so nothing in it is executed; what is not part of the network is dropped and listed.
+The result loads with ``network.load_state_dict(torch.load("model.pt", weights_only=True))``.
 """
 
 from __future__ import annotations

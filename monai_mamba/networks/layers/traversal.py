@@ -67,8 +67,9 @@ def serpentine_orders(
     """The eight serpentine walks of one MedSegMamba orientation, for any box.
 
     Four walks start at corners 000, 011, 101 and 110 (H, W, D), the other four are the same walks backwards. The six
-    orientations together give all 48 combinations of axis order and start corner. Source: MedSegMamba, arXiv
-    2409.08307, section 2.2 and figure 2.
+    orientations together give all 48 combinations of axis order and start corner where the three sizes are all even
+    or all odd; otherwise some backward walks coincide with forward ones of another orientation and 40 remain. Source:
+    MedSegMamba, arXiv 2409.08307, section 2.2 and figure 2.
 
     Args:
         spatial_size: voxels ``(H, W, D)``.

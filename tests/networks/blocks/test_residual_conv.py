@@ -1,0 +1,30 @@
+"""Convolution blocks shared by MedSegMamba and TABSurfer."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from monai_mamba.networks.blocks.residual_conv import ConvNormAct, ResidualConvBlock
+
+NORM, ACT = ("GROUP", {"num_groups": 2}), "RELU"
+
+
+@pytest.mark.parametrize("repeats", [1, 2])
+def test_each_convolution_is_followed_by_norm_and_activation(repeats):
+    layers = ConvNormAct(3, 4, NORM, ACT, repeats)
+    assert [type(layer) for layer in layers] == [nn.Conv3d, nn.GroupNorm, nn.ReLU] * repeats
+    assert layers(torch.randn(1, 3, 2, 3, 4)).shape == (1, 4, 2, 3, 4)
+
+
+def test_shortcut_is_a_convolution_and_nothing_follows_the_sum():
+    torch.manual_seed(0)
+    block = ResidualConvBlock(4, 4, NORM, ACT)
+    x = torch.randn(1, 4, 3, 4, 5)
+    main = x
+    for layer in block.conv:
+        main = layer(main)
+    expected = nn.functional.conv3d(x, block.shortcut.weight, block.shortcut.bias) + main
+    torch.testing.assert_close(block(x), expected)
+    assert (block(x) < 0).any()
