@@ -11,8 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import torch_scan
+from . import mamba_ssm, torch_scan
 from .reference import compute_dtype
+
+# A further implementation is a module with these three functions (forward, backward, saved_shape), an entry here and
+# its place in `dispatch.choose`.
+IMPLEMENTATIONS = {"torch": torch_scan, "mamba_ssm": mamba_ssm}
 
 
 @torch.library.custom_op("monai_mamba::scan_forward", mutates_args=())
@@ -27,10 +31,11 @@ def scan_forward(
     delta_softplus: bool,
     merge: bool,
     save: bool,
+    backend: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return y, the last state and what the backward needs (empty unless ``save``)."""
     with torch.autocast(u.device.type, enabled=False):
-        return torch_scan.forward(u, delta, A, B, C, delta_bias, order, delta_softplus, merge, save)
+        return IMPLEMENTATIONS[backend].forward(u, delta, A, B, C, delta_bias, order, delta_softplus, merge, save)
 
 
 @scan_forward.register_fake
@@ -45,12 +50,13 @@ def _scan_forward_fake(
     delta_softplus: bool,
     merge: bool,
     save: bool,
+    backend: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
     batch, directions, length, channels = delta.shape
     states = A.shape[-1]
     dtype = compute_dtype(u)
     shape = (batch, length, channels) if merge else (batch, directions, length, channels)
-    saved = torch_scan.saved_shape(batch, directions, length, channels, states) if save else (0,)
+    saved = IMPLEMENTATIONS[backend].saved_shape(batch, directions, length, channels, states) if save else (0,)
     return (
         u.new_empty(shape, dtype=dtype),
         u.new_empty((batch, directions, channels, states), dtype=dtype),
@@ -72,13 +78,14 @@ def scan_backward(
     order: Tensor | None,
     delta_softplus: bool,
     merge: bool,
+    backend: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Return the gradients of u, delta, A, B, C and delta_bias."""
     inputs = (u, delta, A, B, C, delta_bias, order, delta_softplus, merge)
     with torch.autocast(u.device.type, enabled=False):
         if saved.numel() == 0:  # the forward ran where no gradient was expected
-            saved = torch_scan.forward(*inputs, True)[2]
-        return torch_scan.backward(grad_y, grad_last_state, saved, *inputs)
+            saved = IMPLEMENTATIONS[backend].forward(*inputs, True)[2]
+        return IMPLEMENTATIONS[backend].backward(grad_y, grad_last_state, saved, *inputs)
 
 
 @scan_backward.register_fake
@@ -95,6 +102,7 @@ def _scan_backward_fake(
     order: Tensor | None,
     delta_softplus: bool,
     merge: bool,
+    backend: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     bias_dtype = compute_dtype(u) if delta_bias is None else delta_bias.dtype
     bias = A.new_empty(A.shape[:2], dtype=bias_dtype)
@@ -102,21 +110,21 @@ def _scan_backward_fake(
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
-    *tensors, delta_softplus, merge, _ = inputs
+    *tensors, delta_softplus, merge, _, backend = inputs
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(output[2], *tensors)
-    ctx.options = delta_softplus, merge
+    ctx.options = delta_softplus, merge, backend
 
 
 def _backward(ctx: Any, grad_y: Tensor | None, grad_last_state: Tensor | None, _: Tensor | None) -> tuple[Any, ...]:
     saved, *tensors = ctx.saved_tensors
     u, delta, delta_bias = tensors[0], tensors[1], tensors[5]
-    delta_softplus, merge = ctx.options
+    delta_softplus, merge, backend = ctx.options
     if grad_y is None:
         batch, _, length, channels = delta.shape
         grad_y = u.new_zeros((batch, length, channels) if merge else delta.shape, dtype=compute_dtype(u))
-    *grads, grad_bias = scan_backward(grad_y, grad_last_state, saved, *tensors, delta_softplus, merge)
-    return (*grads, None if delta_bias is None else grad_bias, None, None, None, None)
+    *grads, grad_bias = scan_backward(grad_y, grad_last_state, saved, *tensors, delta_softplus, merge, backend)
+    return (*grads, None if delta_bias is None else grad_bias, None, None, None, None, None)
 
 
 scan_forward.register_autograd(_backward, setup_context=_setup_context)

@@ -1,21 +1,146 @@
-"""The selective scan as networks call it."""
+"""The selective scan as networks call it, and the choice of who computes it."""
 
 from __future__ import annotations
 
+import functools
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn.functional import silu
 
+from ..errors import InputError
+from . import mamba_ssm
 from .custom_ops import scan_forward
 from .reference import reference_scan
 
+BACKENDS = ("auto", "reference", "torch", "mamba_ssm")
+VARIABLE = "MONAI_MAMBA_SCAN"
 
-def run_scan(u, delta, A, B, C, delta_bias, order, delta_softplus, merge, backend):
-    if backend == "reference":
-        return reference_scan(u, delta, A, B, C, delta_bias, order, delta_softplus, merge)
+_setting = os.environ.get(VARIABLE, "auto")
+
+
+def _checked(backend: str) -> str:
+    if backend not in BACKENDS:
+        raise InputError(f"Unknown scan backend {backend!r}: expected one of {', '.join(BACKENDS)} (see {VARIABLE}).")
+    return backend
+
+
+def set_scan_backend(backend: str) -> None:
+    """Set who computes the scans that do not say so themselves.
+
+    The environment variable ``MONAI_MAMBA_SCAN`` gives the setting at the start.
+
+    Args:
+        backend: "auto" (the fastest usable one), "reference" (slow, readable), "torch" (plain PyTorch, any device) or
+            "mamba_ssm" (the CUDA kernel of mamba-ssm; "torch" with a warning where it cannot be used).
+
+    Raises:
+        InputError: the name is not one of these.
+    """
+    global _setting
+    _setting = _checked(backend)
+
+
+@contextmanager
+def scan_backend(backend: str) -> Iterator[None]:
+    """Set who computes the scans within a ``with`` block; see `set_scan_backend`."""
+    before = _setting
+    set_scan_backend(backend)
+    try:
+        yield
+    finally:
+        set_scan_backend(before)
+
+
+@torch.compiler.assume_constant_result
+@functools.cache
+def _warn_once(text: str) -> bool:
+    warnings.warn(text, stacklevel=2)
+    return True
+
+
+def choose(
+    device: torch.device, dtype: torch.dtype, states: int, state_gradient: bool = False, backend: str = "auto"
+) -> tuple[str, str]:
+    """Choose the implementation for a problem, and say why.
+
+    Args:
+        device: where the tensors are.
+        dtype: type of u.
+        states: number of states N.
+        state_gradient: a gradient flows through the last state.
+        backend: what the caller asks for; "auto" leaves it to the setting.
+
+    Returns:
+        Name of the implementation and the reason.
+
+    Raises:
+        InputError: the backend's name is unknown.
+    """
+    wanted = _checked(_setting if backend == "auto" else backend)
+    if wanted in ("reference", "torch"):
+        return wanted, "it was asked for"
+    obstacle = mamba_ssm.limit(device, dtype, states, state_gradient)
+    worth_a_warning = wanted == "mamba_ssm"
+    if not obstacle:
+        obstacle = mamba_ssm.problem(device)
+        worth_a_warning = True  # the user has the device for it and loses speed
+    if not obstacle:
+        return "mamba_ssm", "its CUDA kernel is installed and works on this device"
+    if worth_a_warning:
+        _warn_once(f"The selective scan runs in plain PyTorch, which gives the same results: {obstacle}")
+    return "torch", obstacle
+
+
+def explain(
+    device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32, states: int = 16, backend: str = "auto"
+) -> str:
+    """Say which implementation would compute a scan, and why.
+
+    Args:
+        device: where the tensors would be.
+        dtype: type of the input.
+        states: number of states N.
+        backend: as in `selective_scan`.
+
+    Returns:
+        One line, such as "torch: the tensors are on cpu, the kernel of mamba-ssm needs cuda".
+    """
+    name, reason = choose(torch.device(device), dtype, states, backend=backend)
+    return f"{name}: {reason}"
+
+
+def _run(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    delta_bias: Tensor | None,
+    order: Tensor | None,
+    delta_softplus: bool,
+    merge: bool,
+    with_state: bool,
+    backend: str,
+) -> tuple[Tensor, Tensor]:
+    """Scan in the shapes of `reference`, by the implementation of choice."""
     tensors = (u, delta, A, B, C, delta_bias)
     save = torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
-    return scan_forward(u, delta, A, B, C, delta_bias, order, delta_softplus, merge, save)[:2]
+    name, _ = choose(u.device, u.dtype, A.shape[-1], save and with_state, backend)
+    if name == "reference":
+        return reference_scan(*tensors, order, delta_softplus, merge)
+    y, last_state, _ = scan_forward(*tensors, order, delta_softplus, merge, save, name)
+    return y, last_state
+
+
+def _expect(shapes: dict[str, tuple[Tensor | None, tuple[int, ...]]]) -> None:
+    for name, (tensor, shape) in shapes.items():
+        if tensor is not None and tuple(tensor.shape) != shape:
+            raise InputError(f"{name} has shape {tuple(tensor.shape)}, expected {shape}.")
 
 
 def selective_scan(
@@ -32,23 +157,70 @@ def selective_scan(
     *,
     backend: str = "auto",
 ) -> Tensor | tuple[Tensor, Tensor]:
+    """Selective scan (S6) of one sequence per channel, with the arguments and shapes of mamba-ssm.
+
+    h_t = exp(delta_t A) h_{t-1} + delta_t B_t u_t and y_t = C_t . h_t + D u_t, gated by silu(z_t); see `reference` for
+    the source. The state is computed in float32 whatever the types of the inputs and the autocast state (float64 for
+    float64 inputs).
+
+    Args:
+        u: (B, D, L) input.
+        delta: (B, D, L) step size, positive after bias and softplus.
+        A: (D, N), negative for a state that decays.
+        B: (B, N, L), or (B, G, N, L) for G groups of D / G successive channels.
+        C: as B.
+        D: (D,) skip connection, or None.
+        z: (B, D, L) gate, or None.
+        delta_bias: (D,) added to delta, or None.
+        delta_softplus: pass delta + delta_bias through softplus.
+        return_last_state: return the last state too.
+        backend: see `set_scan_backend`.
+
+    Returns:
+        y, (B, D, L), in the type of u; with ``return_last_state`` also the state after the last token, (B, D, N).
+
+    Raises:
+        InputError: a shape does not fit, or the backend is unknown.
+    """
     batch, channels, length = u.shape
+    states = A.shape[-1]
     if B.ndim == 3:
         B, C = B.unsqueeze(1), C.unsqueeze(1)
     groups = B.shape[1]
-
-    def split(tensor: Tensor) -> Tensor:
-        return tensor.unflatten(1, (groups, -1)).transpose(2, 3)
-
-    bias = None if delta_bias is None else delta_bias.unflatten(0, (groups, -1))
-    A = A.unflatten(0, (groups, -1))
-    rows = split(u), split(delta), A, B.transpose(2, 3), C.transpose(2, 3), bias, None
-    y, last_state = run_scan(*rows, delta_softplus, False, backend)
+    if channels % groups:
+        raise InputError(f"B has {groups} groups, which do not divide the {channels} channels of u.")
+    _expect(
+        {
+            "delta": (delta, (batch, channels, length)),
+            "A": (A, (channels, states)),
+            "B": (B, (batch, groups, states, length)),
+            "C": (C, (batch, groups, states, length)),
+            "D": (D, (channels,)),
+            "z": (z, (batch, channels, length)),
+            "delta_bias": (delta_bias, (channels,)),
+        }
+    )
+    rows_u, rows_delta = (tensor.unflatten(1, (groups, -1)).transpose(2, 3) for tensor in (u, delta))
+    group_a = A.unflatten(0, (groups, -1))
+    group_bias = None if delta_bias is None else delta_bias.unflatten(0, (groups, -1))
+    y, last_state = _run(
+        rows_u,
+        rows_delta,
+        group_a,
+        B.transpose(2, 3),
+        C.transpose(2, 3),
+        group_bias,
+        None,
+        delta_softplus,
+        False,
+        return_last_state,
+        backend,
+    )
     y = y.transpose(2, 3).flatten(1, 2)
     if D is not None:
         y = y + u * D.to(y.dtype)[:, None]
     if z is not None:
-        y = y * F.silu(z.to(y.dtype))
+        y = y * silu(z.to(y.dtype))
     y = y.to(u.dtype)
     return (y, last_state.flatten(1, 2)) if return_last_state else y
 
@@ -67,13 +239,56 @@ def cross_selective_scan(
     merge: str | None = "sum",
     backend: str = "auto",
 ) -> Tensor:
+    """Selective scans of one volume along K traversals at once.
+
+    All tensors are in voxel order, whatever the traversal: projections are made once per voxel, and ``order`` permutes
+    inside the scan. The result equals gathering K sequences, scanning each, scattering back and summing; see Liu et
+    al., "VMamba: Visual State Space Model", 2024 (cross-scan and cross-merge).
+
+    Args:
+        x: (B, L, E) input shared by all directions, or (B, K, L, E), one per direction.
+        delta: (B, K, L, E) step size.
+        A: (K, E, N), negative for a state that decays.
+        B: (B, K, L, N).
+        C: (B, K, L, N).
+        D: (K, E) skip connections, or None.
+        order: (K, L) integers: step t of direction k reads and writes voxel order[k, t]; each row a permutation of
+            0 .. L - 1, which is not checked. None where the tensors are in scan order already.
+        delta_bias: (K, E) added to delta, or None.
+        delta_softplus: pass delta + delta_bias through softplus.
+        merge: "sum" adds up the directions, None keeps them apart.
+        backend: see `set_scan_backend`.
+
+    Returns:
+        (B, L, E), or (B, K, L, E) without merge, in voxel order and in the type of x.
+
+    Raises:
+        InputError: a shape does not fit, or merge or backend is unknown.
+    """
+    if merge not in ("sum", None):
+        raise InputError(f"merge is {merge!r}, expected 'sum' or None.")
+    batch, directions, length, channels = delta.shape
+    states = A.shape[-1]
     shared = x.ndim == 3
     u = x.unsqueeze(1) if shared else x
-    y, _ = run_scan(u, delta, A, B, C, delta_bias, order, delta_softplus, merge == "sum", backend)
+    _expect(
+        {
+            "x": (u, (batch, 1 if shared else directions, length, channels)),
+            "A": (A, (directions, channels, states)),
+            "B": (B, (batch, directions, length, states)),
+            "C": (C, (batch, directions, length, states)),
+            "D": (D, (directions, channels)),
+            "order": (order, (directions, length)),
+            "delta_bias": (delta_bias, (directions, channels)),
+        }
+    )
+    y, _ = _run(u, delta, A, B, C, delta_bias, order, delta_softplus, merge == "sum", False, backend)
     if D is not None:
         D = D.to(y.dtype)
-        if merge == "sum":
-            y = y + (x * D.sum(0) if shared else (x * D[:, None]).sum(1))
-        else:
+        if merge is None:
             y = y + u * D[:, None]
+        elif shared:
+            y = y + x * D.sum(0)  # the skips of all directions meet in the same voxel
+        else:
+            y = y + (u * D[:, None]).sum(1)
     return y.to(x.dtype)

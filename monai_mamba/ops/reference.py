@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn.functional import softplus
 
 
 def compute_dtype(u: Tensor) -> torch.dtype:
@@ -63,7 +63,7 @@ def reference_scan(
         if delta_bias is not None:
             delta = delta + delta_bias.to(dtype)[:, None, :]
         if delta_softplus:
-            delta = F.softplus(delta)
+            delta = softplus(delta)
         if order is None:
             order = torch.arange(length, device=u.device).expand(directions, length)
         u = u.expand(batch, directions, length, channels)

@@ -1,12 +1,12 @@
 """The selective scan in plain PyTorch: nothing to compile, any device, with its own backward.
 
-Everything that does not depend on the previous token (decay, input, output, all reductions of the backward) is computed
-for a chunk of tokens at once; the recurrence itself is one in-place operation per token. Chunks are small enough to stay
-in the cache. Channels are innermost, so each operation runs over long contiguous rows. exp is computed as exp2 with
-log2(e) folded into A, which is several times faster than exp on some CPUs and never slower.
+Everything that does not depend on the previous token (decay, input, output, all reductions of the backward) is
+computed for a chunk of tokens at once; the recurrence itself is one in-place operation per token. Chunks are small
+enough to stay in the cache. Channels are innermost, so each operation runs over long contiguous rows. exp is computed as
+exp2 with log2(e) folded into A, which is several times faster than exp on some CPUs and never slower.
 
-The backward needs the states again. Where all of them fit into a modest buffer the forward keeps them; otherwise it keeps
-one state per interval of tokens and the backward recomputes an interval at a time, for a block of channels at a time.
+The backward needs the states again. Where all of them fit into a modest buffer the forward keeps them; otherwise it
+keeps one state per interval of tokens and the backward recomputes an interval at a time, a block of channels at a time.
 
 Shapes are those of `reference`; inside, tokens come first: (T, B, K, E), (T, B, K, N), states (T, B, K, N, E).
 """
@@ -18,9 +18,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn.functional import softplus
 
 from .reference import compute_dtype
+from .traversal import Traversal
 
 LOG2_E = math.log2(math.e)
 CHUNK_ELEMENTS = 1 << 18  # of one working array: 1 MiB of float32 stays in a core's second-level cache
@@ -57,68 +58,11 @@ def saved_shape(batch: int, directions: int, length: int, channels: int, states:
     return (count, batch, directions, states, channels)
 
 
-class Traversal:
-    """Reads and writes rows along the scan: volumes (B, K or 1, L, F) on one side, token first (T, B, K, F) on the other.
-
-    Args:
-        order: (K, L) permutation of the tokens per direction, or None.
-        batch: batch size B.
-        directions: number of directions K.
-        length: number of tokens L.
-        dtype: type of everything that is read.
-    """
-
-    def __init__(self, order: Tensor | None, batch: int, directions: int, length: int, dtype: torch.dtype) -> None:
-        self.batch, self.directions, self.length, self.dtype = batch, directions, length, dtype
-        self.order = order
-        if order is not None:
-            order = order.long()
-            device = order.device
-            b = torch.arange(batch, device=device)[:, None]
-            k = torch.arange(directions, device=device)
-            token = order.T[:, None, :]
-            self.shared_rows = (b * length + token).reshape(length, -1)
-            self.own_rows = ((b * directions + k) * length + token).reshape(length, -1)
-            step = torch.arange(length, device=device)
-            inverse = torch.empty_like(order).scatter_(1, order, step.expand_as(order))
-            self.scan_rows = (inverse[:, None, :] * batch + b) * directions + k[:, None, None]  # (K, B, L)
-
-    def read(self, volume: Tensor, start: int, stop: int) -> Tensor:
-        """Rows of steps start..stop, (T, B, K, F), of a volume (B, K, L, F) or (B, 1, L, F)."""
-        if self.order is None:
-            rows = volume[:, :, start:stop].expand(-1, self.directions, -1, -1).permute(2, 0, 1, 3)
-            return rows.to(self.dtype).contiguous()
-        rows = self.own_rows if volume.shape[1] == self.directions else self.shared_rows
-        features = volume.shape[-1]
-        picked = volume.reshape(-1, features).index_select(0, rows[start:stop].reshape(-1))
-        return picked.to(self.dtype).view(stop - start, self.batch, self.directions, features)
-
-    def write(self, rows: Tensor) -> Tensor:
-        """Volume (B, K, L, F) of the rows (L, B, K, F) of all steps."""
-        if self.order is None:
-            return rows.permute(1, 2, 0, 3).contiguous()
-        index = self.scan_rows.transpose(0, 1).reshape(-1)
-        features = rows.shape[-1]
-        picked = rows.view(-1, features).index_select(0, index)
-        return picked.view(self.batch, self.directions, self.length, features)
-
-    def write_sum(self, rows: Tensor) -> Tensor:
-        """Volume (B, L, F) of the rows (L, B, K, F) of all steps, summed over the directions."""
-        if self.order is None:
-            return rows.sum(2).transpose(0, 1).contiguous()
-        features = rows.shape[-1]
-        flat = rows.view(-1, features)
-        total = flat.index_select(0, self.scan_rows[0].reshape(-1))
-        for index in self.scan_rows[1:]:  # one direction at a time: no second copy of all of them
-            total += flat.index_select(0, index.reshape(-1))
-        return total.view(self.batch, self.length, features)
-
-
 def step_size(delta: Tensor, delta_bias: Tensor | None, delta_softplus: bool) -> Tensor:
     """Step size of delta, (T, B, K, E)."""
     if delta_bias is not None:
         delta = delta + delta_bias.to(delta.dtype)
-    return F.softplus(delta) if delta_softplus else delta
+    return softplus(delta) if delta_softplus else delta
 
 
 def decay(dt: Tensor, A2: Tensor, out: Tensor | None = None) -> Tensor:
@@ -265,7 +209,7 @@ def backward(
         raw = path.read(delta, begin, end)
         if delta_bias is not None:
             raw = raw + delta_bias.to(dtype)
-        dt = F.softplus(raw) if delta_softplus else raw
+        dt = softplus(raw) if delta_softplus else raw
         rows_u, rows_b, rows_c = (path.read(volume, begin, end) for volume in (u, B, C))
         rows_g = path.read(grad_y, begin, end)
         grad_dt = torch.empty_like(dt)

@@ -1,0 +1,63 @@
+"""Reading and writing volumes along the scan by index tables, so that no caller unrolls volumes by hand."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class Traversal:
+    """Reads and writes rows along the scan: volumes (B, K or 1, L, F) on one side, rows (T, B, K, F) on the other.
+
+    Args:
+        order: (K, L) permutation of the tokens per direction, or None.
+        batch: batch size B.
+        directions: number of directions K.
+        length: number of tokens L.
+        dtype: type of everything that is read.
+    """
+
+    def __init__(self, order: Tensor | None, batch: int, directions: int, length: int, dtype: torch.dtype) -> None:
+        self.batch, self.directions, self.length, self.dtype = batch, directions, length, dtype
+        self.order = order
+        if order is not None:
+            order = order.long()
+            device = order.device
+            b = torch.arange(batch, device=device)[:, None]
+            k = torch.arange(directions, device=device)
+            token = order.T[:, None, :]
+            self.shared_rows = (b * length + token).reshape(length, -1)
+            self.own_rows = ((b * directions + k) * length + token).reshape(length, -1)
+            step = torch.arange(length, device=device)
+            inverse = torch.empty_like(order).scatter_(1, order, step.expand_as(order))
+            self.scan_rows = (inverse[:, None, :] * batch + b) * directions + k[:, None, None]  # (K, B, L)
+
+    def read(self, volume: Tensor, start: int, stop: int) -> Tensor:
+        """Rows of steps start..stop, (T, B, K, F), of a volume (B, K, L, F) or (B, 1, L, F)."""
+        if self.order is None:
+            rows = volume[:, :, start:stop].expand(-1, self.directions, -1, -1).permute(2, 0, 1, 3)
+            return rows.to(self.dtype).contiguous()
+        rows = self.own_rows if volume.shape[1] == self.directions else self.shared_rows
+        features = volume.shape[-1]
+        picked = volume.reshape(-1, features).index_select(0, rows[start:stop].reshape(-1))
+        return picked.to(self.dtype).view(stop - start, self.batch, self.directions, features)
+
+    def write(self, rows: Tensor) -> Tensor:
+        """Volume (B, K, L, F) of the rows (L, B, K, F) of all steps."""
+        if self.order is None:
+            return rows.permute(1, 2, 0, 3).contiguous()
+        index = self.scan_rows.transpose(0, 1).reshape(-1)
+        features = rows.shape[-1]
+        picked = rows.view(-1, features).index_select(0, index)
+        return picked.view(self.batch, self.directions, self.length, features)
+
+    def write_sum(self, rows: Tensor) -> Tensor:
+        """Volume (B, L, F) of the rows (L, B, K, F) of all steps, summed over the directions."""
+        if self.order is None:
+            return rows.sum(2).transpose(0, 1).contiguous()
+        features = rows.shape[-1]
+        flat = rows.view(-1, features)
+        total = flat.index_select(0, self.scan_rows[0].reshape(-1))
+        for index in self.scan_rows[1:]:  # one direction at a time: no second copy of all of them
+            total += flat.index_select(0, index.reshape(-1))
+        return total.view(self.batch, self.length, features)
