@@ -1,0 +1,140 @@
+"""Scores as tables: one row per scan and structure, and a summary per structure."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import torch
+
+from monai_mamba.data.labels import LabelEntry
+from monai_mamba.errors import OutputError
+from monai_mamba.metrics.structure_scores import ABSENT_RULE, SCORES, mean_over_scans
+
+MISSING = "n/a"  # as in BIDS tables
+ALL = "mean over structures"
+
+COLUMN_NOTES = {
+    "subject": "Name of the scan.",
+    "id": "Label id of the structure.",
+    "name": "Name of the structure.",
+    "dsc": "Dice similarity coefficient, 0..1.",
+    "vs": "Volume similarity, 1 - |Vp - Vr| / (Vp + Vr), 0..1.",
+    "assd_mm": "Average symmetric surface distance in mm.",
+    "hd95_mm": "95 % Hausdorff distance in mm: the larger of the two directed 95th percentiles.",
+    "n": "Scans with a DSC and a VS: the structure is in at least one of the two label maps.",
+    "n_absent": "Scans left out because the structure is in neither label map.",
+    "n_missing": "Scans of n whose distances are missing because the structure is in one label map only.",
+    "*_mean, *_sd": "Mean and standard deviation (n - 1) over the scans that have a value. The last row averages the "
+    "structures of each scan first.",
+    "absent structures": ABSENT_RULE,
+}
+
+
+def score_table(subjects: Sequence[str], scores: torch.Tensor, structures: Sequence[LabelEntry]) -> str:
+    """One row per scan and structure, as tab-separated text.
+
+    Args:
+        subjects: names of the N scans.
+        scores: `(N, C, 4)`, columns as in `SCORES`, NaN where missing.
+        structures: the C structures.
+
+    Returns:
+        Text with the columns subject, id, name, and `SCORES`.
+    """
+    rows = (
+        [subject, entry.id, entry.name, *map(_number, scores[case, row].tolist())]
+        for case, subject in enumerate(subjects)
+        for row, entry in enumerate(structures)
+    )
+    return _tsv(["subject", "id", "name", *SCORES], rows)
+
+
+def summary_table(scores: torch.Tensor, structures: Sequence[LabelEntry]) -> str:
+    """Mean and standard deviation over the scans, one row per structure and one for all, as tab-separated text.
+
+    Args:
+        scores: `(N, C, 4)`, columns as in `SCORES`, NaN where missing.
+        structures: the C structures.
+
+    Returns:
+        Text with the columns id, name, n, n_absent, n_missing, and mean and sd of each score; see `COLUMN_NOTES`.
+    """
+    rows = [_summary(entry.id, entry.name, scores[:, row]) for row, entry in enumerate(structures)]
+    overall = _summary(MISSING, ALL, mean_over_scans(scores))
+    # Counts of structures are not counts of scans: the last row says how many (scan, structure) pairs they are.
+    overall[3] = sum(row[3] for row in rows)
+    overall[4] = sum(row[4] for row in rows)
+    moments = [f"{name}_{moment}" for name in SCORES for moment in ("mean", "sd")]
+    return _tsv(["id", "name", "n", "n_absent", "n_missing", *moments], [*rows, overall])
+
+
+def write_score_tables(
+    folder: str | Path, subjects: Sequence[str], scores: torch.Tensor, structures: Sequence[LabelEntry], grid: str
+) -> None:
+    """Write `scores.tsv`, `summary.tsv` and `scores.json`, which explains their columns; each appears only complete.
+
+    Args:
+        folder: made if it does not exist.
+        subjects: names of the N scans.
+        scores: `(N, C, 4)`, columns as in `SCORES`, NaN where missing.
+        structures: the C structures.
+        grid: on which grid the label maps were compared, in words.
+
+    Raises:
+        OutputError: the folder cannot be written to.
+    """
+    files = {
+        "scores.json": json.dumps({**COLUMN_NOTES, "grid": grid}, indent=2) + "\n",
+        "scores.tsv": score_table(subjects, scores, structures),
+        "summary.tsv": summary_table(scores, structures),
+    }
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            _replace(Path(folder) / name, text)
+    except OSError as error:
+        raise OutputError(
+            f"{folder}: the scores cannot be written ({error}). Set output_dir to another folder."
+        ) from error
+
+
+def _summary(label: int | str, name: str, values: torch.Tensor) -> list:
+    """Row of the summary from `(N, 4)` values."""
+    there, distances = ~values[:, 0].isnan(), ~values[:, SCORES.index("assd_mm")].isnan()
+    row = [label, name, int(there.sum()), int((~there).sum()), int((there & ~distances).sum())]
+    for column in values.double().T:
+        known = column[~column.isnan()]
+        row.append(_number(known.mean().item()))
+        row.append(_number(known.std().item() if len(known) > 1 else float("nan")))
+    return row
+
+
+def _number(value: float) -> str:
+    return MISSING if value != value else f"{value:.6g}"
+
+
+def _tsv(columns: Sequence[str], rows: Iterable[Sequence]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter="\t", lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file so that it is never seen unfinished."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        Path(temporary).chmod(0o644)  # mkstemp's files are for their owner alone
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,99 @@
+"""Tables of scores: contents, counts of absent structures, and files that appear complete."""
+
+from __future__ import annotations
+
+import csv
+import json
+from io import StringIO
+
+import pytest
+import torch
+from ignite.engine import Engine
+
+from monai_mamba.data.labels import LabelTable
+from monai_mamba.errors import OutputError
+from monai_mamba.handlers.structure_scores import ScoreTables, StructureScores
+from monai_mamba.metrics.score_tables import score_table, summary_table, write_score_tables
+
+NAN = float("nan")
+TABLE = LabelTable.load("subcortical")
+STRUCTURES = TABLE.structures[:3]
+SUBJECTS = ["sub-1", "ses/sub-2"]
+SCORES = torch.tensor(
+    [
+        [[0.9, 0.8, 0.5, 1.0], [0.0, 0.0, NAN, NAN], [NAN, NAN, NAN, NAN]],
+        [[0.7, 1.0, 1.5, 2.0], [0.5, 0.5, 1.0, 1.0], [NAN, NAN, NAN, NAN]],
+    ]
+)
+
+
+def parse(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(StringIO(text), delimiter="\t"))
+
+
+def test_one_row_per_scan_and_structure():
+    rows = parse(score_table(SUBJECTS, SCORES, STRUCTURES))
+    assert list(rows[0]) == ["subject", "id", "name", "dsc", "vs", "assd_mm", "hd95_mm"]
+    assert [(row["subject"], row["id"]) for row in rows[2:4]] == [("sub-1", "7"), ("ses/sub-2", "4")]
+    assert rows[0]["name"] == "Left-Lateral-Ventricle"
+    assert [rows[1][name] for name in ("dsc", "vs", "assd_mm", "hd95_mm")] == ["0", "0", "n/a", "n/a"]
+    assert rows[3]["assd_mm"] == "1.5"
+
+
+def test_summary_counts_and_averages():
+    first, second, third, overall = parse(summary_table(SCORES, STRUCTURES))
+    assert [float(first[name]) for name in ("dsc_mean", "vs_mean", "assd_mm_mean")] == pytest.approx([0.8, 0.9, 1.0])
+    assert float(first["dsc_sd"]) == pytest.approx(0.2 / 2**0.5, rel=1e-5)
+    assert [second[name] for name in ("n", "n_absent", "n_missing", "assd_mm_mean")] == ["2", "0", "1", "1"]
+    assert second["assd_mm_sd"] == "n/a"
+    assert [third[name] for name in ("n", "n_absent", "n_missing", "dsc_mean")] == ["0", "2", "0", "n/a"]
+    assert [overall[name] for name in ("n", "n_absent", "n_missing")] == ["2", "2", "1"]
+    assert float(overall["dsc_mean"]) == pytest.approx((0.45 + 0.6) / 2)
+
+
+def test_files_say_what_they_hold_and_leave_nothing_behind(tmp_path):
+    write_score_tables(tmp_path / "out", SUBJECTS, SCORES, STRUCTURES, grid="the conformed grid")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["scores.json", "scores.tsv", "summary.tsv"]
+    notes = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert notes["grid"] == "the conformed grid"
+    assert "DSC 0 and VS 0" in notes["absent structures"]
+    assert set(parse((tmp_path / "out" / "scores.tsv").read_text())[0]) <= set(notes)
+
+
+def test_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OutputError, match="cannot be written"):
+        write_score_tables(tmp_path / "file" / "out", SUBJECTS, SCORES, STRUCTURES, grid="")
+
+
+def test_interrupted_write_keeps_the_old_table(tmp_path, monkeypatch):
+    write_score_tables(tmp_path, SUBJECTS, SCORES, STRUCTURES, grid="")
+    before = (tmp_path / "scores.tsv").read_text()
+    monkeypatch.setattr(
+        "monai_mamba.metrics.score_tables.Path.replace", lambda *_: (_ for _ in ()).throw(OSError("disk full"))
+    )
+    with pytest.raises(OutputError, match="disk full"):
+        write_score_tables(tmp_path, ["other"] * 2, SCORES, STRUCTURES, grid="")
+    assert (tmp_path / "scores.tsv").read_text() == before
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_handlers_write_the_tables_of_an_evaluation(tmp_path):
+    reference = torch.zeros(1, 6, 6, 6, dtype=torch.uint8)
+    reference[..., :2] = 1
+    shifted = reference.roll(1, dims=3)
+
+    def step(engine: Engine, batch: dict) -> tuple[list, list]:
+        return batch["pred"], [reference]
+
+    engine = Engine(step)
+    engine.state.metric_details = {}
+    StructureScores(TABLE).attach(engine, "scores")
+    ScoreTables(tmp_path, TABLE, "scores", lambda batch: batch["subject"], grid="test").attach(engine)
+    batches = [{"pred": [reference], "subject": ["a"]}, {"pred": [shifted], "subject": ["b"]}]
+    for _ in range(2):  # a second run must not carry over the first
+        engine.run(batches)
+    rows = [row for row in parse((tmp_path / "scores.tsv").read_text()) if row["id"] == "4"]
+    assert [row["subject"] for row in rows] == ["a", "b"]
+    assert [float(row["dsc"]) for row in rows] == [1.0, 0.5]
+    assert engine.state.metrics["scores"] == pytest.approx(0.75)
