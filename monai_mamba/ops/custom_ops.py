@@ -56,7 +56,7 @@ def _scan_forward_fake(
     states = A.shape[-1]
     dtype = compute_dtype(u)
     shape = (batch, length, channels) if merge else (batch, directions, length, channels)
-    saved = IMPLEMENTATIONS[backend].saved_shape(batch, directions, length, channels, states) if save else (0,)
+    saved = IMPLEMENTATIONS[backend].saved_shape(delta, states) if save else (0,)
     return (
         u.new_empty(shape, dtype=dtype),
         u.new_empty((batch, directions, channels, states), dtype=dtype),

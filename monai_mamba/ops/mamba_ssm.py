@@ -88,8 +88,9 @@ def _self_check(module: ModuleType, device: torch.device) -> float:
         return float((y.transpose(1, 2) - expected).abs().max())
 
 
-def saved_shape(batch: int, directions: int, length: int, channels: int, states: int) -> tuple[int, ...]:
+def saved_shape(delta: Tensor, states: int) -> tuple[int, ...]:
     """Shape of what the kernel keeps for its backward: products of the decay and states, interleaved."""
+    batch, directions, length, channels = delta.shape
     return (batch, directions * channels, -(-length // TOKENS_PER_CHUNK), 2 * states)
 
 

@@ -20,40 +20,48 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from .recurrence import recur
 from .reference import compute_dtype
 from .traversal import Traversal
 
 LOG2_E = math.log2(math.e)
 CHUNK_ELEMENTS = 1 << 18  # of one working array: 1 MiB of float32 stays in a core's second-level cache
 BLOCK_ELEMENTS = 1 << 19  # the same for the recomputing backward, where fewer and larger operations win
-INTERVAL = 32  # tokens between two kept states
-KEEP_ALL_BYTES = 30 << 20  # keep every state for the backward up to this size; larger buffers cost more in page faults
+ACCELERATOR_FACTOR = 64  # both are larger where every operation means launching a kernel
+INTERVAL = 32  # tokens between two kept states, at least
+KEEP_ALL_ELEMENTS = 15 << 19  # keep every state up to this size (30 MiB): larger buffers cost more in page faults
 
 
 class Plan(NamedTuple):
-    """How a problem is cut up; a function of its shape alone, so that forward and backward agree.
+    """How a problem is cut up; a function of shape and device alone, so that forward and backward agree.
 
     Attributes:
         chunk: tokens computed at once.
         interval: tokens whose inputs are gathered at once; also the distance of kept states if not ``keep_all``.
         keep_all: the forward keeps every state.
+        block: elements of a working array in the recomputing backward.
     """
 
     chunk: int
     interval: int
     keep_all: bool
+    block: int
 
 
-def plan_scan(batch: int, directions: int, length: int, channels: int, states: int) -> Plan:
-    """Cut a problem of the given size into chunks and intervals."""
+def plan_scan(delta: Tensor, states: int) -> Plan:
+    """Cut a problem with step sizes delta, (B, K, L, E), and N states into chunks and intervals."""
+    batch, directions, length, channels = delta.shape
     size = batch * directions * channels * states
-    chunk = min(max(CHUNK_ELEMENTS // size, 1), length)
-    return Plan(chunk, min(max(chunk, INTERVAL), length), 4 * size * length <= KEEP_ALL_BYTES)
+    factor = 1 if delta.device.type == "cpu" else ACCELERATOR_FACTOR
+    chunk = min(max(factor * CHUNK_ELEMENTS // size, 1), length)
+    keep_all = size * length <= KEEP_ALL_ELEMENTS
+    return Plan(chunk, min(max(chunk, INTERVAL), length), keep_all, factor * BLOCK_ELEMENTS)
 
 
-def saved_shape(batch: int, directions: int, length: int, channels: int, states: int) -> tuple[int, ...]:
-    """Shape of the states which the forward keeps for the backward."""
-    plan = plan_scan(batch, directions, length, channels, states)
+def saved_shape(delta: Tensor, states: int) -> tuple[int, ...]:
+    """Shape of the states which the forward keeps for the backward; delta: (B, K, L, E)."""
+    batch, directions, length, channels = delta.shape
+    plan = plan_scan(delta, states)
     count = length if plan.keep_all else -(-length // plan.interval)
     return (count, batch, directions, states, channels)
 
@@ -68,22 +76,6 @@ def step_size(delta: Tensor, delta_bias: Tensor | None, delta_softplus: bool) ->
 def decay(dt: Tensor, A2: Tensor, out: Tensor | None = None) -> Tensor:
     """exp2(dt A2), (T, B, K, N, E), of step sizes (T, B, K, E) and A2 = A log2(e), (K, N, E)."""
     return torch.mul(dt.unsqueeze(-2), A2, out=out).exp2_()
-
-
-def recur(a: Tensor, x: Tensor, start: Tensor | None) -> None:
-    """Turn x into the states h_t = a_t h_{t-1} + x_t in place; a, x: (T, ...), start: h_{-1} or None for zero."""
-    decays, states = a.unbind(0), x.unbind(0)
-    if start is not None:
-        states[0].addcmul_(decays[0], start)
-    for t in range(1, len(states)):
-        states[t].addcmul_(decays[t], states[t - 1])
-
-
-def recur_back(a: Tensor, g: Tensor) -> None:
-    """Turn g into the gradients g_t + a_{t+1} g_{t+1} of the states in place; a, g: (T, ...)."""
-    decays, grads = a.unbind(0), g.unbind(0)
-    for t in range(len(grads) - 2, -1, -1):
-        grads[t].addcmul_(decays[t + 1], grads[t + 1])
 
 
 def contract(rows: Tensor, states: Tensor) -> Tensor:
@@ -118,14 +110,14 @@ def forward(
     batch, directions, length, channels = delta.shape
     n = A.shape[-1]
     dtype = compute_dtype(u)
-    plan = plan_scan(batch, directions, length, channels, n)
+    plan = plan_scan(delta, n)
     path = Traversal(order, batch, directions, length, dtype)
     A2 = (A.to(dtype) * LOG2_E).transpose(1, 2).contiguous()
 
     def scratch(*shape: int) -> Tensor:
         return torch.empty(shape, dtype=dtype, device=u.device)
 
-    saved = scratch(*saved_shape(batch, directions, length, channels, n)) if save else scratch(0)
+    saved = scratch(*saved_shape(delta, n)) if save else scratch(0)
     y = scratch(length, batch, directions, channels)
     a_buffer = scratch(plan.chunk, batch, directions, n, channels)
     h_buffers = [] if save and plan.keep_all else [torch.empty_like(a_buffer) for _ in range(2)]
@@ -183,7 +175,7 @@ def backward(
     batch, directions, length, channels = delta.shape
     n = A.shape[-1]
     dtype = compute_dtype(u)
-    plan = plan_scan(batch, directions, length, channels, n)
+    plan = plan_scan(delta, n)
     path = Traversal(order, batch, directions, length, dtype)
     natural_a = A.to(dtype).transpose(1, 2).contiguous()
     A2 = natural_a * LOG2_E
@@ -202,7 +194,9 @@ def backward(
 
     interval = plan.chunk if plan.keep_all else plan.interval
     blocks = (
-        [(slice(None), slice(None))] if plan.keep_all else channel_blocks(interval * batch * n, directions, channels)
+        [(slice(None), slice(None))]
+        if plan.keep_all
+        else channel_blocks(plan.block // (interval * batch * n), directions, channels)
     )
     for begin in reversed(range(0, length, interval)):
         end = min(begin + interval, length)
@@ -227,7 +221,7 @@ def backward(
                 recur(a, states, before)
             grad_h = c_.unsqueeze(-1) * g_.unsqueeze(-2)
             grad_h[-1] += carry_
-            recur_back(a, grad_h)
+            recur(a[1:], grad_h[:-1], grad_h[-1], reverse=True)
             torch.mul(a[0], grad_h[0], out=carry_)
             grad_c[begin:end, :, k] += contract_channels(g_, states)
             grad_b[begin:end, :, k] += contract_channels(du, grad_h)
@@ -257,11 +251,7 @@ def backward(
     )
 
 
-def channel_blocks(size: int, directions: int, channels: int) -> list[tuple[slice, slice]]:
-    """Blocks of (directions, channels) whose arrays hold about BLOCK_ELEMENTS, at ``size`` elements per channel."""
-    width = max(min(BLOCK_ELEMENTS // size, channels), min(64, channels))
-    return [
-        (slice(k, k + 1), slice(e, min(e + width, channels)))
-        for k in range(directions)
-        for e in range(0, channels, width)
-    ]
+def channel_blocks(width: int, directions: int, channels: int) -> list[tuple[slice, slice]]:
+    """Blocks of one direction and about ``width`` channels, as slices of both."""
+    width = min(max(width, 64), channels)
+    return [(slice(k, k + 1), slice(e, e + width)) for k in range(directions) for e in range(0, channels, width)]
