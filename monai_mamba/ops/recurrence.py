@@ -12,10 +12,10 @@ BUSY_ELEMENTS_ACCELERATOR = 1 << 20  # the same where starting an operation mean
 
 
 def recur(factors: Tensor, values: Tensor, start: Tensor | None, reverse: bool = False) -> None:
-    """Add factors_t * values_{t-1} to values_t, one t after the other (values_{t+1}, from the last t on, if ``reverse``).
+    """Add factors_t * values_{t-1} to values_t, one t after the other (values_{t+1}, from the last on, if ``reverse``).
 
-    A step that is too small to be worth its own operation is done for several segments of the sequence side by side, as
-    if each began with zero; then every segment receives what the one before hands on, damped by the product of the
+    A step that is too small to be worth its own operation is done for several segments of the sequence side by side,
+    as if each began with zero; then every segment receives what the one before hands on, damped by the product of the
     factors so far.
 
     Args:
@@ -31,9 +31,8 @@ def recur(factors: Tensor, values: Tensor, start: Tensor | None, reverse: bool =
         return
     steps = length // count
     rest = length - count * steps
-    body, remainder = (
-        (slice(rest, None), slice(rest)) if reverse else (slice(-rest or None), slice(length - rest, None))
-    )
+    body = slice(rest, None) if reverse else slice(length - rest)
+    remainder = slice(rest) if reverse else slice(length - rest, None)
     value = values[body].unflatten(0, (count, steps))
     product = factors[body].unflatten(0, (count, steps)).clone()
 

@@ -2,8 +2,8 @@
 
 Everything that does not depend on the previous token (decay, input, output, all reductions of the backward) is
 computed for a chunk of tokens at once; the recurrence itself is one in-place operation per token. Chunks are small
-enough to stay in the cache. Channels are innermost, so each operation runs over long contiguous rows. exp is computed as
-exp2 with log2(e) folded into A, which is several times faster than exp on some CPUs and never slower.
+enough to stay in the cache. Channels are innermost, so each operation runs over long contiguous rows. exp is computed
+as exp2 with log2(e) folded into A, which is several times faster than exp on some CPUs and never slower.
 
 The backward needs the states again. Where all of them fit into a modest buffer the forward keeps them; otherwise it
 keeps one state per interval of tokens and the backward recomputes an interval at a time, a block of channels at a time.
@@ -25,10 +25,10 @@ from .reference import compute_dtype
 from .traversal import Traversal
 
 LOG2_E = math.log2(math.e)
-CHUNK_ELEMENTS = 1 << 18  # of one working array: 1 MiB of float32 stays in a core's second-level cache
-BLOCK_ELEMENTS = 1 << 19  # the same for the recomputing backward, where fewer and larger operations win
-ACCELERATOR_FACTOR = 64  # both are larger where every operation means launching a kernel
+ARRAY_ELEMENTS = 1 << 19  # of one working array: a few times 2 MiB of float32 stay in a processor's cache
+ARRAY_ELEMENTS_ACCELERATOR = 1 << 25  # larger where every operation means launching a kernel
 INTERVAL = 32  # tokens between two kept states, at least
+MIN_WIDTH = 64  # channels computed at once, at least: shorter rows are slow
 KEEP_ALL_ELEMENTS = 15 << 19  # keep every state up to this size (30 MiB): larger buffers cost more in page faults
 
 
@@ -39,23 +39,24 @@ class Plan(NamedTuple):
         chunk: tokens computed at once.
         interval: tokens whose inputs are gathered at once; also the distance of kept states if not ``keep_all``.
         keep_all: the forward keeps every state.
-        block: elements of a working array in the recomputing backward.
+        width: channels of one direction computed at once in the recomputing backward.
     """
 
     chunk: int
     interval: int
     keep_all: bool
-    block: int
+    width: int
 
 
 def plan_scan(delta: Tensor, states: int) -> Plan:
     """Cut a problem with step sizes delta, (B, K, L, E), and N states into chunks and intervals."""
     batch, directions, length, channels = delta.shape
     size = batch * directions * channels * states
-    factor = 1 if delta.device.type == "cpu" else ACCELERATOR_FACTOR
-    chunk = min(max(factor * CHUNK_ELEMENTS // size, 1), length)
-    keep_all = size * length <= KEEP_ALL_ELEMENTS
-    return Plan(chunk, min(max(chunk, INTERVAL), length), keep_all, factor * BLOCK_ELEMENTS)
+    elements = ARRAY_ELEMENTS if delta.device.type == "cpu" else ARRAY_ELEMENTS_ACCELERATOR
+    chunk = min(max(elements // size, 1), length)
+    interval = min(max(chunk, INTERVAL), length)
+    width = min(max(elements // (interval * batch * states), MIN_WIDTH), channels)
+    return Plan(chunk, interval, size * length <= KEEP_ALL_ELEMENTS, width)
 
 
 def saved_shape(delta: Tensor, states: int) -> tuple[int, ...]:
@@ -193,11 +194,11 @@ def backward(
         carry += grad_last_state.transpose(-1, -2)
 
     interval = plan.chunk if plan.keep_all else plan.interval
-    blocks = (
-        [(slice(None), slice(None))]
-        if plan.keep_all
-        else channel_blocks(plan.block // (interval * batch * n), directions, channels)
-    )
+    every = slice(None)
+    blocks = [(every, every)]
+    if not plan.keep_all:  # the whole interval is recomputed, in blocks that fit the cache
+        starts = range(0, channels, plan.width)
+        blocks = [(slice(k, k + 1), slice(e, e + plan.width)) for k in range(directions) for e in starts]
     for begin in reversed(range(0, length, interval)):
         end = min(begin + interval, length)
         raw = path.read(delta, begin, end)
@@ -230,7 +231,7 @@ def backward(
             # d/d(dt A) of exp(dt A) h, then its two factors
             grad_h *= a
             grad_h[1:] *= states[:-1]
-            grad_h[0] *= 0 if before is None else before
+            grad_h[0].zero_() if before is None else grad_h[0].mul_(before)
             torch.mul(grad_h, natural_a[k, :, e], out=a)
             grad_dt[:, :, k, e] = torch.addcmul(a.sum(-2), grad_du, u_)
             grad_h *= dt_.unsqueeze(-2)
@@ -249,9 +250,3 @@ def backward(
         path.write(grad_c).to(C.dtype),
         grad_bias.to(grad_bias.dtype if delta_bias is None else delta_bias.dtype),
     )
-
-
-def channel_blocks(width: int, directions: int, channels: int) -> list[tuple[slice, slice]]:
-    """Blocks of one direction and about ``width`` channels, as slices of both."""
-    width = min(max(width, 64), channels)
-    return [(slice(k, k + 1), slice(e, e + width)) for k in range(directions) for e in range(0, channels, width)]
