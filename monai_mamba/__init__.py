@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from monai_mamba import data, engines, handlers, inferers, transforms
+from monai_mamba.bundle import bundle_root
 from monai_mamba.networks.nets import (
     MedSegMamba,
     SegMamba,
@@ -18,9 +20,15 @@ __all__ = [
     "SegMamba",
     "SegMambaBot",
     "TABSurfer",
+    "bundle_root",
+    "data",
+    "engines",
+    "handlers",
+    "inferers",
     "medsegmamba_small",
     "segmamba_bot_small",
     "segmamba_small",
     "tabsurfer_small",
+    "transforms",
 ]
 __version__ = "0.1.0"

@@ -5,6 +5,9 @@ Every message is a sentence a user can act on: it names the file, what was found
 
 from __future__ import annotations
 
+import sys
+from types import TracebackType
+
 
 class MonaiMambaError(Exception):
     """Base of all errors that the package raises on purpose."""
@@ -28,3 +31,23 @@ class DeviceError(MonaiMambaError, RuntimeError):
 
 class BatchError(MonaiMambaError, RuntimeError):
     """Some scans of a batch could not be processed; the others were."""
+
+
+def show_errors_briefly() -> None:
+    """From now on, end the program with the sentence of a `MonaiMambaError` instead of the traceback that led to it.
+
+    For programs that run a bundle; the exception itself is unchanged, so callers from Python still get all of it. Other
+    exceptions are shown as before.
+    """
+    show_traceback = sys.excepthook
+
+    def show(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, MonaiMambaError):
+            cause = cause.__cause__ or cause.__context__
+        if cause is None:
+            show_traceback(kind, error, traceback)
+        else:
+            print(f"Error: {cause}", file=sys.stderr)
+
+    sys.excepthook = show

@@ -1,0 +1,9 @@
+"""Inputs of a run, label tables, and checks before it starts."""
+
+from __future__ import annotations
+
+from monai_mamba.data.labels import LabelTable
+from monai_mamba.data.preflight import check_device, check_output_dir
+from monai_mamba.data.scans import find_scans
+
+__all__ = ["LabelTable", "check_device", "check_output_dir", "find_scans"]

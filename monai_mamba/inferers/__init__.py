@@ -1,0 +1,7 @@
+"""Ways to run a network over an image."""
+
+from __future__ import annotations
+
+from monai_mamba.inferers.patch_voting import PatchVotingInferer
+
+__all__ = ["PatchVotingInferer"]

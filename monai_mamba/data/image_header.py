@@ -1,0 +1,128 @@
+"""What the header and the size of an image file already tell: checks before anything heavy is loaded."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import os
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from monai_mamba.errors import InputError
+
+IMAGE_SUFFIXES = (".nii", ".nii.gz", ".mgz", ".mgh")
+MAX_VOXELS = 1024**3
+MIN_VOXELS_PER_AXIS = 8
+
+
+def check_header(path: str | Path) -> None:
+    """Refuse a file that cannot be processed, from its header and size alone; the voxels are not read.
+
+    Args:
+        path: NIfTI-1, NIfTI-2 or MGH file (`.nii`, `.nii.gz`, `.mgz`, `.mgh`).
+
+    Raises:
+        InputError: the file is missing, empty, truncated, no image, not one three-dimensional real-valued volume, or
+            has no usable affine.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such file. Check the path given as 'input'.")
+    if not path.name.lower().endswith(IMAGE_SUFFIXES):
+        raise InputError(
+            f"{path}: the name does not end in one of {', '.join(IMAGE_SUFFIXES)}. Convert the scan to NIfTI first, "
+            f"for example with dcm2niix."
+        )
+    try:
+        size = path.stat().st_size
+        if size == 0:
+            raise InputError(f"{path}: the file is empty (0 bytes). Copy it again from its source.")
+        image = nib.load(path)
+        shape, dtype = image.shape, image.get_data_dtype()
+    except InputError:
+        raise
+    except Exception as error:  # nibabel passes on whatever its file readers raise
+        raise InputError(
+            f"{path}: not a readable NIfTI or MGH image ({_first_line(error)}). Check that the file is what its name "
+            f"says and was copied completely."
+        ) from error
+    if dtype.fields is not None or np.issubdtype(dtype, np.complexfloating):
+        raise InputError(f"{path}: voxels are of type {dtype}; expected one real number a voxel (a T1-weighted scan).")
+    check_shape(path, shape)
+    check_affine(path, image.affine)
+    expected = int(image.dataobj.offset) + math.prod(shape) * dtype.itemsize
+    found = _stored_bytes(path, expected)
+    if found < expected:
+        raise InputError(
+            f"{path}: the file is truncated or damaged: {found} bytes of image data where its header promises "
+            f"{expected}. Copy it again from its source."
+        )
+
+
+def check_shape(name: str | Path, shape: Sequence[int]) -> None:
+    """Refuse a shape that is not one volume; axes of length 1 after the third are tolerated.
+
+    Raises:
+        InputError: the image is a series, a single slice, or has an absurd number of voxels.
+    """
+    text = " x ".join(str(size) for size in shape)
+    if any(size > 1 for size in shape[3:]):
+        raise InputError(
+            f"{name}: a series of {math.prod(shape[3:])} volumes ({text}); expected one 3-D volume. Save the volume to "
+            f"be segmented as a file of its own."
+        )
+    if len(shape) < 3 or min(shape[:3]) < MIN_VOXELS_PER_AXIS:
+        raise InputError(
+            f"{name}: a 2-D image or a thin slab ({text}); expected a 3-D volume with at least {MIN_VOXELS_PER_AXIS} "
+            "voxels along each axis."
+        )
+    if math.prod(shape) > MAX_VOXELS:
+        raise InputError(f"{name}: {text} voxels are more than {MAX_VOXELS}. Resample the scan to about 1 mm first.")
+
+
+def check_affine(name: str | Path, affine: np.ndarray) -> None:
+    """Refuse an affine that does not place the voxels in space.
+
+    Args:
+        name: file name for the message.
+        affine: `(4, 4)`, voxel index to millimeters.
+
+    Raises:
+        InputError: an element is not finite, or the matrix is singular.
+    """
+    affine = np.asarray(affine, dtype=float)
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    # Relative to the voxel size, so that small voxels are not mistaken for a singular matrix.
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) <= 1e-3 * np.prod(spacing):
+        raise InputError(
+            f"{name}: the affine in the header is singular or not finite, so left, right and voxel size are unknown:\n"
+            f"{np.array2string(affine, precision=4)}\nRepair the header from the original data, for example by "
+            f"converting the scan again."
+        )
+
+
+def _stored_bytes(path: Path, expected: int) -> int:
+    """Bytes of the uncompressed file; a gzip file that is as long as `expected` is not decompressed for it."""
+    with path.open("rb") as file:
+        if file.read(2) != b"\x1f\x8b":
+            return path.stat().st_size
+        file.seek(-4, os.SEEK_END)
+        # A gzip stream ends with its length modulo 2^32; where a file was cut, these bytes are arbitrary.
+        if int.from_bytes(file.read(4), "little") == expected % 2**32:
+            return expected
+    total = 0
+    try:
+        with gzip.open(path) as file:
+            while chunk := file.read(1 << 22):
+                total += len(chunk)
+    except (EOFError, OSError, zlib.error):
+        pass  # what could be read up to the damage is what counts
+    return total
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

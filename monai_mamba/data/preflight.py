@@ -1,0 +1,43 @@
+"""Checks of what the user asked for, before the network is built and any scan is read."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+
+from monai_mamba.errors import DeviceError, OutputError
+
+
+def check_output_dir(output_dir: str | Path) -> None:
+    """Make the folder for the results, and try to write there.
+
+    Raises:
+        OutputError: it cannot be made, or cannot be written to.
+    """
+    folder = Path(output_dir).expanduser()
+    probe = folder / f".monai_mamba.{os.getpid()}.tmp"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"0")
+        probe.unlink()
+    except OSError as error:
+        raise OutputError(
+            f"{folder}: results cannot be written there ({error.strerror}). Choose another folder with --output_dir."
+        ) from error
+
+
+def check_device(device: str | torch.device) -> None:
+    """Try to use a device.
+
+    Raises:
+        DeviceError: PyTorch does not know it, or it is not there.
+    """
+    there = [f"cuda:{index}" for index in range(torch.cuda.device_count())] + ["cpu"]
+    try:
+        torch.zeros(1, device=device)
+    except Exception as error:  # a different type for each kind of device that is not there
+        raise DeviceError(
+            f"Device '{device}' cannot be used. Choose one of these with --device: {', '.join(there)}."
+        ) from error

@@ -1,0 +1,65 @@
+"""A picture to check a segmentation by eye."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from monai_mamba.data.labels import LabelTable
+
+VIEWS = (("sagittal", 0, ("P", "A")), ("coronal", 1, ("L", "R")), ("axial", 2, ("L", "R")))
+OPACITY = 0.6
+
+
+def draw_labels(path: Path, source: nib.spatialimages.SpatialImage, labels: np.ndarray, table: LabelTable) -> None:
+    """Draw the slices through the middle of the labels, plain above and with labels below, as PNG.
+
+    Neurological convention: the patient's left is on the left of the picture.
+
+    Args:
+        path: file to write.
+        source: the scan; its third and later axes of length 1 are dropped.
+        labels: `(H, W, D)` label ids on the grid of the scan.
+        table: gives the colors.
+    """
+    # Here, because importing matplotlib takes a second that nobody else should pay.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    to_ras = nib.io_orientation(source.affine)
+    image = np.asanyarray(source.dataobj).reshape(source.shape[:3])
+    image, labels = nib.apply_orientation(image, to_ras), nib.apply_orientation(labels, to_ras)
+    order = np.argsort(to_ras[:, 0])
+    spacing = np.linalg.norm(source.affine[:3, :3], axis=0)[order]
+    marked = np.argwhere(labels)
+    middle = np.median(marked, axis=0).astype(int) if len(marked) else np.array(labels.shape) // 2
+
+    colors = np.zeros((max(table.ids) + 1, 4), dtype=np.float32)
+    for entry in table.structures:
+        colors[entry.id] = np.array(entry.color) / 255
+    colors[:, 3] *= OPACITY
+
+    slices = [np.nan_to_num(image.take(middle[axis], axis=axis).astype(np.float32)) for _, axis, _ in VIEWS]
+    white = max(float(np.percentile(np.concatenate([part.ravel() for part in slices]), 99.5)), 1e-6)
+    figure = Figure(figsize=(12, 8.5), facecolor="black", layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(2, 3)
+    for column, ((name, axis, sides), part) in enumerate(zip(VIEWS, slices, strict=True)):
+        across, up = (spacing[other] for other in range(3) if other != axis)
+        overlay = colors[labels.take(middle[axis], axis=axis)]
+        for row in range(2):
+            panel = axes[row, column]
+            panel.imshow(
+                part.T, cmap="gray", vmin=min(0.0, float(part.min())), vmax=white, origin="lower", aspect=up / across
+            )
+            if row:
+                panel.imshow(overlay.transpose(1, 0, 2), origin="lower", aspect=up / across, interpolation="nearest")
+            for position, side in zip((0.02, 0.98), sides, strict=True):
+                align = "left" if position < 0.5 else "right"
+                panel.text(position, 0.5, side, color="white", ha=align, va="center", transform=panel.transAxes)
+            panel.set_axis_off()
+        axes[0, column].set_title(f"{name}", color="white")
+    figure.suptitle("Neurological convention: the patient's left (L) is on the left", color="white", fontsize=11)
+    figure.savefig(path, dpi=100, format="png")

@@ -1,0 +1,118 @@
+"""The results of a scan as files, each complete or not there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from ignite.engine import Engine, Events
+from monai.data import MetaTensor
+
+from monai_mamba.data.labels import LabelTable
+from monai_mamba.data.scans import RESULTS
+from monai_mamba.errors import OutputError
+from monai_mamba.handlers.picture import draw_labels
+
+
+class ResultSaver:
+    """Write label map, volumes and picture of each scan that an engine has segmented.
+
+    Files are written under a temporary name in their folder and renamed when complete; the label map comes last, so
+    that a scan with a label map is a finished one.
+
+    * `<output>_volumes.tsv`: `id`, `name`, `voxels`, `mm3` (voxels times voxel volume), `mm3_soft` (from the
+      probabilities).
+    * `<output>_picture.png`: three views, see `draw_labels`.
+    * `<output>_dseg.nii.gz`: label ids on the grid of the scan, with the affine, codes and spacing of its header.
+
+    Args:
+        labels: name or path of the label table, see `LabelTable.load`.
+    """
+
+    def __init__(self, labels: str = "subcortical") -> None:
+        self.table = LabelTable.load(labels)
+
+    def attach(self, engine: Engine) -> None:
+        """Register with an engine."""
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Write the results of the batch; its items need `image` and `output`, the engine's output `pred`.
+
+        Raises:
+            OutputError: a file cannot be written.
+        """
+        for scan, output in zip(engine.state.batch, engine.state.output, strict=True):
+            self.save(output["pred"], scan["output"])
+
+    def save(self, prediction: MetaTensor, output: str) -> None:
+        """Write the results of one scan.
+
+        Args:
+            prediction: label ids `(1, H, W, D)` with the meta data that `RestoreLabelsd` leaves.
+            output: path of the results without their endings.
+
+        Raises:
+            OutputError: a file cannot be written.
+        """
+        source, labels = nib.load(prediction.meta["filename_or_obj"]), prediction[0].numpy()
+        table = self._volume_table(labels, prediction.meta["soft_volumes"], source.affine)
+        try:
+            Path(output).parent.mkdir(parents=True, exist_ok=True)
+            write_whole(output + RESULTS["volumes"], lambda file: file.write_text(table, encoding="utf-8"))
+            write_whole(output + RESULTS["picture"], lambda file: draw_labels(file, source, labels, self.table))
+            write_whole(output + RESULTS["labels"], lambda file: nib.save(label_image(labels, source), file))
+        except OSError as error:
+            raise OutputError(
+                f"{output}*: the results cannot be written ({error.strerror or error}). Free some space, or choose "
+                "another folder with --output_dir."
+            ) from error
+
+    def _volume_table(self, labels: np.ndarray, soft_volumes: dict[int, float], affine: np.ndarray) -> str:
+        voxel_volume = abs(np.linalg.det(affine[:3, :3]))
+        counts = np.bincount(labels.ravel(), minlength=max(self.table.ids) + 1)
+        lines = ["id\tname\tvoxels\tmm3\tmm3_soft"]
+        for entry in self.table.structures:
+            voxels, soft = int(counts[entry.id]), float(soft_volumes[entry.id])
+            lines.append(f"{entry.id}\t{entry.name}\t{voxels}\t{voxels * voxel_volume:.1f}\t{soft:.1f}")
+        return "\n".join(lines) + "\n"
+
+
+def write_whole(path: str, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a temporary file beside `path` and give it its name when it is complete and on disk."""
+    final = Path(path)
+    # The ending stays, because writers choose the format by it; the leading dot hides what a kill leaves behind.
+    temporary = final.with_name(f".{os.getpid()}.tmp.{final.name}")
+    try:
+        write(temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, final)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def label_image(labels: np.ndarray, source: nib.spatialimages.SpatialImage) -> nib.Nifti1Image:
+    """Put a label map on the grid of a source image.
+
+    The geometry of a NIfTI header is copied field by field, so that affine, spacing and codes stay the same to the last
+    bit; descriptive fields, which may name a person, are not.
+
+    Args:
+        labels: `(H, W, D)` label ids.
+        source: image whose grid it is, NIfTI or MGH.
+    """
+    image = nib.Nifti1Image(labels, source.affine)
+    if isinstance(source, nib.Nifti1Image):  # NIfTI-2 included
+        geometry = ["qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d"]
+        geometry += ["qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z", "xyzt_units"]
+        for field in geometry:
+            image.header[field] = source.header[field]
+        image.header["pixdim"][:4] = source.header["pixdim"][:4]
+    else:
+        image.set_sform(source.affine, code="scanner")
+        image.set_qform(source.affine, code="scanner")
+    return image

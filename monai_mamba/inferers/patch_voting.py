@@ -1,0 +1,66 @@
+"""Sliding windows that vote with their class probabilities, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from monai.inferers import SlidingWindowInferer
+
+
+class PatchVotingInferer(SlidingWindowInferer):
+    """MONAI's sliding window, averaging the softmax probabilities of overlapping windows with equal weight.
+
+    Windows are voted as in MedSegMamba (Cao et al., 2024), divided by the number of windows that saw a voxel so that
+    the result is a probability. Votes are summed in half precision: 36 classes of a head take 0.5 GB.
+
+    Args:
+        roi_size: size of a window in voxels; smaller images are padded with 0.
+        sw_batch_size: windows that go through the network at once.
+        overlap: part of a window that the next one covers again, 0 <= overlap < 1.
+        amp: run the network in bfloat16 where the device computes in it natively, float32 elsewhere.
+        progress: show a progress bar.
+    """
+
+    def __init__(
+        self,
+        roi_size: Sequence[int] | int = (96, 96, 96),
+        sw_batch_size: int = 1,
+        overlap: Sequence[float] | float = 0.5,
+        amp: bool = True,
+        progress: bool = False,
+    ) -> None:
+        super().__init__(roi_size=roi_size, sw_batch_size=sw_batch_size, overlap=overlap, progress=progress)
+        self.amp = amp
+
+    def __call__(
+        self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
+    ) -> torch.Tensor:
+        """Return probabilities `(1, C, H, W, D)`, float16, 0..1, with the meta data of `inputs`.
+
+        Args:
+            inputs: images `(1, in_channels, H, W, D)`, 0..1.
+            network: maps windows `(B, in_channels, *roi_size)` to logits `(B, C, *roi_size)`.
+            args: further arguments of the network.
+            kwargs: further keyword arguments of the network.
+        """
+        device = inputs.device.type
+        amp = self.amp and has_native_bfloat16(inputs.device)
+
+        def vote(window: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+            with torch.autocast(device, dtype=torch.bfloat16, enabled=amp):
+                logits = network(window.float(), *args, **kwargs)
+            return logits.float().softmax(dim=1).half()
+
+        # MONAI sums the votes in the type of the inputs. Half precision still tells 256 gray values well apart.
+        return super().__call__(inputs.half(), vote, *args, **kwargs)
+
+
+def has_native_bfloat16(device: torch.device) -> bool:
+    """Whether a device computes in bfloat16 itself; emulated, it is slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return False

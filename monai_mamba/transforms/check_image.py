@@ -1,0 +1,87 @@
+"""The contract for the voxels of an input image: what is repaired, what is warned of, what is refused."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Hashable, Mapping
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.transforms import MapTransform
+
+from monai_mamba.data.image_header import check_affine, check_shape
+from monai_mamba.errors import InputError
+
+MIN_HEAD_MM = 100.0
+MAX_NON_FINITE = 0.01
+
+logger = logging.getLogger(__name__)
+
+
+class CheckImaged(MapTransform):
+    """Repair, warn about or refuse a loaded image, so that later steps can rely on it.
+
+    Refused (`InputError`): anything but one 3-D volume, a singular affine, a constant image, 1 % or more voxels that
+    are not finite. Repaired with a warning: fewer than 1 % voxels that are not finite become 0. Warned of: a header
+    without orientation, a field of view smaller than a head.
+
+    Args:
+        keys: keys of `MetaTensor` images, channel first, `(1, H, W, D)`.
+        allow_missing_keys: do not raise if a key is missing.
+    """
+
+    def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict[Hashable, torch.Tensor]:
+        """Return the data with the checked images, each `(1, H, W, D)`.
+
+        Raises:
+            InputError: an image cannot be processed.
+        """
+        result = dict(data)
+        for key in self.key_iterator(result):
+            result[key] = _check_image(result[key])
+        return result
+
+
+def _check_image(image: MetaTensor) -> MetaTensor:
+    name = image.meta.get("filename_or_obj", "image")
+    check_shape(name, (*image.shape[1:], image.shape[0]))
+    if image.ndim > 4:  # axes of length 1 that some converters append
+        image = image.reshape(image.shape[:4])
+    affine = np.asarray(image.affine, dtype=float)
+    check_affine(name, affine)
+    _warn_about_geometry(name, image, affine)
+    finite = torch.isfinite(image.as_tensor())
+    bad = 1 - finite.float().mean().item()
+    if bad >= MAX_NON_FINITE:
+        raise InputError(
+            f"{name}: {bad:.1%} of the voxels are NaN or infinite; up to {MAX_NON_FINITE:.0%} would be repaired. Redo "
+            f"the processing step that made this file."
+        )
+    if bad > 0:
+        logger.warning("%s: %d voxels are NaN or infinite; they are set to 0.", name, int((~finite).sum()))
+        image = torch.nan_to_num(image, nan=0.0, posinf=0.0, neginf=0.0)
+    low, high = image.min().item(), image.max().item()
+    if low == high:
+        raise InputError(
+            f"{name}: every voxel is {low:g}; there is no head in this image. Check how the file was made."
+        )
+    return image
+
+
+def _warn_about_geometry(name: str, image: MetaTensor, affine: np.ndarray) -> None:
+    codes = [image.meta.get(code) for code in ("qform_code", "sform_code")]
+    if None not in codes and not any(int(code) for code in codes):
+        logger.warning(
+            "%s: the header has no orientation (qform and sform codes are 0). Assumed, as in the Analyze format: "
+            "voxels run from right to left, posterior to anterior, inferior to superior. If that is wrong, left and "
+            "right are swapped.",
+            name,
+        )
+    extent = np.linalg.norm(affine[:3, :3], axis=0) * np.asarray(image.shape[1:])
+    if extent.min() < MIN_HEAD_MM:
+        logger.warning(
+            "%s: the field of view of %s mm is smaller than a head; structures outside it are missing.",
+            name,
+            " x ".join(f"{size:.0f}" for size in extent),
+        )

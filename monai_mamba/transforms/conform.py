@@ -1,0 +1,145 @@
+"""The standard grid of FreeSurfer (1 mm, LIA) and the intensity scale that the networks are trained with."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.transforms import MapTransform, Orientation
+
+from monai_mamba.transforms.resample import map_box, resample, voxel_map
+
+LIA = np.array([[-1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
+SIZE = 256
+BINS = 1000
+IGNORED = 0.001
+
+
+def robust_range(data: np.ndarray) -> tuple[float, float]:
+    """Intensities that become the ends of the gray scale, as in FreeSurfer's `mri_convert --conform`.
+
+    The lower one is the minimum. The upper one leaves out the brightest 0.1 % of the non-zero voxels; it is read from a
+    histogram of 1000 bins, two bins below the one that reaches that count.
+
+    Args:
+        data: any shape, finite, not constant.
+
+    Returns:
+        Lower and upper intensity, in the units of `data`; the upper one is larger.
+    """
+    low, high = float(data.min()), float(data.max())
+    counts, edges = np.histogram(data, bins=BINS, range=(low, high))
+    kept = data.size - int(IGNORED * np.count_nonzero(np.abs(data) >= 1e-15))
+    upper = int(np.flatnonzero(np.concatenate(([0], np.cumsum(counts))) >= kept)[0]) - 2
+    if upper < BINS // 50:
+        # A few hot voxels stretch the histogram so far that it cannot resolve the tissue: take the exact quantile.
+        exact = float(np.partition(data, kept - 1, axis=None)[kept - 1])
+        return low, exact if exact > low else high
+    return low, float(edges[upper])
+
+
+def conform_affine(
+    shape: tuple[int, ...], affine: np.ndarray, center: np.ndarray | None = None
+) -> tuple[int, np.ndarray]:
+    """The grid that an image is conformed to.
+
+    Args:
+        shape: `(H, W, D)`, voxels of the image.
+        affine: `(4, 4)`, voxel index to millimeters, RAS.
+        center: `(3,)`, voxel coordinates of the image that become the center; `shape / 2` unless given, as in
+            FreeSurfer.
+
+    Returns:
+        Size of the cube (256, or more, even, where the field of view is larger, so that no head is cut) and its affine.
+    """
+    center = np.asarray(shape, dtype=float) / 2 if center is None else center
+    extent = np.linalg.norm(affine[:3, :3], axis=0) * np.asarray(shape)
+    size = max(SIZE, 2 * int(np.ceil(np.round(extent.max(), 3) / 2)))
+    conformed = np.eye(4)
+    conformed[:3, :3] = LIA
+    conformed[:3, 3] = (affine @ [*center, 1.0])[:3] - LIA @ np.full(3, size / 2)
+    return size, conformed
+
+
+def conform(image: np.ndarray, affine: np.ndarray, center: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Resample an image to 1 mm, LIA, 256 voxels along each axis, 8 bit: FastSurfer's version of `mri_convert
+    --conform`.
+
+    The gray scale is computed on the image as it is and applied after the linear interpolation; voxels that are exactly
+    0 stay 0. Images of type uint8 keep their values.
+
+    Args:
+        image: `(H, W, D)`, finite, not constant.
+        affine: `(4, 4)`, voxel index to millimeters, RAS.
+        center: see `conform_affine`.
+
+    Returns:
+        The conformed image, `(256, 256, 256)` uint8 (larger cubes for larger fields of view), and its affine.
+
+    Source:
+        Henschel et al., FastSurfer, NeuroImage 219 (2020), https://github.com/Deep-MI/FastSurfer.
+    """
+    size, conformed_affine = conform_affine(image.shape, affine, center)
+    back = voxel_map(conformed_affine, affine)
+    last = np.asarray(image.shape) - 1
+    conformed = np.zeros((size,) * 3, dtype=np.uint8)
+    box = map_box(voxel_map(affine, conformed_affine), np.zeros(3), last, conformed.shape)
+    if box is None:
+        return conformed, conformed_affine
+    values = resample(image if image.dtype == np.float32 else image.astype(np.float64), back, box)
+    if image.dtype != np.uint8:
+        low, high = robust_range(image)
+        values = np.where(values == 0, 0, np.clip((values - low) * (255 / (high - low)), 0, 255))
+    conformed[box] = np.rint(values)
+    return conformed, conformed_affine
+
+
+class Conformd(MapTransform):
+    """Bring images of any orientation and spacing to the 1 mm LIA grid, gray values 0..255.
+
+    The result carries its own affine, from which `RestoreLabelsd` finds the way back; it is not recorded for `Invertd`.
+
+    Args:
+        keys: keys of `MetaTensor` images `(1, H, W, D)`.
+        allow_missing_keys: do not raise if a key is missing.
+    """
+
+    def __init__(self, keys: Hashable | tuple[Hashable, ...], allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.orientation = Orientation(axcodes="RAS", labels=None)
+
+    def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict[Hashable, torch.Tensor]:
+        """Return the data with float32 images `(1, 256, 256, 256)`."""
+        result = dict(data)
+        for key in self.key_iterator(result):
+            # FreeSurfer's center, voxel shape/2, is another point of the head when an axis is stored the other way
+            # round. From RAS, all 48 orientations of a scan give the same image; from a whole voxel, a 1 mm scan is not
+            # blurred.
+            image = self.orientation(result[key])
+            center = np.floor(np.asarray(image.shape[1:]) / 2)
+            affine = np.asarray(image.affine, dtype=float)
+            conformed, conformed_affine = conform(image[0].numpy(), affine, center)
+            tensor = torch.from_numpy(conformed).to(torch.float32)[None]
+            result[key] = MetaTensor(tensor, meta={**image.meta, "affine": torch.from_numpy(conformed_affine)})
+        return result
+
+
+class ScaleIntensityRobustd(MapTransform):
+    """Scale gray values to 0..1, with the brightest 0.1 % of the non-zero voxels at 1 (see `robust_range`), in 256
+    steps.
+
+    Args:
+        keys: keys of images, any shape.
+        allow_missing_keys: do not raise if a key is missing.
+    """
+
+    def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict[Hashable, torch.Tensor]:
+        """Return the data with the scaled images, float32, 0..1."""
+        result = dict(data)
+        for key in self.key_iterator(result):
+            low, high = robust_range(result[key].numpy())
+            scaled = (result[key] - low) * (255 / (high - low))
+            result[key] = scaled.clamp(0, 255).round().div(255).to(torch.float32)
+        return result

@@ -1,0 +1,146 @@
+"""From class probabilities on the network's grid to label ids on the grid of the input file."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.transforms import MapTransform
+
+from monai_mamba.data.labels import LabelTable
+from monai_mamba.transforms.resample import Box, map_box, resample, voxel_map
+
+
+class RestoreLabelsd(MapTransform):
+    """Resample class probabilities to the input's own grid and write the id of the most probable class.
+
+    Probabilities, not labels, are resampled (linearly, straight from the grid they are on), so borders stay smooth
+    whatever the voxel size; where the two grids coincide the result is exact. One class at a time, each only where it
+    can be the most probable one, so that no more than one class is held at the input's resolution.
+
+    The input's grid is read from `original_affine` and `spatial_shape`, which MONAI's readers leave in the meta data.
+
+    Args:
+        keys: keys of `MetaTensor` probabilities `(C, H, W, D)`, 0..1, summing to 1 over the classes, with their own
+            affine.
+        labels: name or path of the label table, see `LabelTable.load`.
+        allow_missing_keys: do not raise if a key is missing.
+    """
+
+    def __init__(self, keys: Hashable, labels: str = "subcortical", allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.table = LabelTable.load(labels)
+
+    def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict[Hashable, torch.Tensor]:
+        """Return the data with label maps `(1, H, W, D)` of the input's shape and affine.
+
+        The label map is uint8, or uint16 where an id needs it. Its meta data hold `soft_volumes`: for each id that can
+        be written, its volume in cubic millimeters from the probabilities.
+
+        Raises:
+            InputError: the number of channels is not that of the label table.
+        """
+        result = dict(data)
+        for key in self.key_iterator(result):
+            result[key] = _restore(result[key], self.table)
+        return result
+
+
+def _restore(probabilities: MetaTensor, table: LabelTable) -> MetaTensor:
+    table = table.for_channels(probabilities.shape[0])
+    classes = probabilities.as_tensor().cpu()
+    affine = _matrix(probabilities.affine)
+    native_affine = _matrix(probabilities.meta["original_affine"])
+    native_shape = tuple(int(size) for size in np.ravel(probabilities.meta["spatial_shape"])[:3])
+    to_native, to_crop = voxel_map(affine, native_affine), voxel_map(native_affine, affine)
+
+    boxes = {entry.index: _candidates(classes[entry.index], len(table)) for entry in table if entry.index}
+    ids = np.zeros(native_shape, dtype=np.uint8 if max(table.ids) < 256 else np.uint16)
+    native = {
+        entry.index: map_box(to_native, *_corners(boxes[entry.index]), native_shape)
+        for entry in table.structures
+        if boxes[entry.index] is not None
+    }
+    native = {index: box for index, box in native.items() if box is not None}
+    if native:
+        area = _union(list(native.values()))
+        whole = tuple(slice(0, size) for size in classes.shape[1:])
+        best = _sample(classes[0], whole, to_crop, area, outside=1.0)
+        for entry in table:
+            if entry.index == 0 or boxes[entry.index] is None:
+                continue
+            box = native.get(entry.index)
+            if box is None:  # an auxiliary class, of interest only where it competes with a structure
+                box = map_box(to_native, *_corners(boxes[entry.index]), native_shape)
+                box = box and _intersection(box, area)
+                if box is None:
+                    continue
+            values = _sample(classes[entry.index], boxes[entry.index], to_crop, box)
+            inside = tuple(slice(b.start - a.start, b.stop - a.start) for a, b in zip(area, box, strict=True))
+            wins = values > best[inside]
+            best[inside][wins] = values[wins]
+            ids[box][wins] = entry.id if entry.written else 0
+
+    meta = {**probabilities.meta, "affine": torch.from_numpy(native_affine)}
+    meta["soft_volumes"] = _soft_volumes(classes, boxes, table, abs(np.linalg.det(affine[:3, :3])))
+    return MetaTensor(torch.from_numpy(ids)[None], meta=meta)
+
+
+def _candidates(probability: torch.Tensor, classes: int) -> Box | None:
+    """Box around the voxels where a class can be the most probable one: those of probability 1 / classes or more."""
+    mask = probability >= 1 / classes
+    box = []
+    for axis in range(3):
+        others = tuple(other for other in range(3) if other != axis)
+        hits = torch.nonzero(mask.any(dim=others[1]).any(dim=others[0])).flatten()
+        if len(hits) == 0:
+            return None
+        # One voxel more, because linear interpolation reaches that far.
+        box.append(slice(max(int(hits[0]) - 1, 0), min(int(hits[-1]) + 2, probability.shape[axis])))
+    return tuple(box)
+
+
+def _soft_volumes(
+    classes: torch.Tensor, boxes: dict[int, Box | None], table: LabelTable, voxel_volume: float
+) -> dict[int, float]:
+    """Volume of each structure from its probabilities, in cubic millimeters.
+
+    Probabilities below 1 / classes, which never decide a voxel, are left out: over the millions of background voxels
+    even the smallest add up.
+    """
+    volumes = {}
+    for entry in table.structures:
+        box = boxes[entry.index]
+        values = classes[entry.index][box].float() if box else torch.zeros(1)
+        volumes[entry.id] = float(values[values >= 1 / len(table)].sum()) * voxel_volume
+    return volumes
+
+
+def _sample(probability: torch.Tensor, part: Box, to_crop: np.ndarray, box: Box, outside: float = 0.0) -> np.ndarray:
+    """Values of `probability[part]` at the voxels `box` of the input grid."""
+    shift = np.eye(4)
+    shift[:3, 3] = [-axis.start for axis in part]
+    values = probability[part].to(torch.float32).numpy()
+    return resample(values, shift @ to_crop, box, mode="grid-constant", cval=outside)
+
+
+def _corners(box: Box) -> tuple[np.ndarray, np.ndarray]:
+    return np.array([axis.start for axis in box]), np.array([axis.stop - 1 for axis in box])
+
+
+def _union(boxes: list[Box]) -> Box:
+    return tuple(
+        slice(min(box[axis].start for box in boxes), max(box[axis].stop for box in boxes)) for axis in range(3)
+    )
+
+
+def _intersection(first: Box, second: Box) -> Box | None:
+    box = tuple(slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(first, second, strict=True))
+    return box if all(axis.start < axis.stop for axis in box) else None
+
+
+def _matrix(affine: torch.Tensor | np.ndarray) -> np.ndarray:
+    """One `(4, 4)` matrix, also from a batch of one."""
+    return np.asarray(affine, dtype=float).reshape(-1, 4, 4)[0]
