@@ -1,0 +1,75 @@
+"""What a training leaves behind: checkpoints to go on from, and the weights of its best epoch."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+import torch
+from ignite.engine import Engine, Events
+
+logger = logging.getLogger(__name__)
+
+
+def latest_checkpoint(folder: str | Path, pattern: str = "checkpoint_epoch=*.pt") -> str | None:
+    """Path of the newest complete checkpoint, or None if there is none.
+
+    PyTorch writes the directory of its zip archives last. A file that was cut short, by a kill or a full disk, is
+    therefore recognized without reading it, and the one before it is taken.
+
+    Args:
+        folder: where the checkpoints are; need not exist.
+        pattern: their names.
+    """
+    files = sorted(Path(folder).glob(pattern), key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    return next((str(path) for path in files if zipfile.is_zipfile(path)), None)
+
+
+class BestWeights:
+    """Keeps the weights of the best validation in a file of plain tensors, ready for inference.
+
+    MONAI's `CheckpointSaver` does this too, but can either write a plain state dict or remember its best value for a
+    resumed training. This one has a `state_dict` of its own to put into the training's checkpoint. The file is written
+    beside its final name and then renamed. In a distributed run the first rank writes it.
+
+    Args:
+        path: the weights file.
+        network: the network; give the one inside `DistributedDataParallel`, whose names do not depend on it.
+        metric: name of the metric in the evaluator; larger is better.
+    """
+
+    def __init__(self, path: str | Path, network: torch.nn.Module, metric: str) -> None:
+        self.path = Path(path)
+        self.network = network
+        self.metric = metric
+        self.best: float | None = None
+
+    def attach(self, engine: Engine) -> None:
+        """Follow an evaluator."""
+        engine.add_event_handler(Events.COMPLETED, self._compare)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best value so far."""
+        return {"best": self.best}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from an earlier training."""
+        self.best = state["best"]
+
+    def _compare(self, engine: Engine) -> None:
+        value = float(engine.state.metrics[self.metric])
+        # NaN is the value of a validation without any structure.
+        if math.isnan(value) or (self.best is not None and value <= self.best):
+            return
+        self.best = value
+        if idist.get_rank() == 0:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            partial = self.path.with_name(f".{self.path.name}.partial")
+            torch.save(self.network.state_dict(), partial)
+            os.replace(partial, self.path)
+            logger.info("Best %s so far: %.4f. Weights: %s", self.metric, value, self.path)
