@@ -98,7 +98,7 @@ def _raster_orders(length: int, num_slices: int | None, device: torch.device) ->
 
 def bidirectional_orders(spatial_size: Sequence[int], device: torch.device | str = "cpu") -> torch.Tensor:
     """Raster order and its reverse, int64 ``(2, L)``."""
-    return _cached(_raster_orders, math.prod(int(n) for n in spatial_size), None, torch.device(device))
+    return _cached(_raster_orders, math.prod([int(n) for n in spatial_size]), None, torch.device(device))
 
 
 def tri_oriented_orders(
@@ -121,7 +121,7 @@ def tri_oriented_orders(
     Raises:
         ValueError: if ``num_slices`` does not divide the number of voxels.
     """
-    length = math.prod(int(n) for n in spatial_size)
+    length = math.prod([int(n) for n in spatial_size])
     num_slices = num_slices or int(spatial_size[0])
     if length % num_slices:
         raise ValueError(

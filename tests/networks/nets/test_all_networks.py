@@ -163,3 +163,12 @@ def test_training_after_inference_mode_on_the_same_box(name):
         network(x)
     network.train()
     network(x).mean().backward()
+
+
+def test_compiles_as_one_graph_and_trains(name):
+    network = build(name)
+    x = image(network, 1, 2, 1)
+    compiled = torch.compile(network, fullgraph=True, backend="aot_eager")(x)
+    torch.testing.assert_close(compiled, network(x), rtol=1e-5, atol=1e-6)
+    compiled.mean().backward()
+    assert network.head.weight.grad.any()
