@@ -1,11 +1,10 @@
-"""What a training leaves behind: checkpoints to go on from, and the weights of its best epoch."""
+"""The weights of the best epoch of a training."""
 
 from __future__ import annotations
 
 import logging
 import math
 import os
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +13,6 @@ import torch
 from ignite.engine import Engine, Events
 
 logger = logging.getLogger(__name__)
-
-
-def latest_checkpoint(folder: str | Path, pattern: str = "checkpoint_epoch=*.pt") -> str | None:
-    """Path of the newest complete checkpoint, or None if there is none.
-
-    PyTorch writes the directory of its zip archives last. A file that was cut short, by a kill or a full disk, is
-    therefore recognized without reading it, and the one before it is taken.
-
-    Args:
-        folder: where the checkpoints are; need not exist.
-        pattern: their names.
-    """
-    files = sorted(Path(folder).glob(pattern), key=lambda path: path.stat().st_mtime_ns, reverse=True)
-    return next((str(path) for path in files if zipfile.is_zipfile(path)), None)
 
 
 class BestWeights:
