@@ -104,7 +104,7 @@ def bidirectional_orders(spatial_size: Sequence[int], device: torch.device | str
 def tri_oriented_orders(
     spatial_size: Sequence[int], device: torch.device | str = "cpu", num_slices: int | None = None
 ) -> torch.Tensor:
-    """Raster order, its reverse, and the inter-slice order: the first token of every slice, then every second one, ...
+    """Raster order, its reverse, and the inter-slice order: first tokens of all slices, then second tokens, and so on.
 
     The inverse permutations are the orders for ``L // num_slices`` slices. Source: SegMamba, arXiv 2401.13560
     (tri-orientated Mamba).
