@@ -64,18 +64,19 @@ def reference_scan(
             delta = delta + delta_bias.to(dtype)[:, None, :]
         if delta_softplus:
             delta = softplus(delta)
-        if order is None:
-            order = torch.arange(length, device=u.device).expand(directions, length)
         u = u.expand(batch, directions, length, channels)
-        direction = torch.arange(directions, device=u.device)
+        if order is not None:
+            direction, order = torch.arange(directions, device=u.device)[:, None], order.long()
+            u, delta, B, C = (tensor[:, direction, order] for tensor in (u, delta, B, C))
 
         state = u.new_zeros(batch, directions, channels, A.shape[-1])
-        y = u.new_zeros(batch, directions, length, channels)
-        for t in range(length):
-            token = order[:, t].long()
-            delta_t = delta[:, direction, token, :, None]
-            input_t = delta_t * B[:, direction, token, None, :] * u[:, direction, token, :, None]
-            state = torch.exp(delta_t * A) * state + input_t
-            y_t = (state * C[:, direction, token, None, :]).sum(-1)
-            y = y.index_put((torch.arange(batch, device=u.device)[:, None], direction, token), y_t)
+        outputs = []
+        for u_t, delta_t, B_t, C_t in zip(*(tensor.unbind(2) for tensor in (u, delta, B, C)), strict=True):
+            decay = torch.exp(delta_t[..., None] * A)
+            state = decay * state + (delta_t * u_t)[..., None] * B_t[..., None, :]
+            outputs.append((state * C_t[..., None, :]).sum(-1))
+        y = torch.stack(outputs, dim=2)
+
+        if order is not None:
+            y = y[:, direction, order.argsort(dim=1)]
         return (y.sum(1) if merge else y), state

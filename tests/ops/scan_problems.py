@@ -1,0 +1,94 @@
+"""Scan problems with known properties, shared by the tests of the operators."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from monai_mamba.ops import cross_selective_scan, selective_scan
+
+NAMES = ("x", "delta", "A", "B", "C", "D", "delta_bias")
+
+
+@dataclass(frozen=True)
+class Size:
+    """Sizes of a cross scan: batch, directions K, tokens L, channels E, states N."""
+
+    batch: int
+    directions: int
+    length: int
+    channels: int
+    states: int
+
+
+def cross_problem(size: Size, shared: bool = True, skip: bool = True, seed: int = 0) -> dict[str, Tensor | None]:
+    """Inputs of `cross_selective_scan` in float64, spread like those of a trained network, and random permutations."""
+    generator = torch.Generator().manual_seed(seed)
+    b, k, n_tokens, e, n = size.batch, size.directions, size.length, size.channels, size.states
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+    return {
+        "x": normal(b, n_tokens, e) if shared else normal(b, k, n_tokens, e),
+        "delta": normal(b, k, n_tokens, e) - 2,
+        "A": -torch.arange(1, n + 1, dtype=torch.float64) * (0.3 * normal(k, e, n)).exp(),
+        "B": normal(b, k, n_tokens, n),
+        "C": normal(b, k, n_tokens, n),
+        "D": normal(k, e) if skip else None,
+        "delta_bias": 0.5 * normal(k, e) if skip else None,
+        "order": torch.stack([torch.randperm(n_tokens, generator=generator) for _ in range(k)]),
+    }
+
+
+def single_problem(
+    batch: int, groups: int, channels: int, length: int, states: int, seed: int = 0
+) -> dict[str, Tensor]:
+    """Inputs of `selective_scan` in float64, with ``groups`` groups of ``channels`` channels."""
+    generator = torch.Generator().manual_seed(seed)
+    wide = groups * channels
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+    return {
+        "u": normal(batch, wide, length),
+        "delta": normal(batch, wide, length) - 2,
+        "A": -torch.arange(1, states + 1, dtype=torch.float64) * (0.3 * normal(wide, states)).exp(),
+        "B": normal(batch, groups, states, length),
+        "C": normal(batch, groups, states, length),
+        "D": normal(wide),
+        "z": normal(batch, wide, length),
+        "delta_bias": 0.5 * normal(wide),
+    }
+
+
+def leaves(problem: dict[str, Tensor | None], dtype: torch.dtype) -> dict[str, Tensor | None]:
+    """Copies that ask for a gradient; index tables stay as they are."""
+    return {
+        name: tensor.to(dtype, copy=True).requires_grad_()
+        if tensor is not None and tensor.is_floating_point()
+        else tensor
+        for name, tensor in problem.items()
+    }
+
+
+def solve(
+    problem: dict[str, Tensor | None], dtype: torch.dtype = torch.float64, **options: object
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Result of a scan and the gradients of a fixed random projection of it, by input name."""
+    inputs = leaves(problem, dtype)
+    scan = cross_selective_scan if "x" in inputs else selective_scan
+    y = scan(**inputs, **options)
+    weight = torch.randn(y.shape, generator=torch.Generator().manual_seed(99), dtype=torch.float64)
+    (y.double() * weight).sum().backward()
+    grads = {name: tensor.grad for name, tensor in inputs.items() if tensor is not None and tensor.grad is not None}
+    return y.detach(), grads
+
+
+def deviation(found: Tensor, expected: Tensor) -> float:
+    """Largest absolute difference, relative to the largest absolute value expected."""
+    found, expected = found.detach().double(), expected.detach().double()
+    return float((found - expected).abs().max() / expected.abs().max().clamp_min(1e-12))
