@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from monai.networks.layers.utils import get_act_layer, get_norm_layer
 from monai.networks.utils import pixelshuffle, pixelunshuffle
 from torch import nn
+from torch.nn import functional
 
 from monai_mamba.networks.blocks.residual_conv import ConvNormAct, ResidualConvBlock
 from monai_mamba.networks.blocks.tri_oriented_mamba import TriOrientedMamba
@@ -68,6 +70,8 @@ class MedSegMamba(nn.Module):
             raise ValueError(f"MedSegMamba supports spatial_dims=3 only, got {spatial_dims}.")
         if mixer not in ("ss3d", "tri_oriented", None):
             raise ValueError(f'mixer must be "ss3d", "tri_oriented" or None, got {mixer!r}.')
+        if len(channels) < 3:
+            raise ValueError(f"channels must name two encoder levels or more and the bottleneck, got {list(channels)}.")
         *levels, width = channels
         subvoxels = stem_stride**3
         self.stem_stride = stem_stride
@@ -102,8 +106,18 @@ class MedSegMamba(nn.Module):
             self.decoders.append(ResidualConvBlock(2 * levels[i], out, norm_name, act_name))
         self.head = nn.Conv3d(final_channels or 2 * levels[0], out_channels * subvoxels, 1)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits ``(B, out_channels, H, W, D)`` of ``(B, in_channels, H, W, D)``, multiples of ``self.stride``."""
+    def forward(self, x: torch.Tensor, subvoxel: int | None = None) -> torch.Tensor:
+        """Segment a volume.
+
+        Args:
+            x: image ``(B, in_channels, H, W, D)``; H, W and D are multiples of ``self.stride``.
+            subvoxel: with ``stem_stride`` s, compute only the logits at voxels ``[i::s, j::s, k::s]``, where
+                ``subvoxel`` is ``(i * s + j) * s + k``. A training that draws it anew in every step sees the same
+                gradient in expectation without most of the cost of head and loss.
+
+        Returns:
+            logits ``(B, out_channels, H, W, D)``, or ``(B, out_channels, H / s, W / s, D / s)`` for one ``subvoxel``.
+        """
         check_spatial_size(x, self.stride, type(self).__name__)
         if self.stem_stride > 1:
             x = pixelunshuffle(x, 3, self.stem_stride)
@@ -116,13 +130,16 @@ class MedSegMamba(nn.Module):
             x = block(x)
         x = self.compress(self.norm(x).movedim(-1, 1))
         for up, decoder in zip(self.ups, self.decoders, strict=True):
-            x = up(nn.functional.interpolate(x, scale_factor=2.0, mode="nearest"))
+            x = up(functional.interpolate(x, scale_factor=2.0, mode="nearest"))
             x = decoder(torch.cat([skips.pop(), x], dim=1))
+        if subvoxel is not None:
+            one = slice(subvoxel, None, self.stem_stride**3)
+            return functional.conv3d(x, self.head.weight[one], self.head.bias[one])
         x = self.head(x)
         return pixelshuffle(x, 3, self.stem_stride) if self.stem_stride > 1 else x
 
 
-def medsegmamba_small(in_channels: int = 1, out_channels: int = 32, **kwargs) -> MedSegMamba:
+def medsegmamba_small(in_channels: int = 1, out_channels: int = 32, **kwargs: Any) -> MedSegMamba:
     """The preset of the bundles: about 5 million parameters, trunk at half resolution, sizes in multiples of 16."""
     numbers = {
         "channels": (16, 48, 96, 128, 128),

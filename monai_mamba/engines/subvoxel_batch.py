@@ -1,0 +1,35 @@
+"""Batches for training on one sub-lattice of the output at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from monai.engines import default_prepare_batch
+
+__all__ = ["PrepareSubvoxelBatch"]
+
+
+class PrepareSubvoxelBatch:
+    """A ``prepare_batch`` that asks a network with ``stem_stride`` for one random sub-voxel and cuts the label to match.
+
+    Args:
+        stem_stride: the network's ``stem_stride``.
+    """
+
+    def __init__(self, stem_stride: int = 2) -> None:
+        self.stem_stride = stem_stride
+
+    def __call__(
+        self,
+        batchdata: dict[str, torch.Tensor],
+        device: str | torch.device | None = None,
+        non_blocking: bool = False,
+        **kwargs: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor, tuple, dict[str, int]]:
+        """Image ``(B, C, H, W, D)``, label ``(B, 1, H / s, W / s, D / s)``, no arguments, and the network's keyword."""
+        image, label = default_prepare_batch(batchdata, device, non_blocking, **kwargs)
+        s = self.stem_stride
+        subvoxel = int(torch.randint(s**3, ()))
+        i, j, k = subvoxel // s**2, subvoxel // s % s, subvoxel % s
+        return image, label[..., i::s, j::s, k::s], (), {"subvoxel": subvoxel}
