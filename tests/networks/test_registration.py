@@ -17,8 +17,8 @@ from monai.bundle.config_item import ComponentLocator
 import monai_mamba
 
 NETWORKS = {
-    "MedSegMamba": {"channels": [8, 16], "depth": 1},
-    "SegMambaBot": {"channels": [8, 16], "depth": 1},
+    "MedSegMamba": {"channels": [8, 8, 16], "depth": 1},
+    "SegMambaBot": {"channels": [8, 8, 16], "depth": 1},
     "TABSurfer": {"channels": [8, 16], "depth": 1, "num_heads": 2, "img_size": 4},
     "SegMamba": {"channels": [8, 8, 8, 8, 8], "depths": [1, 1, 1, 1]},
     "medsegmamba_small": {},

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from monai.networks.blocks import UnetrBasicBlock, UnetrUpBlock
 from torch import nn
 
+from monai_mamba.errors import InputError
 from monai_mamba.networks.blocks.gated_spatial_conv import GatedSpatialConv
 from monai_mamba.networks.blocks.tri_oriented_mamba import TriOrientedMambaLayer
 from monai_mamba.networks.layers.grid import check_spatial_size
@@ -45,7 +47,7 @@ class SegMamba(nn.Module):
 
     Raises:
         ValueError: if ``spatial_dims`` is not 3, ``mixer`` is unknown, a sequence has the wrong length, or (in forward)
-            a size is not a multiple of ``stride``.
+            a size is not a multiple of ``stride`` or all three equal it.
     """
 
     stride = 16  # the stem by 2, then three times by 2
@@ -100,6 +102,11 @@ class SegMamba(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits ``(B, out_channels, H, W, D)`` of ``(B, in_channels, H, W, D)``, multiples of ``self.stride``."""
         check_spatial_size(x, self.stride, type(self).__name__)
+        if x.shape[2:].numel() == self.stride**3:
+            raise InputError(
+                f"SegMamba normalizes over the {self.stride}-voxel cells of its deepest stage and needs more than one: "
+                f"got {tuple(x.shape[2:])}; pad an axis to {2 * self.stride}."
+            )
         skips = [self.encoders[0](x)]
         for stage, downsample in enumerate(self.downsamples):
             x = self.mamba_layers[stage](self.gated_convs[stage](downsample(x)))
@@ -110,7 +117,7 @@ class SegMamba(nn.Module):
         return self.head(self.final(x))
 
 
-def segmamba_small(in_channels: int = 4, out_channels: int = 4, **kwargs) -> SegMamba:
+def segmamba_small(in_channels: int = 4, out_channels: int = 4, **kwargs: Any) -> SegMamba:
     """A small SegMamba; other arguments as in :class:`SegMamba`."""
     numbers = {"channels": (16, 32, 64, 128, 192), "depths": (1, 1, 2, 2)}
     return SegMamba(in_channels=in_channels, out_channels=out_channels, **{**numbers, **kwargs})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from monai_mamba.networks.nets.medsegmamba import MedSegMamba
 
 __all__ = ["SegMambaBot", "segmamba_bot_small"]
@@ -22,14 +24,16 @@ class SegMambaBot(MedSegMamba):
         **kwargs: the other arguments of :class:`MedSegMamba`.
     """
 
-    def __init__(self, *, d_state: int = 16, expand: int = 2, mixer: str | None = "tri_oriented", **kwargs) -> None:
+    def __init__(
+        self, *, d_state: int = 16, expand: int = 2, mixer: str | None = "tri_oriented", **kwargs: Any
+    ) -> None:
         super().__init__(d_state=d_state, expand=expand, mixer=mixer, **kwargs)
 
 
-def segmamba_bot_small(in_channels: int = 1, out_channels: int = 32, **kwargs) -> SegMambaBot:
+def segmamba_bot_small(in_channels: int = 1, out_channels: int = 32, **kwargs: Any) -> SegMambaBot:
     """The twin of :func:`medsegmamba_small` with the tri-oriented mixer."""
     numbers = {
-        "channels": (24, 48, 96, 128, 128),
+        "channels": (16, 48, 96, 128, 128),
         "depth": 6,
         "d_state": 16,
         "stem_stride": 2,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from monai.networks.layers.utils import get_act_layer, get_norm_layer
@@ -115,7 +116,7 @@ class TABSurfer(nn.Module):
         return self.head(x)
 
 
-def tabsurfer_small(in_channels: int = 1, out_channels: int = 32, **kwargs) -> TABSurfer:
+def tabsurfer_small(in_channels: int = 1, out_channels: int = 32, **kwargs: Any) -> TABSurfer:
     """A small TABSurfer; other arguments as in :class:`TABSurfer`."""
     numbers = {"channels": (16, 32, 64, 128, 256), "depth": 4, "num_heads": 8, "mlp_dim": 512}
     return TABSurfer(in_channels=in_channels, out_channels=out_channels, **{**numbers, **kwargs})

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from monai_mamba import SegMamba
+from monai_mamba.errors import InputError
 
 TINY = {"in_channels": 1, "out_channels": 2, "channels": (8, 8, 8, 8, 16), "depths": (1, 1, 1, 1), "d_state": 2}
 
@@ -27,3 +28,8 @@ def test_slices_default_to_the_first_axis_of_each_stage():
 def test_one_number_per_stage(argument):
     with pytest.raises(ValueError, match=f"{argument} must have"):
         SegMamba(**(TINY | {argument: (8, 8, 8)}))
+
+
+def test_one_cell_at_the_deepest_stage_is_refused():
+    with pytest.raises(InputError, match=r"got \(16, 16, 16\); pad an axis to 32"):
+        SegMamba(**TINY)(torch.zeros(1, 1, 16, 16, 16))

@@ -1,0 +1,38 @@
+"""What is particular to MedSegMamba."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from monai_mamba import MedSegMamba
+
+TINY = {"in_channels": 2, "out_channels": 3, "channels": (8, 8, 16), "depth": 1, "d_state": 2}
+
+
+@pytest.mark.parametrize("stem_stride", [2, 3])
+def test_one_subvoxel_is_a_strided_view_of_the_whole_output(stem_stride):
+    torch.manual_seed(0)
+    network = MedSegMamba(**TINY, stem_stride=stem_stride).eval()
+    x = torch.randn(1, 2, *(network.stride * n for n in (1, 2, 1)))
+    s = stem_stride
+    with torch.no_grad():
+        logits = network(x)
+        for i, j, k in torch.cartesian_prod(*[torch.arange(s)] * 3).tolist():
+            one = network(x, subvoxel=(i * s + j) * s + k)
+            torch.testing.assert_close(one, logits[:, :, i::s, j::s, k::s], rtol=1e-5, atol=1e-6)
+
+
+def test_blocks_go_through_the_orientations_in_turn():
+    network = MedSegMamba(**(TINY | {"depth": 9}))
+    assert [block.mixer.orientation for block in network.blocks] == [0, 1, 2, 3, 4, 5, 0, 1, 2]
+
+
+def test_published_decoder_ends_with_twice_the_first_width():
+    assert MedSegMamba(**TINY).head.in_channels == 16
+    assert MedSegMamba(**TINY, final_channels=8).head.in_channels == 8
+
+
+def test_a_network_without_a_decoder_is_refused():
+    with pytest.raises(ValueError, match=r"channels must name two encoder levels or more .* got \[8, 16\]"):
+        MedSegMamba(channels=(8, 16))
