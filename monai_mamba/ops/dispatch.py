@@ -56,11 +56,16 @@ def scan_backend(backend: str) -> Iterator[None]:
         set_scan_backend(before)
 
 
-@torch.compiler.assume_constant_result
 @functools.cache
-def _warn_once(text: str) -> bool:
+def warn_once(text: str) -> None:
+    """Warn, the first time."""
     warnings.warn(text, stacklevel=2)
-    return True
+
+
+@torch.compiler.assume_constant_result
+def _fall_back(obstacle: str) -> str:
+    warn_once(f"The selective scan runs in plain PyTorch, which gives the same results: {obstacle}")
+    return "torch"
 
 
 def choose(
@@ -91,9 +96,7 @@ def choose(
         worth_a_warning = True  # the user has the device for it and loses speed
     if not obstacle:
         return "mamba_ssm", "its CUDA kernel is installed and works on this device"
-    if worth_a_warning:
-        _warn_once(f"The selective scan runs in plain PyTorch, which gives the same results: {obstacle}")
-    return "torch", obstacle
+    return (_fall_back(obstacle) if worth_a_warning else "torch"), obstacle
 
 
 def explain(

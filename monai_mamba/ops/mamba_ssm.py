@@ -54,9 +54,14 @@ def kernel() -> ModuleType:
 
 
 @torch.compiler.assume_constant_result
-@functools.cache
 def problem(device: torch.device) -> str:
     """Say why the kernel cannot be used on a device; empty if it can. The first call runs a tiny scan to find out."""
+    return probe(device)
+
+
+@functools.cache
+def probe(device: torch.device) -> str:
+    """Import the kernel and try it on a device; the result as in `problem`."""
     try:
         module = kernel()
     except ModuleNotFoundError as error:

@@ -1,0 +1,220 @@
+"""Who computes a scan, what is said about it, and that nothing missing or broken ever changes a result."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from types import ModuleType
+
+import pytest
+import torch
+from fake_kernel import FakeKernel
+from scan_problems import Size, cross_problem, deviation, single_problem, solve
+
+from monai_mamba.errors import InputError
+from monai_mamba.ops import cross_selective_scan, dispatch, explain, mamba_ssm, scan_backend, set_scan_backend
+
+CPU = torch.device("cpu")
+SIZE = Size(2, 3, 21, 4, 3)
+
+
+@pytest.fixture(autouse=True)
+def _fresh() -> Iterator[None]:
+    """Forget what was found out and said before, and after."""
+    mamba_ssm.probe.cache_clear()
+    dispatch.warn_once.cache_clear()
+    with scan_backend("auto"):
+        yield
+    mamba_ssm.probe.cache_clear()
+    dispatch.warn_once.cache_clear()
+
+
+@pytest.fixture
+def install(monkeypatch: pytest.MonkeyPatch) -> Callable[[ModuleType | None], None]:
+    """Put a module, or a hole, in the kernel's place, and let the CPU count as the device it runs on."""
+
+    def put(module: ModuleType | None) -> None:
+        monkeypatch.setattr(mamba_ssm, "DEVICE_TYPE", "cpu")
+        monkeypatch.setitem(sys.modules, mamba_ssm.MODULE, module)
+
+    return put
+
+
+def raising(error: Exception) -> ModuleType:
+    class Broken(ModuleType):
+        @property
+        def fwd(self) -> None:
+            raise error
+
+    return Broken(mamba_ssm.MODULE)
+
+
+class Wrong(FakeKernel):
+    def fwd(self, *arguments):
+        y, kept = super().fwd(*arguments)
+        return [y + 1, kept]
+
+
+def test_cpu_tensors_are_silent() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        cross_selective_scan(**cross_problem(SIZE))
+    assert explain("cpu").startswith("torch: ")
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("merge", ["sum", None])
+@pytest.mark.parametrize("ordered", [True, False])
+def test_kernel_gets_the_right_sequences(
+    install: Callable[[ModuleType], None], ordered: bool, merge: str | None, shared: bool
+) -> None:
+    kernel = FakeKernel()
+    install(kernel)
+    problem = cross_problem(SIZE, shared)
+    if not ordered:
+        problem["order"] = None
+    expected, expected_grads = solve(problem, merge=merge, backend="reference")
+    found, grads = solve(problem, torch.float32, merge=merge)
+    assert (kernel.forwards, kernel.backwards) == (2, 1)  # one forward is the self-check
+    assert deviation(found, expected) <= 1e-6
+    for name, grad in expected_grads.items():
+        assert deviation(grads[name], grad) <= 5e-6, name
+
+
+def test_kernel_runs_the_interface_of_mamba_ssm(install: Callable[[ModuleType], None]) -> None:
+    kernel = FakeKernel()
+    install(kernel)
+    problem = single_problem(2, 2, 3, 11, 4)
+    expected, expected_grads = solve(problem, delta_softplus=True, backend="reference")
+    found, grads = solve(problem, torch.float32, delta_softplus=True)
+    assert kernel.backwards == 1
+    assert deviation(found, expected) <= 1e-6
+    for name, grad in expected_grads.items():
+        assert deviation(grads[name], grad) <= 5e-6, name
+    assert explain().startswith("mamba_ssm: ")
+
+
+def test_kernel_gives_the_last_state_but_not_its_gradient(install: Callable[[ModuleType], None]) -> None:
+    kernel = FakeKernel()
+    install(kernel)
+    problem = {name: tensor.float() for name, tensor in single_problem(1, 1, 4, 9, 3).items()}
+    options = {"delta_softplus": True, "return_last_state": True}
+    with torch.no_grad():
+        _, state = dispatch.selective_scan(**problem, **options)
+    _, expected = dispatch.selective_scan(**problem, **options, backend="reference")
+    assert kernel.forwards == 2
+    assert deviation(state, expected) <= 1e-6
+    problem["u"].requires_grad_()
+    dispatch.selective_scan(**problem, **options)[1].sum().backward()
+    assert (kernel.forwards, kernel.backwards) == (2, 0)
+
+
+@pytest.mark.parametrize(
+    ("module", "found"),
+    [
+        (None, "selective_scan_cuda|mamba-ssm is not installed"),
+        (raising(ImportError("undefined symbol: _ZN3c10")), "undefined symbol"),
+        (raising(OSError("libcudart.so.12: cannot open")), "libcudart"),
+        (raising(RuntimeError("no kernel image is available")), "no kernel image"),
+        (ModuleType("selective_scan_cuda"), "no attribute 'fwd'"),
+        (Wrong(), "wrong values"),
+    ],
+    ids=["missing", "ImportError", "OSError", "RuntimeError", "empty", "wrong values"],
+)
+def test_broken_kernel_costs_one_warning(
+    install: Callable[[ModuleType | None], None], module: ModuleType | None, found: str
+) -> None:
+    problem = cross_problem(SIZE)
+    expected, expected_grads = solve(problem, backend="reference")
+    install(module)
+    with warnings.catch_warnings(record=True) as record:
+        warnings.simplefilter("always")
+        result, grads = solve(problem, torch.float32)
+        solve(problem, torch.float32)
+    assert len(record) == 1
+    assert re.search(found, str(record[0].message))
+    assert "pip install" in str(record[0].message)
+    assert deviation(result, expected) <= 1e-6
+    for name, grad in expected_grads.items():
+        assert deviation(grads[name], grad) <= 5e-6, name
+
+
+def test_package_without_its_kernel_names_the_remedy(
+    install: Callable[[ModuleType | None], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(None)
+    monkeypatch.setattr(mamba_ssm, "kernel", lambda: (_ for _ in ()).throw(ModuleNotFoundError(name=mamba_ssm.MODULE)))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if name == "mamba_ssm" else None)
+    text = mamba_ssm.problem(CPU)
+    assert "without its CUDA kernel" in text
+    assert "MAMBA_KEEP_CUDA_BUILD=TRUE" in text
+
+
+def test_asking_for_the_kernel_where_it_cannot_run_warns_and_works() -> None:
+    problem = cross_problem(SIZE)
+    with pytest.warns(UserWarning, match="needs cuda") as record:
+        found = cross_selective_scan(**problem, backend="mamba_ssm")
+    assert len(record) == 1
+    assert torch.equal(found, cross_selective_scan(**problem, backend="torch"))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "states", "state_gradient", "obstacle"),
+    [(torch.float64, 4, False, "float64"), (torch.float32, 257, False, "256"), (torch.float32, 4, True, "last state")],
+)
+def test_limits_of_the_kernel_are_respected_in_silence(
+    install: Callable[[ModuleType], None], dtype: torch.dtype, states: int, state_gradient: bool, obstacle: str
+) -> None:
+    install(FakeKernel())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        name, reason = dispatch.choose(CPU, dtype, states, state_gradient)
+    assert name == "torch"
+    assert obstacle in reason
+
+
+def test_setting_context_and_argument() -> None:
+    assert dispatch.choose(CPU, torch.float32, 4)[0] == "torch"
+    with scan_backend("reference"):
+        assert dispatch.choose(CPU, torch.float32, 4)[0] == "reference"
+        assert dispatch.choose(CPU, torch.float32, 4, backend="torch")[0] == "torch"
+        with pytest.raises(RuntimeError), scan_backend("torch"):
+            raise RuntimeError
+        assert explain().startswith("reference: ")
+    set_scan_backend("reference")
+    assert explain().startswith("reference: ")
+    set_scan_backend("auto")
+    assert explain().startswith("torch: ")
+
+
+def test_unknown_names_are_refused() -> None:
+    with pytest.raises(InputError, match=r"'fast'.*reference"):
+        set_scan_backend("fast")
+    with pytest.raises(InputError, match="'fast'"):
+        cross_selective_scan(**cross_problem(SIZE), backend="fast")
+
+
+@pytest.fixture
+def started_with(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
+    """Load the module anew under another value of the environment variable."""
+
+    def load(value: str) -> ModuleType:
+        monkeypatch.setenv("MONAI_MAMBA_SCAN", value)
+        spec = importlib.util.spec_from_file_location("monai_mamba.ops.dispatch_again", dispatch.__file__)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
+
+
+def test_environment_variable_sets_the_start(started_with: Callable[[str], ModuleType]) -> None:
+    assert started_with("reference").explain().startswith("reference: ")
+
+
+def test_unknown_name_in_the_environment_is_refused(started_with: Callable[[str], ModuleType]) -> None:
+    with pytest.raises(InputError, match=r"'fast'.*MONAI_MAMBA_SCAN"):
+        started_with("fast").cross_selective_scan(**cross_problem(SIZE))
