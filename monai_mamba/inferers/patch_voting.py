@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from monai.data import MetaTensor
 from monai.inferers import SlidingWindowInferer
 
 
@@ -51,10 +52,15 @@ class PatchVotingInferer(SlidingWindowInferer):
         def vote(window: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
             with torch.autocast(device, dtype=torch.bfloat16, enabled=amp):
                 logits = network(window.float(), *args, **kwargs)
-            return logits.float().softmax(dim=1).half()
+            if logits.dtype == torch.bfloat16:
+                logits = logits.half()  # loses nothing, and gives finer probabilities
+            return logits.softmax(dim=1).half()
 
-        # MONAI sums the votes in the type of the inputs. Half precision still tells 256 gray values well apart.
-        return super().__call__(inputs.half(), vote, *args, **kwargs)
+        # MONAI sums the votes in the type of the image. Half precision still tells 256 gray values well apart. Without
+        # meta data, because MONAI would turn the result back into float32 with them.
+        image = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
+        probabilities = super().__call__(image.half(), vote, *args, **kwargs)
+        return MetaTensor(probabilities).copy_meta_from(inputs) if isinstance(inputs, MetaTensor) else probabilities
 
 
 def has_native_bfloat16(device: torch.device) -> bool:

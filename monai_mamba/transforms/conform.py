@@ -30,12 +30,13 @@ def robust_range(data: np.ndarray) -> tuple[float, float]:
         Lower and upper intensity, in the units of `data`; the upper one is larger.
     """
     low, high = float(data.min()), float(data.max())
-    counts, edges = np.histogram(data, bins=BINS, range=(low, high))
-    kept = data.size - int(IGNORED * np.count_nonzero(np.abs(data) >= 1e-15))
+    values = data[np.abs(data) >= 1e-15]  # the zeros around a head are below the cut in any case
+    counts, edges = np.histogram(values, bins=BINS, range=(low, high))
+    kept = values.size - int(IGNORED * values.size)
     upper = int(np.flatnonzero(np.concatenate(([0], np.cumsum(counts))) >= kept)[0]) - 2
     if upper < BINS // 50:
         # A few hot voxels stretch the histogram so far that it cannot resolve the tissue: take the exact quantile.
-        exact = float(np.partition(data, kept - 1, axis=None)[kept - 1])
+        exact = float(np.partition(values, kept - 1)[kept - 1])
         return low, exact if exact > low else high
     return low, float(edges[upper])
 
