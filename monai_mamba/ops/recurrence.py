@@ -25,8 +25,8 @@ def recur(factors: Tensor, values: Tensor, start: Tensor | None, reverse: bool =
         reverse: run from the last to the first.
     """
     length = len(values)
-    count = segment_count(length, values[0].numel(), values.device.type) if length else 0
-    if count < 2:
+    count = segment_count(length, values[0].numel(), values.device.type) if length else 1
+    if count == 1:
         _chain(factors.unbind(0), values.unbind(0), start, reverse)
         return
     steps = length // count
@@ -53,13 +53,14 @@ def recur(factors: Tensor, values: Tensor, start: Tensor | None, reverse: bool =
 
 
 def segment_count(length: int, elements: int, device_type: str) -> int:
-    """Number of segments to do side by side, for so many elements a step.
+    """Number of segments to do side by side, for so many elements a step; 1 where segments do not pay.
 
-    S segments of T / S steps take 2 T / S + S operations, fewest at S = sqrt(2 T); more than needed to fill a step do
-    not pay.
+    S segments of T / S steps take 2 T / S + S operations, fewest at S = sqrt(2 T). More segments than fill a step gain
+    nothing, and neither do fewer than four.
     """
     busy = BUSY_ELEMENTS if device_type == "cpu" else BUSY_ELEMENTS_ACCELERATOR
-    return min(busy // elements, math.isqrt(2 * length), length // 2)
+    count = min(busy // elements, math.isqrt(2 * length), length // 2)
+    return count if count >= 4 else 1
 
 
 def _chain(factors: Iterable[Tensor], values: Iterable[Tensor], start: Tensor | None, reverse: bool) -> None:

@@ -26,7 +26,7 @@ from .traversal import Traversal
 
 LOG2_E = math.log2(math.e)
 ARRAY_ELEMENTS = 1 << 19  # of one working array: a few times 2 MiB of float32 stay in a processor's cache
-ARRAY_ELEMENTS_ACCELERATOR = 1 << 25  # larger where every operation means launching a kernel
+ARRAY_ELEMENTS_ACCELERATOR = 1 << 24  # larger where every operation means launching a kernel
 INTERVAL = 32  # tokens between two kept states, at least
 MIN_WIDTH = 64  # channels computed at once, at least: shorter rows are slow
 KEEP_ALL_ELEMENTS = 15 << 19  # keep every state up to this size (30 MiB): larger buffers cost more in page faults

@@ -153,6 +153,25 @@ def test_package_without_its_kernel_names_the_remedy(
     assert "MAMBA_KEEP_CUDA_BUILD=TRUE" in text
 
 
+def test_kernel_is_found_out_about_within_compilation(install: Callable[[ModuleType], None]) -> None:
+    kernel = FakeKernel()
+    install(kernel)
+    problem = {name: tensor.float() for name, tensor in single_problem(1, 1, 4, 10, 2).items()}
+    scan = torch.compile(dispatch.selective_scan, fullgraph=True, backend="aot_eager")
+    found = scan(**problem, delta_softplus=True)
+    assert kernel.forwards == 2
+    assert deviation(found, dispatch.selective_scan(**problem, delta_softplus=True, backend="reference")) <= 1e-6
+
+
+def test_fallback_within_compilation_warns_and_works(install: Callable[[ModuleType], None]) -> None:
+    install(raising(OSError("libcudart.so.12: cannot open")))
+    problem = {name: tensor.float() for name, tensor in single_problem(1, 1, 4, 10, 2).items()}
+    scan = torch.compile(dispatch.selective_scan, fullgraph=True, backend="aot_eager")
+    with pytest.warns(UserWarning, match="libcudart"):
+        found = scan(**problem)
+    assert torch.equal(found, dispatch.selective_scan(**problem, backend="torch"))
+
+
 def test_asking_for_the_kernel_where_it_cannot_run_warns_and_works() -> None:
     problem = cross_problem(SIZE)
     with pytest.warns(UserWarning, match="needs cuda") as record:
