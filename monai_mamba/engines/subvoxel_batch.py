@@ -11,7 +11,7 @@ __all__ = ["PrepareSubvoxelBatch"]
 
 
 class PrepareSubvoxelBatch:
-    """A ``prepare_batch`` that asks a network with ``stem_stride`` for one random sub-voxel and cuts the label to match.
+    """A ``prepare_batch`` that asks a network with ``stem_stride`` for one random sub-voxel, the label cut to match.
 
     Args:
         stem_stride: the network's ``stem_stride``.

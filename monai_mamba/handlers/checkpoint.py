@@ -21,8 +21,8 @@ class ResumableCheckpoint:
 
     Args:
         path: the checkpoint.
-        content: name -> object with ``state_dict`` and ``load_state_dict`` (networks, optimiser, scheduler, ...); the trainer's
-            own state (epoch, iteration) is added.
+        content: name -> object with ``state_dict`` and ``load_state_dict`` (networks, optimizer, scheduler, ...); the
+            trainer's own state (epoch, iteration) is added.
         map_location: device the tensors are read to.
     """
 

@@ -24,16 +24,16 @@ class SynthesisTable:
     """What each id of a label map becomes: a class to predict and a tissue with an intensity.
 
     Args:
-        source: TSV file with the columns ``id, target, tissue, t1, brain``: the id in the label map; the id to predict; the name of
-            the tissue (ids of one tissue share an intensity); its usual T1-weighted intensity in [0, 1] or ``n/a`` for any;
-            1 if skull stripping keeps it.
+        source: TSV file (or the name of one of the package) with the columns ``id, target, tissue, t1, brain``: the id
+            in the label map; the id to predict; the name of the tissue (ids of one tissue share an intensity); its usual
+            T1-weighted intensity in [0, 1] or ``n/a`` for any; 1 if skull stripping keeps it.
         labels: the classes of the task.
     """
 
     def __init__(self, source: str | Path, labels: LabelTable) -> None:
-        path = Path(source)
-        with (path if path.suffix == ".tsv" else LABEL_FOLDER / f"{source}.tsv").open(encoding="utf-8", newline="") as f:
-            rows = list(csv.DictReader(f, delimiter="\t"))
+        path = Path(source) if Path(source).suffix == ".tsv" else LABEL_FOLDER / f"{source}.tsv"
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file, delimiter="\t"))
         size = max(int(row["id"]) for row in rows) + 1
         index = {entry.id: entry.index for entry in labels}
         side = {entry.name: entry.index for entry in labels}
@@ -61,10 +61,10 @@ def _other_side(name: str) -> str:
 class RandSynthesizeImaged(Randomizable, MapTransform):
     """Draw one image window and its labels from a label map.
 
-    The window is placed on a structure chosen at random (each class equally often) or anywhere in the head, deformed (rotation,
-    scaling, shear, smooth elastic field, mirroring with left and right ids exchanged), filled with one random Gaussian per tissue,
-    then skull-stripped or not, blurred, resampled, and given a bias field, noise and a random gamma. After Billot et al.,
-    "SynthSeg", Medical Image Analysis 2023, section 3; the ranges are our own.
+    The window is placed on a structure chosen at random (each class equally often) or anywhere in the head, deformed
+    (rotation, scaling, shear, smooth elastic field, mirroring with left and right ids exchanged), filled with one random
+    Gaussian per tissue, then skull-stripped or not, blurred, resampled, and given a bias field, noise and a random gamma.
+    After Billot et al., "SynthSeg", Medical Image Analysis 2023, section 3; the ranges are our own.
 
     Args:
         keys: key of the label map, ``(1, H, W, D)`` ids, with left-right as the first axis.
@@ -94,11 +94,6 @@ class RandSynthesizeImaged(Randomizable, MapTransform):
         self.image_key, self.label_key = image_key, label_key
         self.t1_prob, self.strip_prob, self.anywhere_prob = t1_prob, strip_prob, anywhere_prob
         self.generator = torch.Generator()
-
-    def set_random_state(self, seed: int | None = None, state: np.random.RandomState | None = None) -> RandSynthesizeImaged:
-        """MONAI's seeding; the voxel noise follows it."""
-        super().set_random_state(seed, state)
-        return self
 
     def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict[Hashable, torch.Tensor]:
         """Return the data without the label map, with image and label."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from monai.networks.layers.utils import get_act_layer, get_norm_layer
-from monai.networks.utils import pixelshuffle, pixelunshuffle
+from monai.networks.utils import icnr_init, pixelshuffle, pixelunshuffle
 from torch import nn
 from torch.nn import functional
 
@@ -105,6 +105,8 @@ class MedSegMamba(nn.Module):
             out = levels[i] if i > 0 else (final_channels or 2 * levels[0])
             self.decoders.append(ResidualConvBlock(2 * levels[i], out, norm_name, act_name))
         self.head = nn.Conv3d(final_channels or 2 * levels[0], out_channels * subvoxels, 1)
+        if stem_stride > 1:
+            icnr_init(self.head, stem_stride)  # sub-voxels start equal, so that the trunk sees one gradient
 
     def forward(self, x: torch.Tensor, subvoxel: int | None = None) -> torch.Tensor:
         """Segment a volume.
