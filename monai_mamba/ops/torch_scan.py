@@ -67,11 +67,10 @@ def saved_shape(delta: Tensor, states: int) -> tuple[int, ...]:
     return (count, batch, directions, states, channels)
 
 
-def step_size(delta: Tensor, delta_bias: Tensor | None, delta_softplus: bool) -> Tensor:
-    """Step size of delta, (T, B, K, E)."""
-    if delta_bias is not None:
-        delta = delta + delta_bias.to(delta.dtype)
-    return softplus(delta) if delta_softplus else delta
+def read_delta(path: Traversal, delta: Tensor, delta_bias: Tensor | None, start: int, stop: int) -> Tensor:
+    """Delta with its bias, before softplus, (T, B, K, E), of steps start..stop."""
+    rows = path.read(delta, start, stop)
+    return rows if delta_bias is None else rows + delta_bias.to(rows.dtype)
 
 
 def decay(dt: Tensor, A2: Tensor, out: Tensor | None = None) -> Tensor:
@@ -125,7 +124,8 @@ def forward(
     h = None
     for begin in range(0, length, plan.interval):
         end = min(begin + plan.interval, length)
-        dt = step_size(path.read(delta, begin, end), delta_bias, delta_softplus)
+        raw = read_delta(path, delta, delta_bias, begin, end)
+        dt = softplus(raw) if delta_softplus else raw
         du = path.read(u, begin, end) * dt
         rows_b, rows_c = path.read(B, begin, end), path.read(C, begin, end)
         if save and not plan.keep_all:
@@ -146,6 +146,64 @@ def forward(
             y[start:stop] = contract(rows_c[part], states)
     last_state = h.transpose(-1, -2).clone(memory_format=torch.contiguous_format)
     return (path.write_sum(y) if merge else path.write(y)), last_state, saved
+
+
+class Tokens(NamedTuple):
+    """What a block of tokens, directions and channels reads.
+
+    Attributes:
+        dt: (T, B, K, E) step sizes.
+        u: (T, B, K, E).
+        b: (T, B, K, N).
+        c: (T, B, K, N).
+        grad: (T, B, K, E) gradient of y.
+    """
+
+    dt: Tensor
+    u: Tensor
+    b: Tensor
+    c: Tensor
+    grad: Tensor
+
+
+class Gradients(NamedTuple):
+    """Gradients of a block: dt and u (T, B, K, E), b and c (T, B, K, N), a (K, N, E)."""
+
+    dt: Tensor
+    u: Tensor
+    b: Tensor
+    c: Tensor
+    a: Tensor
+
+
+def differentiate(
+    tokens: Tokens, natural_a: Tensor, a: Tensor, states: Tensor, before: Tensor | None, carry: Tensor
+) -> Gradients:
+    """Differentiate one block whose states are known.
+
+    Args:
+        tokens: what the block reads.
+        natural_a: (K, N, E) state matrix.
+        a: (T, B, K, N, E) decays; overwritten.
+        states: (T, B, K, N, E) states.
+        before: (B, K, N, E) state before the first token, None for zero.
+        carry: (B, K, N, E) gradient that reaches the last state from later tokens; becomes the one for earlier tokens.
+    """
+    dt, u, b, c, grad = tokens
+    grad_h = c.unsqueeze(-1) * grad.unsqueeze(-2)
+    grad_h[-1] += carry
+    recur(a[1:], grad_h[:-1], grad_h[-1], reverse=True)
+    torch.mul(a[0], grad_h[0], out=carry)
+    grad_du = contract(b, grad_h)
+    grad_b, grad_c = contract_channels(dt * u, grad_h), contract_channels(grad, states)
+
+    # the gradient of dt A, which enters as exp(dt A) h_{t-1}; then those of its two factors
+    grad_h *= a
+    grad_h[1:] *= states[:-1]
+    grad_h[0].zero_() if before is None else grad_h[0].mul_(before)
+    grad_dt = torch.mul(grad_h, natural_a, out=a).sum(-2).addcmul_(grad_du, u)
+    grad_h *= dt.unsqueeze(-2)
+    return Gradients(grad_dt, grad_du * dt, grad_b, grad_c, grad_h.sum((0, 1)))
 
 
 def backward(
@@ -201,41 +259,26 @@ def backward(
         blocks = [(slice(k, k + 1), slice(e, e + plan.width)) for k in range(directions) for e in starts]
     for begin in reversed(range(0, length, interval)):
         end = min(begin + interval, length)
-        raw = path.read(delta, begin, end)
-        if delta_bias is not None:
-            raw = raw + delta_bias.to(dtype)
+        raw = read_delta(path, delta, delta_bias, begin, end)
         dt = softplus(raw) if delta_softplus else raw
         rows_u, rows_b, rows_c = (path.read(volume, begin, end) for volume in (u, B, C))
         rows_g = path.read(grad_y, begin, end)
         grad_dt = torch.empty_like(dt)
         for k, e in blocks:
-            dt_, u_, g_ = dt[:, :, k, e], rows_u[:, :, k, e], rows_g[:, :, k, e]
-            b_, c_, A2_, carry_ = rows_b[:, :, k], rows_c[:, :, k], A2[k, :, e], carry[:, k, :, e]
-            du = dt_ * u_
-            a = decay(dt_, A2_)
+            tokens = Tokens(dt[:, :, k, e], rows_u[:, :, k, e], rows_b[:, :, k], rows_c[:, :, k], rows_g[:, :, k, e])
+            a = decay(tokens.dt, A2[k, :, e])
             if plan.keep_all:
-                states = saved[begin:end]
-                before = saved[begin - 1] if begin else None
+                states, before = saved[begin:end], saved[begin - 1] if begin else None
             else:
-                states = b_.unsqueeze(-1) * du.unsqueeze(-2)
                 before = saved[begin // interval][:, k, :, e]
+                states = tokens.b.unsqueeze(-1) * (tokens.dt * tokens.u).unsqueeze(-2)
                 recur(a, states, before)
-            grad_h = c_.unsqueeze(-1) * g_.unsqueeze(-2)
-            grad_h[-1] += carry_
-            recur(a[1:], grad_h[:-1], grad_h[-1], reverse=True)
-            torch.mul(a[0], grad_h[0], out=carry_)
-            grad_c[begin:end, :, k] += contract_channels(g_, states)
-            grad_b[begin:end, :, k] += contract_channels(du, grad_h)
-            grad_du = contract(b_, grad_h)
-            torch.mul(grad_du, dt_, out=grad_u[begin:end, :, k, e])
-            # d/d(dt A) of exp(dt A) h, then its two factors
-            grad_h *= a
-            grad_h[1:] *= states[:-1]
-            grad_h[0].zero_() if before is None else grad_h[0].mul_(before)
-            torch.mul(grad_h, natural_a[k, :, e], out=a)
-            grad_dt[:, :, k, e] = torch.addcmul(a.sum(-2), grad_du, u_)
-            grad_h *= dt_.unsqueeze(-2)
-            grad_a[k, :, e] += grad_h.sum((0, 1))
+            block = differentiate(tokens, natural_a[k, :, e], a, states, before, carry[:, k, :, e])
+            grad_u[begin:end, :, k, e] = block.u
+            grad_dt[:, :, k, e] = block.dt
+            grad_b[begin:end, :, k] += block.b
+            grad_c[begin:end, :, k] += block.c
+            grad_a[k, :, e] += block.a
         if delta_softplus:
             grad_dt *= torch.sigmoid(raw)
         grad_delta[begin:end] = grad_dt
