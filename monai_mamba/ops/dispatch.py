@@ -7,6 +7,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -59,19 +60,33 @@ def scan_backend(backend: str) -> Iterator[None]:
 @functools.cache
 def warn_once(text: str) -> None:
     """Warn, the first time."""
-    warnings.warn(text, stacklevel=2)
+    warnings.warn(text, stacklevel=5)  # the line that called the scan
 
 
 @torch.compiler.assume_constant_result
-def _fall_back(obstacle: str) -> str:
-    warn_once(f"The selective scan runs in plain PyTorch, which gives the same results: {obstacle}")
-    return "torch"
+def _warn_while_tracing(text: str) -> bool:
+    warn_once(text)
+    return True
+
+
+class Choice(NamedTuple):
+    """Who computes a scan.
+
+    Attributes:
+        name: of the implementation.
+        reason: why this one.
+        warn: it is slower than what the user has reason to expect.
+    """
+
+    name: str
+    reason: str
+    warn: bool = False
 
 
 def choose(
     device: torch.device, dtype: torch.dtype, states: int, state_gradient: bool = False, backend: str = "auto"
-) -> tuple[str, str]:
-    """Choose the implementation for a problem, and say why.
+) -> Choice:
+    """Choose the implementation for a problem.
 
     Args:
         device: where the tensors are.
@@ -80,23 +95,19 @@ def choose(
         state_gradient: a gradient flows through the last state.
         backend: what the caller asks for; "auto" leaves it to the setting.
 
-    Returns:
-        Name of the implementation and the reason.
-
     Raises:
         InputError: the backend's name is unknown.
     """
     wanted = _checked(_setting if backend == "auto" else backend)
     if wanted in ("reference", "torch"):
-        return wanted, "it was asked for"
+        return Choice(wanted, "it was asked for")
     obstacle = mamba_ssm.limit(device, dtype, states, state_gradient)
-    worth_a_warning = wanted == "mamba_ssm"
-    if not obstacle:
-        obstacle = mamba_ssm.problem(device)
-        worth_a_warning = True  # the user has the device for it and loses speed
-    if not obstacle:
-        return "mamba_ssm", "its CUDA kernel is installed and works on this device"
-    return (_fall_back(obstacle) if worth_a_warning else "torch"), obstacle
+    if obstacle:
+        return Choice("torch", obstacle, warn=wanted == "mamba_ssm")
+    obstacle = mamba_ssm.problem(device)
+    if obstacle:
+        return Choice("torch", obstacle, warn=True)
+    return Choice("mamba_ssm", "its CUDA kernel is installed and works on this device")
 
 
 def explain(
@@ -113,8 +124,8 @@ def explain(
     Returns:
         One line, such as "torch: the tensors are on cpu, the kernel of mamba-ssm needs cuda".
     """
-    name, reason = choose(torch.device(device), dtype, states, backend=backend)
-    return f"{name}: {reason}"
+    choice = choose(torch.device(device), dtype, states, backend=backend)
+    return f"{choice.name}: {choice.reason}"
 
 
 def _run(
@@ -133,10 +144,12 @@ def _run(
     """Scan in the shapes of `reference`, by the implementation of choice."""
     tensors = (u, delta, A, B, C, delta_bias)
     save = torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
-    name, _ = choose(u.device, u.dtype, A.shape[-1], save and with_state, backend)
-    if name == "reference":
+    choice = choose(u.device, u.dtype, A.shape[-1], save and with_state, backend)
+    if choice.warn:
+        _warn_while_tracing(f"The selective scan runs in plain PyTorch, which gives the same results: {choice.reason}")
+    if choice.name == "reference":
         return reference_scan(*tensors, order, delta_softplus, merge)
-    y, last_state, _ = scan_forward(*tensors, order, delta_softplus, merge, save, name)
+    y, last_state, _ = scan_forward(*tensors, order, delta_softplus, merge, save, choice.name)
     return y, last_state
 
 

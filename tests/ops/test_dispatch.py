@@ -190,16 +190,17 @@ def test_limits_of_the_kernel_are_respected_in_silence(
     install(FakeKernel())
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        name, reason = dispatch.choose(CPU, dtype, states, state_gradient)
-    assert name == "torch"
-    assert obstacle in reason
+        choice = dispatch.choose(CPU, dtype, states, state_gradient)
+    assert choice.name == "torch"
+    assert not choice.warn
+    assert obstacle in choice.reason
 
 
 def test_setting_context_and_argument() -> None:
-    assert dispatch.choose(CPU, torch.float32, 4)[0] == "torch"
+    assert dispatch.choose(CPU, torch.float32, 4).name == "torch"
     with scan_backend("reference"):
-        assert dispatch.choose(CPU, torch.float32, 4)[0] == "reference"
-        assert dispatch.choose(CPU, torch.float32, 4, backend="torch")[0] == "torch"
+        assert dispatch.choose(CPU, torch.float32, 4).name == "reference"
+        assert dispatch.choose(CPU, torch.float32, 4, backend="torch").name == "torch"
         with pytest.raises(RuntimeError), scan_backend("torch"):
             raise RuntimeError
         assert explain().startswith("reference: ")
@@ -207,6 +208,14 @@ def test_setting_context_and_argument() -> None:
     assert explain().startswith("reference: ")
     set_scan_backend("auto")
     assert explain().startswith("torch: ")
+
+
+def test_explaining_does_not_warn(install: Callable[[ModuleType], None]) -> None:
+    install(raising(OSError("libcudart.so.12: cannot open")))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert explain().startswith("torch: ")
+        assert "libcudart" in explain()
 
 
 def test_unknown_names_are_refused() -> None:
