@@ -42,7 +42,7 @@ def check_header(path: str | Path) -> None:
         if size == 0:
             raise InputError(f"{path}: the file is empty (0 bytes). Copy it again from its source.")
         image = nib.load(path)
-        shape, dtype = image.shape, image.get_data_dtype()
+        shape, dtype = tuple(int(size) for size in image.shape), image.get_data_dtype()
     except InputError:
         raise
     except Exception as error:  # nibabel passes on whatever its file readers raise

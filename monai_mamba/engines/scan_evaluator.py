@@ -24,6 +24,9 @@ class ScanEvaluator(SupervisedEvaluator):
     items of the data loader's dataset are dictionaries as made by `find_scans`.
     """
 
+    # Otherwise Ignite continues a run that ended in an error instead of starting the next one.
+    interrupt_resume_enabled = False
+
     def run(self, global_epoch: int = 1) -> None:
         """Process all scans.
 
@@ -35,6 +38,7 @@ class ScanEvaluator(SupervisedEvaluator):
             MonaiMambaError: there was one scan, and it failed.
             BatchError: some of several scans failed; the message lists them.
         """
+        self.logger.setLevel(logging.CRITICAL)  # Ignite would report every error twice more
         dataset = self.data_loader.dataset
         failures: list[MonaiMambaError] = []
         for index, scan in enumerate(dataset.data):

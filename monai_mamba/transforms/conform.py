@@ -141,6 +141,7 @@ class ScaleIntensityRobustd(MapTransform):
         result = dict(data)
         for key in self.key_iterator(result):
             low, high = robust_range(result[key].numpy())
-            scaled = (result[key] - low) * (255 / (high - low))
-            result[key] = scaled.clamp(0, 255).round().div(255).to(torch.float32)
+            scaled = result[key].to(torch.float32) - low
+            # In place, because a volume is large.
+            result[key] = scaled.mul_(255 / (high - low)).clamp_(0, 255).round_().div_(255)
         return result
