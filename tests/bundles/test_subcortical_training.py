@@ -1,0 +1,194 @@
+"""Training and evaluation configs of the subcortical bundle, on phantoms and with networks that take seconds."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from head_phantom import LEFT, RIGHT, IntensityNetwork, centered_affine, save_head
+from monai.bundle import ConfigWorkflow
+
+from monai_mamba import MedSegMamba
+from monai_mamba.errors import InputError
+
+TESTS = Path(__file__).resolve().parents[1]
+CONFIGS = TESTS.parent / "bundles" / "subcortical" / "configs"
+SHAPE, ROI, WINDOWS = (40, 44, 42), [16, 16, 16], 8
+NETWORK = {"_target_": "MedSegMamba", "out_channels": 36, "channels": [8, 16, 16], "depth": 1, "d_state": 2}
+OPTIONS = {"device": "cpu", "amp": False, "num_workers": 0, "roi_size": ROI, "positions": 2, "network_def": NETWORK}
+MATRICES = (np.eye(3), np.diag([-1.0, 1.0, 1.0]), np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]))
+
+pytestmark = pytest.mark.filterwarnings("ignore:All pairs belong to one person")
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory) -> Path:
+    """Three persons, stored in three orientations."""
+    folder = tmp_path_factory.mktemp("pairs")
+    for number, matrix in enumerate(MATRICES):
+        labels = save_head(folder / f"sub-{number}_T1w.nii.gz", SHAPE, matrix)
+        aseg = nib.Nifti1Image(labels, centered_affine(SHAPE, matrix))
+        nib.save(aseg, folder / f"sub-{number}_desc-aseg_dseg.nii.gz")
+    return folder
+
+
+def workflow(*configs: str, **options: object) -> ConfigWorkflow:
+    files = [str(CONFIGS / name) for name in configs]
+    return ConfigWorkflow(files, workflow_type="train", logging_file=False, **options)
+
+
+def run(*configs: str, **options: object) -> ConfigWorkflow:
+    bundle = workflow(*configs, **options)
+    bundle.initialize()
+    bundle.run()
+    return bundle
+
+
+def train(dataset: Path, output_dir: Path, epochs: int, **options: object) -> ConfigWorkflow:
+    common = {"dataset_dir": str(dataset), "output_dir": str(output_dir), "epochs": epochs}
+    return run("train.json", **{**OPTIONS, **common, **options})
+
+
+def checkpoint(output_dir: Path) -> dict:
+    return torch.load(output_dir / "checkpoint.pt", weights_only=True)
+
+
+def steps(state: dict) -> set[int]:
+    """How often the optimizer has moved each parameter."""
+    return {int(entry["step"]) for entry in state["optimizer"]["state"].values()}
+
+
+@pytest.mark.parametrize("configs", [("train.json",), ("train.json", "evaluate.json")])
+def test_configs_have_all_properties_of_a_bundle(configs, tmp_path):
+    bundle = workflow(*configs, device="cpu", output_dir=str(tmp_path))
+    bundle.initialize()
+    assert bundle.check_properties() == []
+
+
+def test_training_sees_images_as_inference_does():
+    inference, training = (json.loads((CONFIGS / name).read_text()) for name in ("inference.json", "train.json"))
+    image_part = inference["preprocessing"]["transforms"]
+    assert training["train"]["deterministic_transforms"][: len(image_part)] == image_part
+
+
+def test_training_makes_one_step_per_scan_resumes_and_learns(dataset, tmp_path):
+    options = {"learning_rate": 0.02, "restart_epochs": 20, "ce_epochs": 2, "ce_weight_after": 0.5}
+    bundle = train(dataset, tmp_path, epochs=1, **options)
+    first = checkpoint(tmp_path)
+    loss = bundle.parser.get_parsed_content("train#trainer").state.metrics["train_loss"]
+    weights = torch.load(tmp_path / "model.pt", weights_only=True)
+    MedSegMamba(**{key: value for key, value in NETWORK.items() if key != "_target_"}).load_state_dict(weights)
+    assert first["trainer"] == {"epoch": 1, "iteration": 2 * WINDOWS}
+    assert steps(first) == {2}
+
+    bundle = train(dataset, tmp_path, epochs=2, **options)
+    second = checkpoint(tmp_path)
+    assert second["trainer"] == {"epoch": 2, "iteration": 4 * WINDOWS}
+    assert steps(second) == {4}
+    assert second["lr_scheduler"]["last_epoch"] == 2
+    assert second["best_weights"]["best"] >= first["best_weights"]["best"]
+    assert bundle.parser.get_parsed_content("train#trainer").state.metrics["train_loss"] < loss
+
+    options = {**OPTIONS, "dataset_dir": str(dataset), "output_dir": str(tmp_path), "resume": False}
+    workflow("train.json", **options).initialize()
+    assert not (tmp_path / "checkpoint.pt").exists()
+
+
+def test_missing_pairs_are_refused(tmp_path):
+    with pytest.raises(RuntimeError) as caught:
+        train(tmp_path, tmp_path / "out", epochs=1)
+    cause = caught.value
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    assert isinstance(cause, InputError)
+    assert "no image and no label map found" in str(cause)
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file, delimiter="\t"))
+
+
+def test_evaluation_from_the_command_line(dataset, tmp_path):
+    torch.save(IntensityNetwork().state_dict(), tmp_path / "weights.pt")
+    options = {
+        "config_file": str([str(CONFIGS / "train.json"), str(CONFIGS / "evaluate.json")]),
+        "dataset_dir": dataset,
+        "output_dir": tmp_path / "out",
+        "weights": tmp_path / "weights.pt",
+        "network_def": "{'_target_': 'head_phantom.IntensityNetwork'}",
+        "labels": "$LabelTable.load('subcortical')",
+        "roi_size": "[48, 48, 48]",
+        "num_workers": 0,
+        "device": "cpu",
+    }
+    arguments = [text for name, value in options.items() for text in (f"--{name}", str(value))]
+    command = [sys.executable, "-m", "monai.bundle", "run", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(TESTS)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    scores = rows(tmp_path / "out" / "scores.tsv")
+    assert [row["subject"] for row in scores[::31]] == ["sub-0", "sub-1", "sub-2"]
+    for row in scores:
+        if int(row["id"]) in (LEFT, RIGHT):
+            # Both maps reach the conformed grid without interpolation; the network itself is exact.
+            assert float(row["dsc"]) > 0.99, row
+            assert float(row["vs"]) > 0.99, row
+            assert float(row["assd_mm"]) < 0.05, row
+        else:
+            assert row["dsc"] == "n/a", row
+    summary = {row["id"]: row for row in rows(tmp_path / "out" / "summary.tsv") if row["id"] != "n/a"}
+    assert summary[str(LEFT)]["n"] == "3"
+    assert summary["10"]["n_absent"] == "3"
+    assert "conformed grid" in json.loads((tmp_path / "out" / "scores.json").read_text())["grid"]
+
+
+def test_two_processes_train_one_network(dataset, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = {
+        "config_file": str([str(CONFIGS / "train.json"), str(CONFIGS / "multi_gpu_train.json")]),
+        "dataset_dir": dataset,
+        "output_dir": tmp_path,
+        "epochs": 1,
+        "roi_size": ROI,
+        "positions": 2,
+        "num_workers": 0,
+        "amp": False,
+        "device": "$torch.device('cpu')",
+        "network_def": NETWORK,
+        "finalize": [
+            "$print('WEIGHTS', sum(float(p.double().abs().sum()) for p in @network_def.parameters()))",
+            "$dist.destroy_process_group()",
+        ],
+    }
+    arguments = [text for name, value in options.items() for text in (f"--{name}", str(value))]
+    processes = []
+    for rank in range(2):
+        environment = {
+            **os.environ,
+            **{"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "CUDA_VISIBLE_DEVICES": ""},
+            **{"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)},
+        }
+        command = [sys.executable, "-m", "monai.bundle", "run", *arguments]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        processes.append(subprocess.Popen(command, cwd=tmp_path, env=environment, **pipes))
+    outputs = [process.communicate(timeout=300)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    sums = [re.search(r"WEIGHTS (\d\S+)", output).group(1) for output in outputs]
+    assert sums[0] == sums[1]
+    state = checkpoint(tmp_path)
+    assert state["trainer"] == {"epoch": 1, "iteration": WINDOWS}
+    assert steps(state) == {1}  # two scans on two processes are one step
+    assert not any(name.startswith("module.") for name in torch.load(tmp_path / "model.pt", weights_only=True))
