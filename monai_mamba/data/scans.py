@@ -59,9 +59,8 @@ def find_scans(
                 scan["problem"] = str(error)
         scans.append(scan)
     if finished:
-        logger.info(
-            "%d scans have their results in %s already (--overwrite True does them again).", finished, output_dir
-        )
+        have = "1 scan has its" if finished == 1 else f"{finished} scans have their"
+        logger.info("%s results in %s already (--overwrite True does them again).", have, output_dir)
     problems = [scan["problem"] for scan in scans if "problem" in scan]
     if problems and len(problems) == len(scans):
         raise InputError("\n".join(problems))

@@ -56,8 +56,11 @@ def conform_affine(
         Size of the cube (256, or more, even, where the field of view is larger, so that no head is cut) and its affine.
     """
     center = np.asarray(shape, dtype=float) / 2 if center is None else center
-    extent = np.linalg.norm(affine[:3, :3], axis=0) * np.asarray(shape)
-    size = max(SIZE, 2 * int(np.ceil(np.round(extent.max(), 3) / 2)))
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    size, extent = SIZE, spacing * np.asarray(shape)
+    if extent.max() > SIZE + 1e-3:
+        # One voxel more, because the center of FreeSurfer is half a voxel beside the middle.
+        size = 2 * int(np.ceil((extent + spacing).max() / 2))
     conformed = np.eye(4)
     conformed[:3, :3] = LIA
     conformed[:3, 3] = (affine @ [*center, 1.0])[:3] - LIA @ np.full(3, size / 2)

@@ -1,0 +1,96 @@
+"""Weights are checked before they are used."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from ignite.engine import Engine
+
+from monai_mamba.errors import WeightsError
+from monai_mamba.handlers import WeightsLoader, check_weights
+
+
+def network() -> torch.nn.Module:
+    return torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 2))
+
+
+@pytest.fixture
+def bundle(tmp_path) -> Path:
+    path = tmp_path / "models" / "model.pt"
+    path.parent.mkdir()
+    torch.save(network().state_dict(), path)
+    known = {"models/model.pt": {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}}
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "metadata.json").write_text(json.dumps({"weights": known}))
+    return tmp_path
+
+
+def load(path: Path, bundle: Path, target: torch.nn.Module | None = None) -> torch.nn.Module:
+    target = target or network()
+    loader = WeightsLoader(str(path), target, str(bundle))
+    engine = Engine(lambda engine, batch: None)
+    loader.attach(engine)
+    engine.run([0])
+    return target
+
+
+@pytest.mark.parametrize("wrap", [lambda state: state, lambda state: {"model": state, "optimizer": {"lr": 0.1}}])
+def test_a_state_dict_and_a_checkpoint_load(bundle, tmp_path, wrap):
+    source = network()
+    torch.save(wrap(source.state_dict()), tmp_path / "other.pt")
+    loaded = load(tmp_path / "other.pt", bundle)
+    for name, value in source.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], value)
+
+
+def test_the_weights_of_the_bundle_must_have_the_known_hash(bundle):
+    path = bundle / "models" / "model.pt"
+    check_weights(path, bundle)
+    torch.save(network().state_dict(), path)
+    with pytest.raises(WeightsError, match=r"SHA-256 is [0-9a-f]{64}, expected"):
+        check_weights(path, bundle)
+    path.rename(bundle / "mine.pt")
+    check_weights(bundle / "mine.pt", bundle)
+    with pytest.raises(WeightsError, match="no weights file"):
+        check_weights(path, bundle)
+
+
+class Payload:
+    """Pickled code that a weights file must not be able to run."""
+
+    def __reduce__(self):
+        return exec, ("raise AssertionError('code of a weights file was run')",)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"model": Payload()}, "not a file of plain tensors"),
+        ([1, 2], "found something else"),
+        ({"0.weight": "text"}, "found something else"),
+        (torch.nn.Linear(3, 4).state_dict(), "misses 0.weight"),
+        ({**network().state_dict(), "extra": torch.zeros(1)}, "unknown extra"),
+        (
+            {**network().state_dict(), "1.weight": torch.zeros(9, 4)},
+            r"1.weight is \(9, 4\) where the network has \(2, 4\)",
+        ),
+    ],
+    ids=["code", "list", "text", "other network", "extra key", "other shape"],
+)
+def test_what_is_no_state_dict_of_this_network_is_refused(bundle, tmp_path, content, message):
+    torch.save(content, tmp_path / "other.pt")
+    target = network()
+    before = {name: value.clone() for name, value in target.state_dict().items()}
+    with pytest.raises(WeightsError, match=message):
+        load(tmp_path / "other.pt", bundle, target)
+    assert all(torch.equal(before[name], value) for name, value in target.state_dict().items())
+
+
+def test_a_damaged_file_is_refused(bundle, tmp_path):
+    (tmp_path / "other.pt").write_bytes((bundle / "models" / "model.pt").read_bytes()[:500])
+    with pytest.raises(WeightsError, match="not a file of plain tensors"):
+        load(tmp_path / "other.pt", bundle)

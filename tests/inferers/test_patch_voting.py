@@ -1,0 +1,55 @@
+"""Overlapping windows vote with their probabilities."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from monai.data import MetaTensor
+
+from monai_mamba.inferers import PatchVotingInferer
+
+
+class PlacedNetwork(torch.nn.Module):
+    """Logits that depend on where a voxel lies in its window, so that windows disagree."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, 1, H, W, D) -> (B, 2, H, W, D)."""
+        ramp = torch.linspace(-3, 3, x.shape[-1]).expand_as(x)
+        return torch.cat([x, x * ramp], dim=1)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_each_window_has_one_vote(batch):
+    image = torch.rand(1, 1, 16, 16, 32, generator=torch.Generator().manual_seed(0))
+    network = PlacedNetwork()
+    result = PatchVotingInferer(16, sw_batch_size=batch, overlap=0.5, amp=False)(image, network)
+    starts = (0, 8, 16)
+    expected, votes = torch.zeros(1, 2, 16, 16, 32), torch.zeros(32)
+    for start in starts:
+        part = slice(start, start + 16)
+        expected[..., part] += network(image[..., part]).softmax(dim=1)
+        votes[part] += 1
+    assert result.dtype == torch.float16
+    # Half precision: 11 bits for the image, the votes and their sum.
+    torch.testing.assert_close(result.float(), expected / votes, atol=2e-3, rtol=0)
+    torch.testing.assert_close(result.float().sum(dim=1), torch.ones(1, 16, 16, 32), atol=2e-3, rtol=0)
+
+
+def test_an_image_smaller_than_the_window_keeps_its_size_and_meta_data():
+    affine = torch.diag(torch.tensor([2.0, 3, 4, 1], dtype=torch.float64))
+    image = MetaTensor(torch.rand(1, 1, 9, 12, 16), affine=affine, meta={"filename_or_obj": "scan.nii"})
+    result = PatchVotingInferer(16, amp=False)(image, PlacedNetwork())
+    assert result.shape == (1, 2, 9, 12, 16)
+    assert result.dtype == torch.float16
+    assert torch.equal(result.affine, affine)
+    assert result.meta["filename_or_obj"] == "scan.nii"
+
+
+def test_mixed_precision_changes_little():
+    torch.manual_seed(0)
+    network = torch.nn.Conv3d(1, 4, 3, padding=1)
+    image = torch.rand(1, 1, 16, 16, 16)
+    with torch.no_grad():
+        full, mixed = (PatchVotingInferer(16, amp=amp)(image, network) for amp in (False, True))
+    # bfloat16 keeps 8 bits of logits of size about 1.
+    torch.testing.assert_close(mixed.float(), full.float(), atol=0.01, rtol=0)
