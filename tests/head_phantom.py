@@ -57,3 +57,11 @@ class IntensityNetwork(torch.nn.Module):
         for index, level in zip((0, LEFT_INDEX, RIGHT_INDEX, TISSUE_INDEX), self.levels, strict=True):
             logits[:, index] = -100 * (x[:, 0] - level).abs()
         return logits
+
+
+class HungryNetwork(IntensityNetwork):
+    """Asks for more memory than there is."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Raise what PyTorch raises when memory runs out."""
+        return torch.empty(1 << 50, device=x.device)
