@@ -30,8 +30,9 @@ COLUMN_NOTES = {
     "n": "Scans with a DSC and a VS: the structure is in at least one of the two label maps.",
     "n_absent": "Scans left out because the structure is in neither label map.",
     "n_missing": "Scans of n whose distances are missing because the structure is in one label map only.",
-    "*_mean, *_sd": "Mean and standard deviation (n - 1) over the scans that have a value. The last row averages the "
-    "structures of each scan first.",
+    "*_mean, *_sd": "Mean and standard deviation (n - 1) over the scans that have a value.",
+    ALL: "Last row: the structures of each scan are averaged first. n counts scans; n_absent and n_missing are sums "
+    "of the rows above.",
     "absent structures": ABSENT_RULE,
 }
 

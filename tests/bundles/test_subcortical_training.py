@@ -19,13 +19,13 @@ from head_phantom import LEFT, RIGHT, IntensityNetwork, centered_affine, save_he
 from monai.bundle import ConfigWorkflow
 
 from monai_mamba import MedSegMamba
-from monai_mamba.errors import InputError
+from monai_mamba.errors import InputError, WeightsError
 
 TESTS = Path(__file__).resolve().parents[1]
 CONFIGS = TESTS.parent / "bundles" / "subcortical" / "configs"
 SHAPE, ROI, WINDOWS = (40, 44, 42), [16, 16, 16], 8
 NETWORK = {"_target_": "MedSegMamba", "out_channels": 36, "channels": [8, 16, 16], "depth": 1, "d_state": 2}
-OPTIONS = {"device": "cpu", "amp": False, "num_workers": 0, "roi_size": ROI, "positions": 2, "network_def": NETWORK}
+OPTIONS = {"device": "cpu", "num_workers": 0, "roi_size": ROI, "positions": 2, "network_def": NETWORK}
 MATRICES = (np.eye(3), np.diag([-1.0, 1.0, 1.0]), np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]))
 
 pytestmark = pytest.mark.filterwarnings("ignore:All pairs belong to one person")
@@ -112,6 +112,13 @@ def test_missing_pairs_are_refused(tmp_path):
         cause = cause.__cause__
     assert isinstance(cause, InputError)
     assert "no image and no label map found" in str(cause)
+
+
+def test_evaluation_without_weights_says_what_to_do(dataset, tmp_path):
+    with pytest.raises(RuntimeError) as caught:
+        run("train.json", "evaluate.json", dataset_dir=str(dataset), output_dir=str(tmp_path), weights="absent.pt")
+    assert isinstance(caught.value.__cause__, WeightsError)
+    assert "absent.pt: there is no weights file" in str(caught.value.__cause__)
 
 
 def rows(path: Path) -> list[dict[str, str]]:

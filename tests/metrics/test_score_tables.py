@@ -97,3 +97,22 @@ def test_handlers_write_the_tables_of_an_evaluation(tmp_path):
     assert [row["subject"] for row in rows] == ["a", "b"]
     assert [float(row["dsc"]) for row in rows] == [1.0, 0.5]
     assert engine.state.metrics["scores"] == pytest.approx(0.75)
+
+
+def evaluate_in_two_processes(rank: int, folder: str, rendezvous: str) -> None:
+    torch.distributed.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=2)
+    reference = torch.zeros(1, 6, 6, 6, dtype=torch.uint8)
+    reference[..., :2] = 1
+    engine = Engine(lambda _, batch: ([reference.roll(rank, dims=3)], [reference]))
+    engine.state.metric_details = {}
+    StructureScores(TABLE).attach(engine, "scores")
+    ScoreTables(folder, TABLE, "scores", lambda batch: batch["subject"], grid="test").attach(engine)
+    engine.run([{"subject": [f"scan of rank {rank}"]}])
+    torch.distributed.destroy_process_group()
+
+
+def test_first_rank_writes_the_scores_of_all(tmp_path):
+    rendezvous = (tmp_path / "rendezvous").as_uri()
+    torch.multiprocessing.spawn(evaluate_in_two_processes, (str(tmp_path / "out"), rendezvous), nprocs=2)
+    rows = [row for row in parse((tmp_path / "out" / "scores.tsv").read_text()) if row["id"] == "4"]
+    assert [(row["subject"], float(row["dsc"])) for row in rows] == [("scan of rank 0", 1.0), ("scan of rank 1", 0.5)]
