@@ -15,7 +15,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from head_phantom import LEFT, RIGHT, IntensityNetwork, centered_affine, save_head
+from head_phantom import LEFT, LEFT_INDEX, RIGHT, RIGHT_INDEX, IntensityNetwork, centered_affine, save_head
 from monai.bundle import ConfigWorkflow
 
 from monai_mamba import MedSegMamba
@@ -79,6 +79,28 @@ def test_training_sees_images_as_inference_does():
     inference, training = (json.loads((CONFIGS / name).read_text()) for name in ("inference.json", "train.json"))
     image_part = inference["preprocessing"]["transforms"]
     assert training["train"]["deterministic_transforms"][: len(image_part)] == image_part
+
+
+def test_labels_lie_where_the_image_does_whatever_the_spacing(tmp_path):
+    matrix = np.array([[0.0, 1.3, 0.0], [-0.8, 0.0, 0.0], [0.0, 0.0, 0.9]])
+    shape = (50, 40, 48)
+    labels = save_head(tmp_path / "sub-1_T1w.nii.gz", shape, matrix)
+    affine = centered_affine(shape, matrix)
+    nib.save(nib.Nifti1Image(labels, affine), tmp_path / "sub-1_desc-aseg_dseg.nii.gz")
+    bundle = workflow("train.json", dataset_dir=str(tmp_path), output_dir=str(tmp_path))
+    case = bundle.parser.get_parsed_content("validate#dataset")[0]
+    assert case["label"].shape == case["image"].shape
+    torch.testing.assert_close(case["label"].affine, case["image"].affine)
+    for index, label in ((LEFT_INDEX, LEFT), (RIGHT_INDEX, RIGHT)):
+        found = center(case["label"][0].numpy() == index, case["label"].affine.numpy())
+        # Nearest neighbor rounds borders unevenly, which moves the center of a ball of 14 mm by less than a quarter of a
+        # voxel; a grid that is off by half a voxel would move it by 0.4 mm or more.
+        assert np.abs(found - center(labels == label, affine)).max() < 0.25
+
+
+def center(mask: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """Center of mass in mm."""
+    return affine[:3, :3] @ np.argwhere(mask).mean(axis=0) + affine[:3, 3]
 
 
 def test_training_makes_one_step_per_scan_resumes_and_learns(dataset, tmp_path):
