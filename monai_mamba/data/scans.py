@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import logging
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -41,8 +40,8 @@ def find_scans(
     scans: list[dict[str, str]] = []
     first_of: dict[str, str] = {}
     finished = 0
-    for path, folder in _expand([source] if isinstance(source, (str, os.PathLike)) else source):
-        output = str(Path(output_dir) / folder / f"{_stem(path)}_desc-{task}")
+    for path, folder in _expand(source if isinstance(source, (list, tuple)) else [source]):
+        output = str(Path(str(output_dir)).expanduser() / folder / f"{_stem(path)}_desc-{task}")
         scan = {"image": str(path), "output": output}
         if first_of.setdefault(output, str(path)) != str(path):
             scan["problem"] = (
@@ -76,7 +75,7 @@ def _expand(sources: Sequence[str]) -> list[tuple[Path, Path]]:
     """Files and, for each, its folder relative to where the search began."""
     found: dict[Path, Path] = {}
     for source in sources:
-        root = Path(source).expanduser()
+        root = Path(str(source)).expanduser()  # Fire turns a name such as 0012 into a number
         if root.is_dir():
             files = _images_below(root)
             if not files:

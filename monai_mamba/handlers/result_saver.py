@@ -105,7 +105,8 @@ def label_image(labels: np.ndarray, source: nib.spatialimages.SpatialImage) -> n
         labels: `(H, W, D)` label ids.
         source: image whose grid it is, NIfTI or MGH.
     """
-    image = nib.Nifti1Image(labels, source.affine)
+    kind = nib.Nifti2Image if isinstance(source, nib.Nifti2Image) else nib.Nifti1Image
+    image = kind(labels, source.affine)
     if isinstance(source, nib.Nifti1Image):  # NIfTI-2 included
         geometry = ["qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d"]
         geometry += ["qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z", "xyzt_units"]

@@ -1,0 +1,111 @@
+"""Result files: complete or not there, on the grid of the scan, left on the left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from matplotlib.image import imread
+from monai.data import MetaTensor
+
+from monai_mamba.data.labels import LabelTable
+from monai_mamba.data.scans import RESULTS
+from monai_mamba.errors import OutputError
+from monai_mamba.handlers import ResultSaver
+from monai_mamba.handlers.picture import draw_labels
+from monai_mamba.handlers.result_saver import label_image, write_whole
+
+TABLE = LabelTable.load("subcortical")
+THALAMUS, PUTAMEN = 10, 12  # green and magenta: each is found in the picture by its color
+
+
+@pytest.mark.parametrize("codes", ["RAS", "LAS", "LIA", "PSR"])
+def test_the_left_of_the_patient_is_left_in_the_picture(tmp_path, codes):
+    labels = np.zeros((40, 44, 42), dtype=np.uint8)
+    labels[4:14, 18:28, 26:36] = THALAMUS  # left and high, in RAS
+    labels[26:36, 18:28, 6:16] = PUTAMEN  # right and low
+    turn = nib.orientations.ornt_transform(nib.orientations.axcodes2ornt("RAS"), nib.orientations.axcodes2ornt(codes))
+    affine = np.eye(4) @ nib.orientations.inv_ornt_aff(turn, labels.shape)
+    source = nib.Nifti1Image(np.full(nib.apply_orientation(labels, turn).shape, 50, dtype=np.uint8), affine)
+    draw_labels(tmp_path / "picture.png", source, nib.apply_orientation(labels, turn), TABLE)
+    picture = imread(tmp_path / "picture.png")[..., :3]
+    picture = picture[picture.shape[0] // 2 :]  # the row with labels
+    green = np.argwhere(picture[..., 1] - picture[..., 0] > 0.15)
+    magenta = np.argwhere(picture[..., 0] - picture[..., 1] > 0.15)
+    thirds = picture.shape[1] // 3
+    for column in (1, 2):  # coronal and axial
+        one, other = (
+            found[(found[:, 1] >= column * thirds) & (found[:, 1] < (column + 1) * thirds)]
+            for found in (green, magenta)
+        )
+        if len(one) and len(other):
+            assert one[:, 1].max() < other[:, 1].min()
+        if column == 1:
+            assert len(one) > 500
+            assert len(other) > 500
+            assert one[:, 0].max() < other[:, 0].min()  # high is up
+
+
+def prediction(path: Path, labels: np.ndarray) -> MetaTensor:
+    meta = {"filename_or_obj": str(path), "soft_volumes": {entry.id: 1.25 for entry in TABLE.structures}}
+    return MetaTensor(torch.from_numpy(labels)[None], meta=meta)
+
+
+def test_volumes_count_voxels_in_cubic_millimeters(tmp_path):
+    labels = np.zeros((10, 11, 12), dtype=np.uint8)
+    labels[:2, :3, :4] = THALAMUS
+    affine = np.diag([2.0, 0.5, 1.5, 1.0])
+    nib.save(nib.Nifti1Image(np.ones((10, 11, 12), np.float32), affine), tmp_path / "scan.nii")
+    ResultSaver().save(prediction(tmp_path / "scan.nii", labels), str(tmp_path / "deep" / "er" / "scan"))
+    lines = (tmp_path / "deep" / "er" / f"scan{RESULTS['volumes']}").read_text().splitlines()
+    assert lines[0] == "id\tname\tvoxels\tmm3\tmm3_soft"
+    assert len(lines) == 1 + len(TABLE.structures)
+    assert f"{THALAMUS}\tLeft-Thalamus\t24\t36.0\t1.2" in lines
+    assert f"{PUTAMEN}\tLeft-Putamen\t0\t0.0\t1.2" in lines
+
+
+def test_a_full_disk_leaves_nothing_under_a_final_name(tmp_path, monkeypatch):
+    nib.save(nib.Nifti1Image(np.ones((10, 11, 12), np.float32), np.eye(4)), tmp_path / "scan.nii")
+
+    def full(image: nib.Nifti1Image, path: Path) -> None:
+        Path(path).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(nib, "save", full)
+        with pytest.raises(OutputError, match="No space left on device"):
+            ResultSaver().save(prediction(tmp_path / "scan.nii", np.ones((10, 11, 12), np.uint8)), str(tmp_path / "x"))
+    assert not [path for path in tmp_path.iterdir() if path.name.endswith((".gz", ".gz.tmp"))]
+
+
+def test_an_old_file_stays_whole_until_the_new_one_is(tmp_path):
+    path = tmp_path / "table.tsv"
+    path.write_text("old")
+
+    def fail(file: Path) -> None:
+        file.write_text("ne")
+        raise ValueError
+
+    with pytest.raises(ValueError):  # noqa: PT011
+        write_whole(str(path), fail)
+    assert path.read_text() == "old"
+    write_whole(str(path), lambda file: file.write_text("new"))
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+def test_sform_and_qform_are_kept_where_they_differ(kind):
+    source = kind(np.ones((4, 5, 6), np.int16), None)
+    source.set_qform(np.diag([-1.5, 1.5, 1.5, 1.0]), code=1)
+    sheared = np.array([[1.5, 0.2, 0, 3], [0, 1.5, 0, 4], [0, 0, 1.5, 5], [0, 0, 0, 1]])
+    source.set_sform(sheared, code=3, update_affine=True)
+    image = label_image(np.zeros((4, 5, 6), np.uint8), source)
+    image = kind.from_bytes(image.to_bytes())
+    np.testing.assert_array_equal(image.affine, source.affine)
+    np.testing.assert_array_equal(image.get_qform(), source.get_qform())
+    assert [int(image.header[code]) for code in ("qform_code", "sform_code")] == [1, 3]
+    np.testing.assert_array_equal(image.header.get_zooms(), source.header.get_zooms())
