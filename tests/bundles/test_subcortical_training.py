@@ -93,8 +93,8 @@ def test_labels_lie_where_the_image_does_whatever_the_spacing(tmp_path):
     torch.testing.assert_close(case["label"].affine, case["image"].affine)
     for index, label in ((LEFT_INDEX, LEFT), (RIGHT_INDEX, RIGHT)):
         found = center(case["label"][0].numpy() == index, case["label"].affine.numpy())
-        # Nearest neighbor rounds borders unevenly, which moves the center of a ball of 14 mm by less than 0.25 mm; a grid
-        # that is off by half a voxel would move it by 0.4 mm or more.
+        # Nearest neighbor rounds borders unevenly, which moves the center of a ball of 14 mm by less than 0.25 mm; a
+        # grid that is off by half a voxel would move it by 0.4 mm or more.
         assert np.abs(found - center(labels == label, affine)).max() < 0.25
 
 
