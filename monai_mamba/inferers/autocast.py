@@ -22,6 +22,7 @@ class AutocastInferer(SimpleInferer):
         self.amp = amp
 
     def __call__(self, inputs: torch.Tensor, network: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """``network(inputs)``."""
+        """``network(inputs)``, in float32."""
         with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=self.amp):
-            return super().__call__(inputs, network, *args, **kwargs)
+            output = super().__call__(inputs, network, *args, **kwargs)
+        return output.float()  # a loss summed in bfloat16 cannot see small structures

@@ -84,9 +84,9 @@ class RandSynthesizeImaged(Randomizable, MapTransform):
         roi_size: Sequence[int] = (96, 96, 96),
         image_key: str = "image",
         label_key: str = "label",
-        t1_prob: float = 0.85,
+        t1_prob: float = 0.93,
         strip_prob: float = 0.35,
-        anywhere_prob: float = 0.25,
+        anywhere_prob: float = 0.2,
     ) -> None:
         MapTransform.__init__(self, keys)
         self.table = table
@@ -112,7 +112,7 @@ class RandSynthesizeImaged(Randomizable, MapTransform):
 
     def _deform(self, volume: torch.Tensor, mirrored: bool) -> torch.Tensor:
         """Nearest-neighbour sample of the ids through a random affine and elastic field: int64 ``roi_size``."""
-        angles = np.deg2rad(self.R.uniform(-18, 18, 3))
+        angles = np.deg2rad(self.R.uniform(-12, 12, 3))
         linear = np.eye(3)
         for axis, angle in enumerate(angles):
             i, j = [a for a in range(3) if a != axis]
@@ -120,14 +120,14 @@ class RandSynthesizeImaged(Randomizable, MapTransform):
             turn[i, i] = turn[j, j] = np.cos(angle)
             turn[i, j], turn[j, i] = -np.sin(angle), np.sin(angle)
             linear = linear @ turn
-        shear = np.eye(3) + self.R.uniform(-0.06, 0.06, (3, 3)) * (1 - np.eye(3))
-        linear = linear @ shear @ np.diag(self.R.uniform(0.88, 1.14) * self.R.uniform(0.94, 1.06, 3))
+        shear = np.eye(3) + self.R.uniform(-0.04, 0.04, (3, 3)) * (1 - np.eye(3))
+        linear = linear @ shear @ np.diag(self.R.uniform(0.9, 1.1) * self.R.uniform(0.95, 1.05, 3))
         if mirrored:
             linear[0] *= -1
         centre = self._centre(volume)
 
         nodes = int(self.R.choice([4, 6, 8]))
-        field = torch.randn(1, 3, nodes, nodes, nodes, generator=self.generator) * self.R.uniform(0.5, 10.0 / nodes)
+        field = torch.randn(1, 3, nodes, nodes, nodes, generator=self.generator) * self.R.uniform(0.3, 8.0 / nodes)
         field = functional.interpolate(field, self.roi_size, mode="trilinear", align_corners=True)[0]
         axes = [torch.arange(n, dtype=torch.float32) - (n - 1) / 2 for n in self.roi_size]
         flat = torch.zeros(self.roi_size, dtype=torch.long)
@@ -151,7 +151,7 @@ class RandSynthesizeImaged(Randomizable, MapTransform):
         if not len(present):
             return np.asarray(volume.shape) / 2
         voxels = torch.nonzero(coarse == int(self.R.choice(present)))
-        return 2 * voxels[self.R.randint(len(voxels))].numpy() + offset + self.R.uniform(-30, 30, 3)
+        return 2 * voxels[self.R.randint(len(voxels))].numpy() + offset + self.R.uniform(-24, 24, 3)
 
     def _scan(self, ids: torch.Tensor) -> torch.Tensor:
         """A scan of the anatomy: float32 ``roi_size`` in [0, 1]."""
@@ -176,21 +176,21 @@ class RandSynthesizeImaged(Randomizable, MapTransform):
             image *= keep[0, 0]
         image = GaussianFilter(3, self.R.uniform(0.35, 0.95), truncated=2.5)(image[None, None])
         image = self._resample(image)[0, 0]
-        image *= torch.exp(self._smooth_field(int(self.R.choice([2, 3, 4])), self.R.uniform(0, 0.3)))
-        image += self.R.uniform(0, 0.05) * torch.randn(self.roi_size, generator=self.generator)
-        return image.clamp_(0, 1).pow_(float(np.exp(self.R.normal(0, 0.25))))
+        image *= torch.exp(self._smooth_field(int(self.R.choice([2, 3, 4])), self.R.uniform(0, 0.25)))
+        image += self.R.uniform(0, 0.04) * torch.randn(self.roi_size, generator=self.generator)
+        return image.clamp_(0, 1).pow_(float(np.exp(self.R.normal(0, 0.2))))
 
     def _smooth_field(self, nodes: int, std: float) -> torch.Tensor:
         field = torch.randn(1, 1, nodes, nodes, nodes, generator=self.generator) * std
         return functional.interpolate(field, self.roi_size, mode="trilinear", align_corners=True)[0, 0]
 
     def _resample(self, image: torch.Tensor) -> torch.Tensor:
-        """Half of the images lose resolution, the same on all axes or (thick slices) on one."""
+        """Some images lose resolution, the same on all axes or (thick slices) on one."""
         kind = self.R.rand()
-        if kind < 0.5:
+        if kind < 0.6:
             return image
         factors = np.full(3, self.R.uniform(1.0, 1.5))
-        if kind > 0.8:
+        if kind > 0.85:
             factors = np.ones(3)
             factors[self.R.randint(3)] = self.R.uniform(1.0, 3.0)
         size = [max(2, round(n / f)) for n, f in zip(self.roi_size, factors, strict=True)]
