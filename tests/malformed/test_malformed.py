@@ -14,7 +14,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from head_phantom import IntensityNetwork, save_head
+from head_phantom import IntensityNetwork, centered_affine, make_head, save_head
 from monai.bundle import ConfigWorkflow
 
 from monai_mamba.errors import DeviceError, InputError, MonaiMambaError, OutputError, WeightsError
@@ -178,6 +178,40 @@ def test_what_can_be_repaired_is_processed_with_a_warning(make, message, tmp_pat
         run(scan, options)
     assert message in caplog.text
     assert nib.load(tmp_path / "out" / "scan_desc-subcortical_dseg.nii.gz").shape == SHAPE
+
+
+def unusual(kind: str, path: Path) -> None:
+    affine = centered_affine(SHAPE, np.eye(3))
+    data, _ = make_head(SHAPE, affine)
+    if kind == "big-endian":
+        image = nib.Nifti1Image(data.astype(">i2"), affine, nib.Nifti1Header(endianness=">"))
+    elif kind == "scaled":
+        image = nib.Nifti1Image(data, affine)
+        image.set_data_dtype(np.int16)
+        image.header.set_slope_inter(0.05, 12)
+    elif kind == "negative":
+        image = nib.Nifti1Image(data - 1024, affine)
+    elif kind == "NIfTI-2":
+        image = nib.Nifti2Image(data.astype(np.uint16), affine)
+    elif kind == "extension":
+        image = nib.Nifti1Image(data, affine)
+        image.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"some text"))
+    else:
+        image = nib.Nifti1Image(data.astype(kind), affine, dtype=kind)
+    nib.save(image, path)
+
+
+@pytest.mark.parametrize(
+    "kind", ["int64", "uint16", "float64", "big-endian", "scaled", "negative", "NIfTI-2", "extension"]
+)
+def test_unusual_images_give_the_same_labels(kind, tmp_path, options):
+    scan = tmp_path / "a scan.nii.gz"
+    unusual(kind, scan)
+    run(scan, options)
+    result = nib.load(tmp_path / "out" / "a scan_desc-subcortical_dseg.nii.gz")
+    expected = make_head(SHAPE, result.affine)[1]
+    expected[0, 0, 0] = result.dataobj[0, 0, 0]  # the air of the phantom, whose gray value depends on the scale
+    np.testing.assert_array_equal(np.asanyarray(result.dataobj), expected)
 
 
 def test_a_header_without_orientation_is_read_as_analyze(tmp_path, options, caplog):
