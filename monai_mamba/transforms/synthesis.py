@@ -16,6 +16,7 @@ from monai.utils import convert_to_tensor
 from torch.nn import functional
 
 from monai_mamba.data.labels import LABEL_FOLDER, LabelTable
+from monai_mamba.errors import InputError
 
 __all__ = ["RandSynthesizeImaged", "SynthesisTable"]
 
@@ -25,8 +26,8 @@ class SynthesisTable:
 
     Args:
         source: TSV file (or the name of one of the package) with the columns ``id, target, tissue, t1, brain``: the id
-            in the label map; the id to predict; the name of the tissue (ids of one tissue share an intensity); its usual
-            T1-weighted intensity in [0, 1] or ``n/a`` for any; 1 if skull stripping keeps it.
+            in the label map; the id to predict; the name of the tissue (ids of one tissue share an intensity); its
+            usual T1-weighted intensity in [0, 1] or ``n/a`` for any; 1 if skull stripping keeps it.
         labels: the classes of the task.
     """
 
@@ -40,16 +41,34 @@ class SynthesisTable:
         tissues = sorted({row["tissue"] for row in rows})
         t1 = {row["tissue"]: float("nan") if row["t1"] == "n/a" else float(row["t1"]) for row in rows}
 
+        self.known = torch.zeros(size, dtype=torch.bool)
         self.target = torch.zeros(size, dtype=torch.uint8)
         self.tissue = torch.zeros(size, dtype=torch.long)
         self.brain = torch.zeros(size, dtype=torch.bool)
         for row in rows:
+            self.known[int(row["id"])] = True
             self.target[int(row["id"])] = index[int(row["target"])]
             self.tissue[int(row["id"])] = tissues.index(row["tissue"])
             self.brain[int(row["id"])] = row["brain"] == "1"
         self.t1 = torch.tensor([t1[tissue] for tissue in tissues])
         mirrored = [_other_side(entry.name) for entry in labels]
         self.mirror = torch.tensor([side.get(name, i) for i, name in enumerate(mirrored)], dtype=torch.uint8)
+
+    def check(self, ids: torch.Tensor) -> torch.Tensor:
+        """Return a label map as it is, or refuse ids that the table does not list.
+
+        Raises:
+            InputError: names the ids.
+        """
+        found = torch.unique(ids).long()
+        listed = (found >= 0) & (found < len(self.known))
+        listed[listed.clone()] = self.known[found[listed]]
+        if not listed.all():
+            raise InputError(
+                f"The label map holds ids that the synthesis table does not list: {found[~listed].tolist()}. "
+                "Map them to listed ids, or give a table that has them."
+            )
+        return ids
 
 
 def _other_side(name: str) -> str:
@@ -62,12 +81,12 @@ class RandSynthesizeImaged(Randomizable, MapTransform):
     """Draw one image window and its labels from a label map.
 
     The window is placed on a structure chosen at random (each class equally often) or anywhere in the head, deformed
-    (rotation, scaling, shear, smooth elastic field, mirroring with left and right ids exchanged), filled with one random
-    Gaussian per tissue, then skull-stripped or not, blurred, resampled, and given a bias field, noise and a random gamma.
-    After Billot et al., "SynthSeg", Medical Image Analysis 2023, section 3; the ranges are our own.
+    (rotation, scaling, shear, smooth elastic field, mirroring with left and right ids exchanged), filled with one
+    random Gaussian per tissue, then skull-stripped or not, blurred, resampled, and given a bias field, noise and a
+    random gamma. After Billot et al., "SynthSeg", Medical Image Analysis 2023, section 3; the ranges are our own.
 
     Args:
-        keys: key of the label map, ``(1, H, W, D)`` ids, with left-right as the first axis.
+        keys: key of the label map, ``(1, H, W, D)`` ids that the table lists, with left-right as the first axis.
         table: meaning of the ids.
         roi_size: voxels of the window.
         image_key: where the image ``(1, *roi_size)`` float32 in [0, 1] goes.
