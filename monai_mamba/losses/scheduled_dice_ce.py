@@ -66,7 +66,7 @@ class ScheduledDiceCELoss(nn.Module):
         loss = engine.state.output[CommonKeys.LOSS].item()
         if not math.isfinite(loss):
             raise MonaiMambaError(
-                f"The loss is {loss} in epoch {engine.state.epoch}, so training stopped before this step. Continue from "
+                f"The loss is {loss} in epoch {engine.state.epoch}, so training stopped before this step. Go on from "
                 "the last checkpoint with a smaller learning_rate, or without mixed precision (amp false)."
             )
 
