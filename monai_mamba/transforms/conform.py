@@ -9,7 +9,7 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import MapTransform, Orientation
 
-from monai_mamba.transforms.resample import map_box, resample, voxel_map
+from monai_mamba.transforms.resample import map_box, sample_linearly, voxel_map
 
 LIA = np.array([[-1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
 SIZE = 256
@@ -92,7 +92,7 @@ def conform(image: np.ndarray, affine: np.ndarray, center: np.ndarray | None = N
     box = map_box(voxel_map(affine, conformed_affine), np.zeros(3), last, conformed.shape)
     if box is None:
         return conformed, conformed_affine
-    values = resample(image if image.dtype == np.float32 else image.astype(np.float64), back, box)
+    values = sample_linearly(image if image.dtype == np.float32 else image.astype(np.float64), back, box)
     if image.dtype != np.uint8:
         low, high = robust_range(image)
         values = np.where(values == 0, 0, np.clip((values - low) * (255 / (high - low)), 0, 255))

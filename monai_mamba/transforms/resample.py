@@ -31,7 +31,9 @@ def map_box(matrix: np.ndarray, low: np.ndarray, high: np.ndarray, shape: tuple[
     return tuple(slice(int(first), int(last)) for first, last in zip(start, stop, strict=True))
 
 
-def resample(volume: np.ndarray, matrix: np.ndarray, box: Box, mode: str = "constant", cval: float = 0.0) -> np.ndarray:
+def sample_linearly(
+    volume: np.ndarray, matrix: np.ndarray, box: Box, mode: str = "constant", cval: float = 0.0
+) -> np.ndarray:
     """Sample a volume linearly at the voxels of a box of another grid.
 
     Args:

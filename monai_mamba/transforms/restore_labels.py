@@ -10,7 +10,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
 from monai_mamba.data.labels import LabelTable
-from monai_mamba.transforms.resample import Box, map_box, resample, voxel_map
+from monai_mamba.transforms.resample import Box, map_box, sample_linearly, voxel_map
 
 
 class RestoreLabelsd(MapTransform):
@@ -123,7 +123,7 @@ def _sample(probability: torch.Tensor, part: Box, to_crop: np.ndarray, box: Box,
     shift = np.eye(4)
     shift[:3, 3] = [-axis.start for axis in part]
     values = probability[part].to(torch.float32).numpy()
-    return resample(values, shift @ to_crop, box, mode="grid-constant", cval=outside)
+    return sample_linearly(values, shift @ to_crop, box, mode="grid-constant", cval=outside)
 
 
 def _corners(box: Box) -> tuple[np.ndarray, np.ndarray]:
