@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import mamba_ssm, torch_scan
+from . import mamba_ssm, native, torch_scan
 from .reference import compute_dtype
 
 # A further implementation is a module with these three functions (forward, backward, saved_shape), an entry here and
 # its place in `dispatch.choose`.
-IMPLEMENTATIONS = {"torch": torch_scan, "mamba_ssm": mamba_ssm}
+IMPLEMENTATIONS = {"torch": torch_scan, "native": native, "mamba_ssm": mamba_ssm}
 
 
 @torch.library.custom_op("monai_mamba::scan_forward", mutates_args=())

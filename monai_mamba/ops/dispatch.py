@@ -14,11 +14,11 @@ from torch import Tensor
 from torch.nn.functional import silu
 
 from ..errors import InputError
-from . import mamba_ssm
+from . import mamba_ssm, native
 from .custom_ops import scan_forward
 from .reference import reference_scan
 
-BACKENDS = ("auto", "reference", "torch", "mamba_ssm")
+BACKENDS = ("auto", "reference", "torch", "native", "mamba_ssm")
 VARIABLE = "MONAI_MAMBA_SCAN"
 
 _setting = os.environ.get(VARIABLE, "auto")
@@ -36,8 +36,9 @@ def set_scan_backend(backend: str) -> None:
     The environment variable ``MONAI_MAMBA_SCAN`` gives the setting at the start.
 
     Args:
-        backend: "auto" (the fastest usable one), "reference" (slow, readable), "torch" (plain PyTorch, any device) or
-            "mamba_ssm" (the CUDA kernel of mamba-ssm; "torch" with a warning where it cannot be used).
+        backend: "auto" (the fastest usable one), "reference" (slow, readable), "torch" (plain PyTorch, any device),
+            "native" (C++ for the CPU, compiled when first used) or "mamba_ssm" (the CUDA kernel of mamba-ssm). Where
+            one of the last two cannot be used, "torch" with a warning.
 
     Raises:
         InputError: the name is not one of these.
@@ -84,7 +85,12 @@ class Choice(NamedTuple):
 
 
 def choose(
-    device: torch.device, dtype: torch.dtype, states: int, state_gradient: bool = False, backend: str = "auto"
+    device: torch.device,
+    dtype: torch.dtype,
+    states: int,
+    state_gradient: bool = False,
+    backend: str = "auto",
+    updates: int = 0,
 ) -> Choice:
     """Choose the implementation for a problem.
 
@@ -94,6 +100,7 @@ def choose(
         states: number of states N.
         state_gradient: a gradient flows through the last state.
         backend: what the caller asks for; "auto" leaves it to the setting.
+        updates: state updates of the scan, B K L E N; they count as a reason to compile the native kernel.
 
     Raises:
         InputError: the backend's name is unknown.
@@ -101,6 +108,8 @@ def choose(
     wanted = _checked(_setting if backend == "auto" else backend)
     if wanted in ("reference", "torch"):
         return Choice(wanted, "it was asked for")
+    if wanted == "native" or (wanted == "auto" and device.type != mamba_ssm.DEVICE_TYPE):
+        return _choose_native(device, dtype, updates, insist=wanted == "native")
     obstacle = mamba_ssm.limit(device, dtype, states, state_gradient)
     if obstacle:
         return Choice("torch", obstacle, warn=wanted == "mamba_ssm")
@@ -108,6 +117,18 @@ def choose(
     if obstacle:
         return Choice("torch", obstacle, warn=True)
     return Choice("mamba_ssm", "its CUDA kernel is installed and works on this device")
+
+
+def _choose_native(device: torch.device, dtype: torch.dtype, updates: int, insist: bool) -> Choice:
+    if device.type != native.DEVICE_TYPE:
+        obstacle = f"the tensors are on {device.type}, the native kernel needs {native.DEVICE_TYPE}"
+    elif torch.compiler.is_compiling() or torch.jit.is_tracing():
+        obstacle = "a recorded graph may run on a machine without the native kernel"
+    else:
+        obstacle = native.obstacle(dtype, updates, insist)
+    if obstacle:
+        return Choice("torch", obstacle, warn=insist)
+    return Choice("native", "compiled for this processor")
 
 
 def explain(
@@ -122,7 +143,7 @@ def explain(
         backend: as in `selective_scan`.
 
     Returns:
-        One line, such as "torch: the tensors are on cpu, the kernel of mamba-ssm needs cuda".
+        One line, such as "torch: the native kernel cannot be used: there is no C++ compiler".
     """
     choice = choose(torch.device(device), dtype, states, backend=backend)
     return f"{choice.name}: {choice.reason}"
@@ -144,7 +165,8 @@ def _run(
     """Scan in the shapes of `reference`, by the implementation of choice."""
     tensors = (u, delta, A, B, C, delta_bias)
     save = torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
-    choice = choose(u.device, u.dtype, A.shape[-1], save and with_state, backend)
+    updates = 0 if torch.compiler.is_compiling() else delta.numel() * A.shape[-1]
+    choice = choose(u.device, u.dtype, A.shape[-1], save and with_state, backend, updates)
     if choice.warn:
         _warn_while_tracing(f"The selective scan runs in plain PyTorch, which gives the same results: {choice.reason}")
     if choice.name == "reference":

@@ -1,0 +1,192 @@
+"""The compiled library behind the interface of `torch_scan`."""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ...errors import InputError
+from .build import TOKENS
+
+TASKS = 32  # of the backward at least, where there are channels enough: threads that can work at once
+
+
+def saved_shape(delta: Tensor, states: int) -> tuple[int, ...]:
+    """Shape of the states which the forward keeps for the backward; delta: (B, K, L, E)."""
+    batch, directions, length, channels = delta.shape
+    return (batch, directions, -(-length // TOKENS), states, channels)
+
+
+class _Volume(ctypes.Structure):
+    """Rows of a volume (B, K, L, F), or (B, 1, L, F) for all directions, as in scan.cpp."""
+
+    _fields_ = (
+        ("data", ctypes.c_void_p),
+        ("batch", ctypes.c_int64),
+        ("direction", ctypes.c_int64),
+        ("token", ctypes.c_int64),
+    )
+
+    def __init__(self, tensor: Tensor) -> None:
+        batch, direction, token, _ = tensor.stride()
+        super().__init__(tensor.data_ptr(), batch, direction if tensor.shape[1] > 1 else 0, token)
+
+
+class _Problem(ctypes.Structure):
+    """What the library computes, as in scan.cpp."""
+
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("batches", "directions", "length", "channels", "states")),
+        *((name, ctypes.c_int64) for name in ("softplus", "merge", "groups")),
+        *((name, ctypes.c_void_p) for name in ("order", "A", "bias")),
+        *((name, _Volume) for name in ("u", "delta", "B", "C", "y")),
+        *((name, ctypes.c_void_p) for name in ("saved", "last_state")),
+        *((name, _Volume) for name in ("grad_u", "grad_delta")),
+        *((name, ctypes.c_void_p) for name in ("grad_A", "grad_bias", "grad_B", "grad_C")),
+    )
+
+
+class _Inputs:
+    """The inputs as the library reads them; alive as long as it does.
+
+    Raises:
+        InputError: a tensor is not on the CPU.
+    """
+
+    def __init__(
+        self,
+        u: Tensor,
+        delta: Tensor,
+        A: Tensor,
+        B: Tensor,
+        C: Tensor,
+        delta_bias: Tensor | None,
+        order: Tensor | None,
+        delta_softplus: bool,
+        merge: bool,
+    ) -> None:
+        for tensor in (u, delta, A, B, C, delta_bias, order):
+            if tensor is not None and tensor.device.type != "cpu":
+                raise InputError(f"The scan got tensors on cpu and on {tensor.device}: move all of them to one device.")
+        self.volumes = tuple(map(_rows, (u, delta, B, C)))
+        self.A = A.float().contiguous()
+        self.bias = None if delta_bias is None else delta_bias.float().contiguous()
+        self.order = None if order is None else order.long().contiguous()
+        self.problem = _Problem(*delta.shape, A.shape[-1], delta_softplus, merge)
+        self.problem.A, self.problem.bias, self.problem.order = map(_pointer, (self.A, self.bias, self.order))
+        for name, volume in zip(("u", "delta", "B", "C"), self.volumes, strict=True):
+            setattr(self.problem, name, _Volume(volume))
+
+
+def _rows(tensor: Tensor) -> Tensor:
+    """The same in float32 with contiguous features."""
+    tensor = tensor.float()
+    return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
+
+
+def _new(*shape: int) -> Tensor:
+    """What the library writes, whatever the default type and device."""
+    return torch.empty(shape, dtype=torch.float32, device="cpu")
+
+
+def _pointer(tensor: Tensor | None) -> int | None:
+    return None if tensor is None else tensor.data_ptr()
+
+
+class Kernel:
+    """A compiled library.
+
+    Args:
+        library: its file.
+
+    Raises:
+        OSError: the file is not a library for this machine.
+        AttributeError: it is another one.
+    """
+
+    def __init__(self, library: Path) -> None:
+        functions = ctypes.CDLL(str(library))
+        self.lanes: int = functions.monai_mamba_lanes()
+        self._scan = functions.monai_mamba_scan
+        self._scan.argtypes = (ctypes.POINTER(_Problem), ctypes.c_int, ctypes.c_int, ctypes.c_void_p)
+        try:  # the threads that PyTorch already has: a second set would compete with them for the processor
+            self._team = ctypes.cast(ctypes.CDLL(None).GOMP_parallel, ctypes.c_void_p)
+        except AttributeError:
+            self._team = None
+
+    def _run(self, problem: _Problem, backward: bool) -> None:
+        if self._scan(problem, backward, torch.get_num_threads(), self._team):
+            raise InputError(f"order names a token that does not exist: expected 0 .. {problem.length - 1}.")
+
+    def forward(
+        self,
+        u: Tensor,
+        delta: Tensor,
+        A: Tensor,
+        B: Tensor,
+        C: Tensor,
+        delta_bias: Tensor | None,
+        order: Tensor | None,
+        delta_softplus: bool,
+        merge: bool,
+        save: bool,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Forward of the scan; arguments and results as in `torch_scan.forward`."""
+        inputs = _Inputs(u, delta, A, B, C, delta_bias, order, delta_softplus, merge)
+        batch, directions, length, channels = delta.shape
+        y = _new(batch, length, channels).zero_() if merge else _new(*delta.shape)
+        last_state = _new(batch, directions, *A.shape[1:])
+        saved = _new(*saved_shape(delta, A.shape[-1])) if save else _new(0)
+        problem = inputs.problem
+        problem.y = _Volume(y.unsqueeze(1) if merge else y)
+        problem.last_state, problem.saved = _pointer(last_state), _pointer(saved) if save else None
+        self._run(problem, backward=False)
+        return y, last_state, saved
+
+    def backward(
+        self,
+        grad_y: Tensor,
+        grad_last_state: Tensor | None,
+        saved: Tensor,
+        u: Tensor,
+        delta: Tensor,
+        A: Tensor,
+        B: Tensor,
+        C: Tensor,
+        delta_bias: Tensor | None,
+        order: Tensor | None,
+        delta_softplus: bool,
+        merge: bool,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Backward of the scan; arguments and results as in `torch_scan.backward`."""
+        inputs = _Inputs(u, delta, A, B, C, delta_bias, order, delta_softplus, merge)
+        batch, directions, _, channels = delta.shape
+        groups = min(-(-channels // self.lanes), -(-TASKS // (batch * directions)))
+        grad_y = _rows(grad_y.unsqueeze(1) if merge else grad_y)
+        if grad_last_state is not None:
+            grad_last_state = grad_last_state.float().contiguous()
+        grad_u, grad_delta = _new(*delta.shape), _new(*delta.shape)
+        grad_a, grad_bias = _new(batch, *A.shape), _new(batch, *A.shape[:2])
+        grad_b, grad_c = _new(groups, *B.shape), _new(groups, *C.shape)
+
+        problem = inputs.problem
+        problem.groups = groups
+        problem.y, problem.grad_u, problem.grad_delta = map(_Volume, (grad_y, grad_u, grad_delta))
+        problem.saved, problem.last_state = _pointer(saved), _pointer(grad_last_state)
+        problem.grad_A, problem.grad_bias = _pointer(grad_a), _pointer(grad_bias)
+        problem.grad_B, problem.grad_C = _pointer(grad_b), _pointer(grad_c)
+        self._run(problem, backward=True)
+        if u.shape[1] != directions:
+            grad_u = grad_u.sum(1, keepdim=True)
+        grad_bias = grad_bias.sum(0)
+        return (
+            grad_u.to(u.dtype),
+            grad_delta.to(delta.dtype),
+            grad_a.sum(0).to(A.dtype),
+            grad_b.sum(0).to(B.dtype),
+            grad_c.sum(0).to(C.dtype),
+            grad_bias if delta_bias is None else grad_bias.to(delta_bias.dtype),
+        )

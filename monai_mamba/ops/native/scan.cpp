@@ -1,0 +1,377 @@
+// The selective scan on a CPU, forward and backward, as two plain C functions.
+//
+// One lane of a vector is one channel, so the recurrence is plain vector arithmetic. The tokens of a sequence are taken
+// in chunks: the step sizes and inputs of a chunk are read into tiles first, through the order of the traversal, then
+// the states of a few components n at a time run through the chunk in registers. Nothing of size tokens x channels x
+// states is ever stored.
+//
+// The forward keeps the state before every chunk. The backward recomputes the states of a chunk from it, then runs
+// through the chunk in reverse. Work is cut into tasks that depend on the problem alone, and no two tasks write to the
+// same place: the results do not depend on the number of threads.
+
+#include <atomic>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
+namespace {
+
+#if defined(__AVX512F__)
+constexpr int LANES = 16;
+#elif defined(__AVX__)
+constexpr int LANES = 8;
+#else
+constexpr int LANES = 4;
+#endif
+// TOKENS, the tokens of a chunk, comes from the command line.
+constexpr int WIDE = 8;     // components n at once in the forward, as many as the registers hold
+constexpr int NARROW = 4;   // the same in the backward, which holds more for each
+constexpr float LOG2_E = 1.4426950408889634f;
+constexpr float LN_2 = 0.6931471805599453f;
+
+typedef float Vec __attribute__((vector_size(LANES * sizeof(float))));
+typedef int32_t Bits __attribute__((vector_size(LANES * sizeof(int32_t))));
+
+// Rows of contiguous features, one for each (batch, direction, token); distances in elements.
+struct Volume {
+    float* data;
+    int64_t batch, direction, token;
+
+    float* row(int64_t b, int64_t k, int64_t t) const { return data + b * batch + k * direction + t * token; }
+};
+
+struct Problem {
+    int64_t batches, directions, length, channels, states;
+    int64_t softplus;      // delta passes through softplus
+    int64_t merge;         // y is summed over the directions
+    int64_t groups;        // of channel blocks, in the backward
+    const int64_t* order;  // (K, L), or null
+    const float* A;        // (K, E, N)
+    const float* bias;     // (K, E), or null
+    Volume u, delta, B, C;
+    Volume y;              // result of the forward; its gradient in the backward
+    float* saved;          // (B, K, chunks, N, E), or null in a forward that keeps nothing
+    float* last_state;     // (B, K, E, N) result of the forward; its gradient, or null, in the backward
+    Volume grad_u, grad_delta;
+    float *grad_A, *grad_bias;  // (B, K, E, N) and (B, K, E)
+    float *grad_B, *grad_C;     // (groups, B, K, L, N)
+
+    int64_t blocks() const { return (channels + LANES - 1) / LANES; }
+    int64_t chunks() const { return (length + TOKENS - 1) / TOKENS; }
+    int64_t token(int64_t k, int64_t t) const { return order ? order[k * length + t] : t; }
+};
+
+// The channels of one direction of one batch element that fill a vector; the last block may fill it in part.
+struct Block {
+    int64_t b, k, channel;
+    int valid;
+
+    Block(const Problem& p, int64_t b, int64_t k, int64_t index) : b(b), k(k), channel(index * LANES) {
+        valid = p.channels - channel < LANES ? int(p.channels - channel) : LANES;
+    }
+
+    Vec load(const float* row) const {
+        Vec value = {};
+        if (valid == LANES)
+            std::memcpy(&value, row + channel, sizeof(Vec));
+        else
+            std::memcpy(&value, row + channel, valid * sizeof(float));
+        return value;
+    }
+
+    void store(Vec value, float* row) const {
+        if (valid == LANES)
+            std::memcpy(row + channel, &value, sizeof(Vec));
+        else
+            std::memcpy(row + channel, &value, valid * sizeof(float));
+    }
+
+    // Between (.., E, N) and one vector for each n; padding becomes zero.
+    void load_columns(const float* matrix, int64_t states, float scale, Vec* columns) const {
+        for (int64_t n = 0; n < states; ++n) {
+            columns[n] = Vec{};
+            for (int i = 0; i < valid; ++i) columns[n][i] = matrix[(channel + i) * states + n] * scale;
+        }
+    }
+
+    void store_columns(const Vec* columns, int64_t states, float* matrix) const {
+        for (int64_t n = 0; n < states; ++n)
+            for (int i = 0; i < valid; ++i) matrix[(channel + i) * states + n] = columns[n][i];
+    }
+};
+
+// 2^x to a few units in the last place, 0 for x <= -127: 2^x = 2^round(x) p(x - round(x)). The coefficients minimize
+// the relative error on [-1/2, 1/2] with p(0) = 1.
+inline Vec exp2(Vec x) {
+#if defined(__AVX512F__)
+    Vec whole = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+#else
+    const Vec low = Vec{} - 127.0f, high = Vec{} + 128.0f;
+    x = x < low ? low : x;
+    x = x > high ? high : x;  // from here on infinite
+    const float shift = 12582912.0f;  // 1.5 * 2^23: adding it rounds, and leaves the integer in the low bits
+    Vec shifted = x + shift;
+    Vec whole = shifted - shift;
+#endif
+    Vec f = x - whole;
+    Vec p = f * 0.00015353362f + 0.0013398874f;
+    p = p * f + 0.009618437f;
+    p = p * f + 0.055503324f;
+    p = p * f + 0.24022648f;
+    p = p * f + 0.6931472f;
+    p = p * f + 1.0f;
+#if defined(__AVX512F__)
+    return _mm512_scalef_ps(p, whole);
+#else
+    return (Vec)((Bits)p + ((Bits)shifted << 23));
+#endif
+}
+
+// log(1 + exp(x)) = max(x, 0) + log(1 + e) with e = exp(-|x|), and its derivative. log(1 + e) = 2 artanh(s) with
+// s = e / (2 + e) <= 1/3, whose series is fitted to a relative error of 4e-9.
+inline Vec softplus(Vec x, Vec& slope) {
+    const Vec zero = {}, one = zero + 1.0f;
+    Vec e = exp2((x < zero ? x : -x) * LOG2_E);
+    Vec s = e / (e + 2.0f);
+    Vec z = s * s;
+    Vec p = z * 0.14089167f + 0.13980301f;
+    p = p * z + 0.20012455f;
+    p = p * z + 0.33333158f;
+    p = p * z + 1.0f;
+    slope = (x < zero ? e : one) / (e + 1.0f);
+    return (x > zero ? x : zero) + 2.0f * s * p;
+}
+
+// What the tokens of a chunk read, for one block of channels.
+struct Tile {
+    Vec dt[TOKENS], slope[TOKENS];  // step size and its derivative by delta
+    Vec u[TOKENS], x[TOKENS];       // input, and step size times input
+    Vec y[TOKENS];                  // result, or its gradient
+    const float *b[TOKENS], *c[TOKENS];
+    int64_t token[TOKENS];
+    int count = 0;
+
+    void read(const Problem& p, const Block& block, int64_t start) {
+        count = p.length - start < TOKENS ? int(p.length - start) : TOKENS;
+        Vec bias = p.bias ? block.load(p.bias + block.k * p.channels) : Vec{};
+        for (int t = 0; t < count; ++t) {
+            token[t] = p.token(block.k, start + t);
+            b[t] = p.B.row(block.b, block.k, token[t]);
+            c[t] = p.C.row(block.b, block.k, token[t]);
+            Vec raw = block.load(p.delta.row(block.b, block.k, token[t])) + bias;
+            slope[t] = Vec{} + 1.0f;
+            dt[t] = p.softplus ? softplus(raw, slope[t]) : raw;
+            u[t] = block.load(p.u.row(block.b, block.k, token[t]));
+            x[t] = dt[t] * u[t];
+        }
+    }
+};
+
+// h_t = 2^(dt A2) h_{t-1} + x_t b_t and y_t += c_t h_t, for components n .. n + WIDTH - 1.
+template <int WIDTH>
+inline void advance(Tile& tile, int64_t n, const Vec* A2, Vec* state) {
+    Vec a[WIDTH], h[WIDTH];
+    for (int j = 0; j < WIDTH; ++j) a[j] = A2[n + j], h[j] = state[n + j];
+    for (int t = 0; t < tile.count; ++t) {
+        const float *b = tile.b[t] + n, *c = tile.c[t] + n;
+        Vec dt = tile.dt[t], x = tile.x[t], sum = tile.y[t];
+        for (int j = 0; j < WIDTH; ++j) {
+            h[j] = exp2(dt * a[j]) * h[j] + x * b[j];
+            sum += h[j] * c[j];
+        }
+        tile.y[t] = sum;
+    }
+    for (int j = 0; j < WIDTH; ++j) state[n + j] = h[j];
+}
+
+void scan_block(const Problem& p, const Block& block) {
+    std::unique_ptr<Vec[]> A2(new Vec[p.states]), state(new Vec[p.states]());
+    block.load_columns(p.A + block.k * p.channels * p.states, p.states, LOG2_E, A2.get());
+    const int64_t sequence = block.b * p.directions + block.k;
+    Tile tile;
+    for (int64_t chunk = 0; chunk < p.chunks(); ++chunk) {
+        if (p.saved) {
+            float* kept = p.saved + (sequence * p.chunks() + chunk) * p.states * p.channels;
+            for (int64_t n = 0; n < p.states; ++n) block.store(state[n], kept + n * p.channels);
+        }
+        tile.read(p, block, chunk * TOKENS);
+        for (int t = 0; t < tile.count; ++t) tile.y[t] = Vec{};
+        int64_t n = 0;
+        for (; n + WIDE <= p.states; n += WIDE) advance<WIDE>(tile, n, A2.get(), state.get());
+        for (; n < p.states; ++n) advance<1>(tile, n, A2.get(), state.get());
+        for (int t = 0; t < tile.count; ++t) {
+            float* row = p.y.row(block.b, block.k, tile.token[t]);
+            block.store(p.merge ? block.load(row) + tile.y[t] : tile.y[t], row);
+        }
+    }
+    block.store_columns(state.get(), p.states, p.last_state + sequence * p.channels * p.states);
+}
+
+// A task of the forward is a block of channels; where directions are summed, in all of them, one after the other.
+void forward_task(const Problem& p, int64_t task) {
+    const int64_t index = task % p.blocks();
+    if (p.merge)
+        for (int64_t k = 0; k < p.directions; ++k) scan_block(p, Block(p, task / p.blocks(), k, index));
+    else
+        scan_block(p, Block(p, task / p.blocks() / p.directions, task / p.blocks() % p.directions, index));
+}
+
+// What a task of the backward adds up.
+struct Sums {
+    std::unique_ptr<Vec[]> B, C;  // gradients of a chunk, (t, n), over channel blocks; lanes still apart
+    Vec x[TOKENS], dt[TOKENS];    // gradients of a chunk and a channel block; of dt A2 in place of dt A
+
+    explicit Sums(int64_t states) : B(new Vec[TOKENS * states]), C(new Vec[TOKENS * states]) {}
+};
+
+// Differentiate a chunk for components n .. n + WIDTH - 1. carry: gradient that reaches the states after the chunk from
+// later tokens; becomes the one of the states before it. grad_a: of A, added to.
+template <int WIDTH>
+inline void retreat(
+    const Tile& tile, const Block& block, int64_t n, int64_t states, const float* kept, int64_t channels, const Vec* A2,
+    Vec* carry, Vec* grad_a, Sums& sums
+) {
+    Vec a[WIDTH], h[WIDTH], g[WIDTH], of_a[WIDTH];
+    Vec history[TOKENS + 1][WIDTH], decay[TOKENS][WIDTH];
+    for (int j = 0; j < WIDTH; ++j) {
+        a[j] = A2[n + j];
+        history[0][j] = h[j] = block.load(kept + (n + j) * channels);
+    }
+    for (int t = 0; t < tile.count; ++t) {
+        const float* b = tile.b[t] + n;
+        Vec dt = tile.dt[t], x = tile.x[t];
+        for (int j = 0; j < WIDTH; ++j) {
+            decay[t][j] = exp2(dt * a[j]);
+            history[t + 1][j] = h[j] = decay[t][j] * h[j] + x * b[j];
+        }
+    }
+    for (int j = 0; j < WIDTH; ++j) g[j] = carry[n + j], of_a[j] = Vec{};
+    for (int t = tile.count - 1; t >= 0; --t) {
+        const float *b = tile.b[t] + n, *c = tile.c[t] + n;
+        Vec grad = tile.y[t], dt = tile.dt[t], x = tile.x[t], of_x = sums.x[t], of_dt = sums.dt[t];
+        Vec *of_b = &sums.B[t * states + n], *of_c = &sums.C[t * states + n];
+        for (int j = 0; j < WIDTH; ++j) {
+            g[j] += grad * c[j];
+            of_c[j] += grad * history[t + 1][j];
+            of_b[j] += g[j] * x;
+            of_x += g[j] * b[j];
+            g[j] *= decay[t][j];
+            Vec of_exponent = g[j] * history[t][j];
+            of_a[j] += of_exponent * dt;
+            of_dt += of_exponent * a[j];
+        }
+        sums.x[t] = of_x, sums.dt[t] = of_dt;
+    }
+    for (int j = 0; j < WIDTH; ++j) carry[n + j] = g[j], grad_a[n + j] += of_a[j];
+}
+
+inline float add_lanes(const Vec& value) {
+    typedef float Four __attribute__((vector_size(16)));
+    Four quarters[LANES / 4], sum = {};
+    std::memcpy(quarters, &value, sizeof(Vec));
+    for (const Four& quarter : quarters) sum += quarter;
+    return (sum[0] + sum[1]) + (sum[2] + sum[3]);
+}
+
+// A task of the backward is a group of channel blocks in one direction.
+void backward_task(const Problem& p, int64_t task) {
+    const int64_t group = task % p.groups, sequence = task / p.groups;
+    const int64_t b = sequence / p.directions, k = sequence % p.directions, N = p.states;
+    const int64_t first = group * p.blocks() / p.groups, count = (group + 1) * p.blocks() / p.groups - first;
+    const int64_t matrix = p.channels * N;
+
+    std::unique_ptr<Vec[]> A2(new Vec[count * N]), carry(new Vec[count * N]()), grad_a(new Vec[count * N]());
+    std::unique_ptr<Vec[]> grad_bias(new Vec[count]());
+    for (int64_t i = 0; i < count; ++i) {
+        Block block(p, b, k, first + i);
+        block.load_columns(p.A + k * matrix, N, LOG2_E, &A2[i * N]);
+        if (p.last_state) block.load_columns(p.last_state + sequence * matrix, N, 1.0f, &carry[i * N]);
+    }
+    Sums sums(N);
+    Tile tile;
+    for (int64_t chunk = p.chunks() - 1; chunk >= 0; --chunk) {
+        const float* kept = p.saved + (sequence * p.chunks() + chunk) * matrix;
+        for (int64_t i = 0; i < TOKENS * N; ++i) sums.B[i] = sums.C[i] = Vec{};
+        for (int64_t i = 0; i < count; ++i) {
+            Block block(p, b, k, first + i);
+            tile.read(p, block, chunk * TOKENS);
+            for (int t = 0; t < tile.count; ++t) {
+                tile.y[t] = block.load(p.y.row(b, k, tile.token[t]));
+                sums.x[t] = sums.dt[t] = Vec{};
+            }
+            const Vec* a = &A2[i * N];
+            Vec *g = &carry[i * N], *of_a = &grad_a[i * N];
+            int64_t n = 0;
+            for (; n + NARROW <= N; n += NARROW)
+                retreat<NARROW>(tile, block, n, N, kept, p.channels, a, g, of_a, sums);
+            for (; n < N; ++n) retreat<1>(tile, block, n, N, kept, p.channels, a, g, of_a, sums);
+            for (int t = 0; t < tile.count; ++t) {
+                block.store(sums.x[t] * tile.dt[t], p.grad_u.row(b, k, tile.token[t]));
+                Vec of_delta = (sums.dt[t] * LN_2 + sums.x[t] * tile.u[t]) * tile.slope[t];
+                block.store(of_delta, p.grad_delta.row(b, k, tile.token[t]));
+                grad_bias[i] += of_delta;
+            }
+        }
+        for (int t = 0; t < tile.count; ++t) {
+            const int64_t row = ((group * p.batches * p.directions + sequence) * p.length + tile.token[t]) * N;
+            for (int64_t n = 0; n < N; ++n) {
+                p.grad_B[row + n] = add_lanes(sums.B[t * N + n]);
+                p.grad_C[row + n] = add_lanes(sums.C[t * N + n]);
+            }
+        }
+    }
+    for (int64_t i = 0; i < count; ++i) {
+        Block block(p, b, k, first + i);
+        block.store_columns(&grad_a[i * N], N, p.grad_A + sequence * matrix);
+        block.store(grad_bias[i], p.grad_bias + sequence * p.channels);
+    }
+}
+
+struct Job {
+    const Problem& problem;
+    void (*task)(const Problem&, int64_t);
+    int64_t count;
+    std::atomic<int64_t> next;
+};
+
+void work(void* data) {
+    Job& job = *static_cast<Job*>(data);
+    for (int64_t i; (i = job.next.fetch_add(1)) < job.count;) job.task(job.problem, i);
+}
+
+}  // namespace
+
+extern "C" {
+
+// GOMP_parallel of an OpenMP runtime: calls a function with the same data on so many threads at once.
+typedef void (*Team)(void (*function)(void*), void* data, unsigned threads, unsigned flags);
+
+int monai_mamba_lanes() { return LANES; }
+
+// Run a forward, or a backward, on so many threads: those of the team, or new ones where there is none. Returns 1 and
+// does nothing if the order names a token that does not exist, else 0.
+int monai_mamba_scan(const Problem* problem, int backward, int threads, Team team) {
+    const Problem& p = *problem;
+    if (p.order)
+        for (int64_t i = 0; i < p.directions * p.length; ++i)
+            if (p.order[i] < 0 || p.order[i] >= p.length) return 1;
+    const int64_t count = backward ? p.batches * p.directions * p.groups
+                                   : p.batches * (p.merge ? 1 : p.directions) * p.blocks();
+    Job job{p, backward ? backward_task : forward_task, count, {0}};
+    if (threads > 1 && count > 1 && team) {
+        team(work, &job, threads, 0);
+    } else {
+        std::vector<std::thread> others;
+        for (int64_t i = 1; i < threads && i < count; ++i) others.emplace_back(work, &job);
+        work(&job);
+        for (std::thread& other : others) other.join();
+    }
+    return 0;
+}
+}
