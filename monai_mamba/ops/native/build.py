@@ -18,6 +18,7 @@ from typing import NamedTuple
 SOURCE = Path(__file__).with_name("scan.cpp")
 TOKENS = 64  # tokens between two kept states
 FLAGS = ("-std=c++17", "-O3", "-ffp-contract=fast", "-fPIC", "-shared", "-pthread", f"-DTOKENS={TOKENS}")
+SYSTEM = os.name
 COMPILERS = ("c++", "g++", "clang++")
 TIMEOUT = 60.0  # seconds to compile, and to wait for another process that compiles
 
@@ -47,7 +48,7 @@ def find_target() -> Target:
     Raises:
         BuildError: there is no compiler, it does not work, or there is no home for the library.
     """
-    if os.name != "posix":
+    if SYSTEM != "posix":
         raise BuildError(f"it is made for Linux and macOS, this is {sys.platform}")
     compiler = _compiler()
     for flags in ((*FLAGS, "-march=native"), FLAGS):  # not every compiler knows the processor it runs on

@@ -1,0 +1,354 @@
+"""The compiled CPU kernel: values and gradients against the float64 reference, whatever the threads and processors."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from scan_problems import Size, cross_problem, deviation, leaves, single_problem, solve
+from torch import Tensor
+
+from monai_mamba.errors import InputError
+from monai_mamba.ops import cross_selective_scan, explain, native, selective_scan
+from monai_mamba.ops.custom_ops import scan_backward, scan_forward
+from monai_mamba.ops.native import build, loading
+from monai_mamba.ops.native.kernel import Kernel
+
+FORWARD = 1e-6  # relative to the largest value, in float32
+BACKWARD = 5e-6
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The library, compiled for this machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        try:
+            target = build.find_target()
+        except build.BuildError as error:
+            pytest.skip(f"the native kernel cannot be compiled here: {error}")
+        build.build(target)
+        return target.library
+
+
+@pytest.fixture(autouse=True)
+def kernel(library: Path, monkeypatch: pytest.MonkeyPatch) -> Kernel:
+    """The kernel, loaded, so that scans on the CPU take it."""
+    monkeypatch.delenv(loading.VARIABLE)
+    loader = loading.Loader()
+    loader.kernel = Kernel(library)
+    monkeypatch.setattr(native, "loader", loader)
+    return loader.kernel
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    """Give the number of threads back."""
+    count = torch.get_num_threads()
+    yield
+    torch.set_num_threads(count)
+
+
+def assert_close(found: Tensor, grads: dict[str, Tensor], expected: Tensor, expected_grads: dict[str, Tensor]) -> None:
+    assert found.shape == expected.shape
+    assert deviation(found, expected) <= FORWARD
+    assert grads.keys() == expected_grads.keys()
+    for name, grad in expected_grads.items():
+        assert deviation(grads[name], grad) <= BACKWARD, name
+
+
+@pytest.mark.parametrize("merge", ["sum", None])
+@pytest.mark.parametrize("shared", [True, False], ids=["one input", "one per direction"])
+@pytest.mark.parametrize("ordered", [True, False], ids=["permuted", "as is"])
+@pytest.mark.parametrize(
+    "size",
+    [
+        Size(1, 1, 1, 1, 1),
+        Size(2, 3, 70, 5, 3),
+        Size(1, 8, 27, 16, 1),
+        Size(3, 2, 33, 20, 6),
+        Size(1, 2, 65, 49, 16),
+        Size(1, 1, 64, 130, 4),
+        Size(1, 1, 63, 15, 100),
+    ],
+    ids=str,
+)
+def test_cross_scan_equals_the_reference(size: Size, ordered: bool, shared: bool, merge: str | None) -> None:
+    problem = cross_problem(size, shared)
+    if not ordered:
+        problem["order"] = None
+    expected = solve(problem, merge=merge, backend="reference")
+    assert_close(*solve(problem, torch.float32, merge=merge, backend="native"), *expected)
+
+
+@pytest.mark.parametrize(
+    ("batch", "groups", "channels", "length", "states"),
+    [
+        (2, 1, 15, 2, 4),
+        (1, 3, 16, 63, 16),
+        (2, 2, 5, 64, 1),
+        (1, 1, 48, 65, 7),
+        (1, 1, 96, 20, 64),
+        (1, 2, 2, 200, 3),
+        (1, 1, 3, 1000, 4),
+    ],
+)
+def test_selective_scan_equals_the_reference(batch: int, groups: int, channels: int, length: int, states: int) -> None:
+    problem = single_problem(batch, groups, channels, length, states)
+    expected = solve(problem, delta_softplus=True, backend="reference")
+    assert_close(*solve(problem, torch.float32, delta_softplus=True, backend="native"), *expected)
+
+
+@pytest.mark.parametrize("softplus", [False, True])
+@pytest.mark.parametrize("absent", [(), ("D",), ("z",), ("delta_bias",), ("D", "z", "delta_bias")])
+def test_optional_inputs(absent: tuple[str, ...], softplus: bool) -> None:
+    problem = {name: tensor for name, tensor in single_problem(2, 1, 6, 21, 5).items() if name not in absent}
+    if not softplus:
+        problem["delta"] = problem["delta"].exp()
+        if "delta_bias" in problem:
+            problem["delta_bias"] = problem["delta_bias"].exp()
+    expected = solve(problem, delta_softplus=softplus, backend="reference")
+    assert_close(*solve(problem, torch.float32, delta_softplus=softplus, backend="native"), *expected)
+
+
+@pytest.mark.parametrize("name", ["small", "vision", "long"])
+def test_equals_published_values_and_gradients(shared: Path, name: str) -> None:
+    safetensors = pytest.importorskip("safetensors.torch")
+    tensors = safetensors.load_file(shared / "golden" / "selective_scan.safetensors")
+    tensors = {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
+    names = ("u", "delta", "A", "B", "C", "D", "z", "delta_bias")
+    inputs = leaves({key: tensors[key] for key in names}, torch.float32)
+    y, last_state = selective_scan(**inputs, delta_softplus=True, return_last_state=True, backend="native")
+    (y * tensors["grad_output"]).sum().backward()
+    assert deviation(y, tensors["y_gated"]) <= FORWARD
+    assert deviation(last_state, tensors["last_state"]) <= FORWARD
+    for key in names:
+        assert deviation(inputs[key].grad, tensors[f"grad_{key}"]) <= BACKWARD, key
+
+
+def test_gradient_of_the_last_state() -> None:
+    problem = single_problem(2, 1, 20, 70, 5)
+    grads = []
+    for backend, dtype in (("reference", torch.float64), ("native", torch.float32)):
+        inputs = leaves(problem, dtype)
+        selective_scan(**inputs, delta_softplus=True, return_last_state=True, backend=backend)[1].sum().backward()
+        grads.append({name: inputs[name].grad for name in ("u", "delta", "A", "B", "delta_bias")})
+    for name, grad in grads[1].items():
+        assert deviation(grad, grads[0][name]) <= BACKWARD, name
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_inputs(dtype: torch.dtype) -> None:
+    problem = cross_problem(Size(2, 2, 50, 17, 8))
+    names = ("x", "delta", "B", "C")
+    for name in names:
+        problem[name] = problem[name].to(dtype).double()  # the same values in both types
+    expected, expected_grads = solve(problem, backend="reference")
+    inputs = leaves(problem, torch.float32)
+    inputs |= {name: inputs[name].detach().to(dtype).requires_grad_() for name in names}
+    y = cross_selective_scan(**inputs, backend="native")
+    assert y.dtype == dtype
+    assert deviation(y, expected) <= 2e-2
+    weight = torch.randn(y.shape, generator=torch.Generator().manual_seed(99), dtype=torch.float64)
+    (y.double() * weight).sum().backward()
+    for name, grad in expected_grads.items():
+        assert inputs[name].grad.dtype == inputs[name].dtype, name
+        assert deviation(inputs[name].grad, grad) <= 2e-2, name
+
+
+@pytest.mark.parametrize("step", [0.0, 10.0, 1e3, 1e30])
+def test_extreme_steps_stay_finite(step: float) -> None:
+    problem = single_problem(1, 1, 6, 30, 4)
+    problem["delta"] = torch.full_like(problem["delta"], step)
+    problem["u"] = problem["u"] / max(step, 1)
+    del problem["delta_bias"]
+    expected, _ = solve(problem, backend="reference")
+    found, grads = solve(problem, torch.float32, backend="native")
+    assert deviation(found, expected) <= FORWARD
+    for name, grad in grads.items():
+        assert grad.isfinite().all(), name
+
+
+@pytest.mark.parametrize("raw", [-100.0, -20.0, -5.0, -0.5, 0.0, 0.5, 5.0, 20.0, 100.0])
+def test_softplus_is_accurate_everywhere(raw: float) -> None:
+    """With A = 0 and B = C = u = 1 the first result is the step size itself."""
+    ones = torch.ones(1, 1, 1)
+    delta = torch.full((1, 1, 1), raw, requires_grad=True)
+    y = selective_scan(ones, delta, torch.zeros(1, 1), ones, ones, delta_softplus=True, backend="native")
+    y.backward(torch.ones_like(y))
+    exact = torch.tensor(raw, dtype=torch.float64)
+    torch.testing.assert_close(y.double().squeeze(), exact.exp().log1p(), rtol=5e-6, atol=1e-30)
+    torch.testing.assert_close(delta.grad.double().squeeze(), exact.sigmoid(), rtol=5e-6, atol=1e-30)
+
+
+def test_growing_states_and_infinity() -> None:
+    problem = {name: tensor.float() for name, tensor in single_problem(1, 1, 2, 12, 2).items()}
+    problem["A"] = -problem["A"]
+    expected = selective_scan(**problem, delta_softplus=True, backend="reference")
+    assert deviation(selective_scan(**problem, delta_softplus=True, backend="native"), expected) <= FORWARD
+    problem["delta"] = problem["delta"] + 300
+    assert not selective_scan(**problem, delta_softplus=True, backend="native").isfinite().all()
+
+
+def test_not_a_number_is_passed_on() -> None:
+    problem = {name: tensor for name, tensor in cross_problem(Size(1, 1, 20, 3, 2)).items() if name != "order"}
+    problem = {name: tensor.float() for name, tensor in problem.items()}
+    problem["delta"][0, 0, 10, 1] = torch.nan
+    y = cross_selective_scan(**problem, order=None, backend="native")
+    assert y[0, :10].isfinite().all()
+    assert y[0, 10:, 1].isnan().all()
+    assert y[0, :, [0, 2]].isfinite().all()
+
+
+def test_strided_inputs_and_expanded_gradients() -> None:
+    problem = {name: tensor.float() for name, tensor in single_problem(2, 1, 6, 14, 3).items()}
+    del problem["z"]  # PyTorch's own silu differs in the last bit between layouts
+    strided = {}
+    for name, tensor in problem.items():
+        spread = tensor.new_zeros(*tensor.shape[:-1], 2 * tensor.shape[-1])
+        spread[..., ::2] = tensor
+        strided[name] = spread[..., ::2].requires_grad_()
+    plain = leaves(problem, torch.float32)
+    expected = selective_scan(**plain, delta_softplus=True, backend="native")
+    found = selective_scan(**strided, delta_softplus=True, backend="native")
+    assert torch.equal(found, expected)
+    expected.backward(torch.ones_like(expected))
+    found.sum().backward()
+    for name, tensor in plain.items():
+        assert torch.equal(strided[name].grad, tensor.grad), name
+
+
+def test_inputs_that_are_parts_of_one_tensor_are_read_in_place() -> None:
+    problem = {name: tensor.float() for name, tensor in cross_problem(Size(2, 2, 9, 4, 3)).items() if name != "order"}
+    parts = torch.cat([problem["delta"], problem["B"], problem["C"]], dim=-1).split([4, 3, 3], dim=-1)
+    assert not any(part.is_contiguous() for part in parts)
+    expected = cross_selective_scan(**problem, order=None, backend="native")
+    problem |= dict(zip(("delta", "B", "C"), parts, strict=True))
+    assert torch.equal(cross_selective_scan(**problem, order=None, backend="native"), expected)
+
+
+def test_integer_types_of_the_order() -> None:
+    problem = cross_problem(Size(1, 2, 10, 3, 2))
+    inputs = {name: tensor if name == "order" else tensor.float() for name, tensor in problem.items()}
+    expected = cross_selective_scan(**inputs, backend="native")
+    inputs["order"] = inputs["order"].int()
+    assert torch.equal(cross_selective_scan(**inputs, backend="native"), expected)
+
+
+@pytest.mark.parametrize("token", [-1, 10])
+def test_order_outside_the_volume_is_refused(token: int) -> None:
+    problem = cross_problem(Size(1, 2, 10, 3, 2))
+    inputs = {name: tensor if name == "order" else tensor.float() for name, tensor in problem.items()}
+    inputs["order"][1, 4] = token
+    with pytest.raises(InputError, match=r"order .* 0 \.\. 9"):
+        cross_selective_scan(**inputs, backend="native")
+
+
+@pytest.mark.parametrize("merge", ["sum", None])
+@pytest.mark.parametrize("team", [True, False], ids=["threads of PyTorch", "own threads"])
+@pytest.mark.usefixtures("threads")
+def test_results_do_not_depend_on_threads(team: bool, merge: str | None, kernel: Kernel) -> None:
+    if not team:
+        kernel._team = None
+    elif kernel._team is None:
+        pytest.skip("PyTorch's threads are not to be had here")
+    problem = cross_problem(Size(2, 3, 80, 70, 9))
+    results = []
+    for count in (1, 1, 2, 3):
+        torch.set_num_threads(count)
+        results.append(solve(problem, torch.float32, merge=merge, backend="native"))
+    first, first_grads = results[0]
+    for y, grads in results[1:]:
+        assert torch.equal(y, first)
+        for name, grad in grads.items():
+            assert torch.equal(grad, first_grads[name]), name
+
+
+def test_default_type_and_grad_mode_do_not_matter() -> None:
+    problem = cross_problem(Size(1, 2, 10, 3, 2))
+    inputs = {name: tensor if name == "order" else tensor.float() for name, tensor in problem.items()}
+    expected = cross_selective_scan(**inputs, backend="native")
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert torch.equal(cross_selective_scan(**inputs, backend="native"), expected)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(cross_selective_scan(**inputs, backend="native"), expected)
+
+
+def operator_inputs() -> tuple[Tensor, ...]:
+    problem = cross_problem(Size(2, 3, 9, 4, 3))
+    tensors = [problem[name].float() for name in ("x", "delta", "A", "B", "C", "delta_bias")]
+    return (tensors[0].unsqueeze(1), *tensors[1:], problem["order"])
+
+
+def test_opcheck() -> None:
+    *tensors, order = operator_inputs()
+    wanting = [tensor.clone().requires_grad_() for tensor in tensors]
+    torch.library.opcheck(scan_forward, (*wanting, order, True, True, True, "native"))
+    y, last_state, saved = scan_forward(*tensors, order, True, False, True, "native")
+    inputs = (torch.ones_like(y), last_state, saved, *tensors, order, True, False, "native")
+    torch.library.opcheck(scan_backward, inputs)
+
+
+def test_backward_without_kept_states_runs_the_forward_again() -> None:
+    *tensors, order = operator_inputs()
+    y, _, saved = scan_forward(*tensors, order, True, True, True, "native")
+    expected = scan_backward(y, None, saved, *tensors, order, True, True, "native")
+    found = scan_backward(y, None, saved.new_empty(0), *tensors, order, True, True, "native")
+    assert all(map(torch.equal, found, expected))
+
+
+def test_automatic_choice_takes_the_kernel_except_for_float64() -> None:
+    assert explain() == "native: compiled for this processor"
+    assert explain(dtype=torch.bfloat16).startswith("native: ")
+    assert explain(dtype=torch.float64) == "torch: the native kernel does not compute in float64"
+    assert explain("meta").startswith("torch: the tensors are on meta")
+    problem = cross_problem(Size(1, 2, 10, 3, 2))
+    assert torch.equal(cross_selective_scan(**problem), cross_selective_scan(**problem, backend="torch"))
+    inputs = {name: tensor if name == "order" else tensor.float() for name, tensor in problem.items()}
+    assert torch.equal(cross_selective_scan(**inputs), cross_selective_scan(**inputs, backend="native"))
+
+
+class Scan(torch.nn.Module):
+    def forward(self, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
+        return selective_scan(u, delta, A, B, C, delta_softplus=True)
+
+
+def test_graphs_hold_the_scan_that_runs_everywhere() -> None:
+    problem = single_problem(1, 1, 4, 20, 3)
+    inputs = tuple(problem[name].float() for name in ("u", "delta", "A", "B", "C"))
+    expected = selective_scan(*inputs, delta_softplus=True, backend="torch")
+    for strict in (True, False):
+        program = torch.export.export(Scan(), inputs, strict=strict)
+        nodes = [node for node in program.graph.nodes if "monai_mamba.scan_forward" in str(node.target)]
+        assert [node.args[-1] for node in nodes] == ["torch"]
+        assert torch.equal(program.module()(*inputs), expected)
+    compiled = torch.compile(Scan(), fullgraph=True, backend="aot_eager")
+    assert torch.equal(compiled(*inputs), expected)
+
+
+def instruction_sets() -> list[tuple[int, tuple[str, ...]]]:
+    """Lanes and flags of what this processor can run, besides its best."""
+    sets = [(4, ())]
+    flags = Path("/proc/cpuinfo")
+    if platform.machine() == "x86_64" and flags.exists() and {"avx2", "fma"} <= set(flags.read_text().split()):
+        sets.append((8, ("-mavx2", "-mfma")))
+    return sets
+
+
+@pytest.mark.parametrize(("lanes", "flags"), instruction_sets())
+def test_every_instruction_set_computes_the_same(lanes: int, flags: tuple[str, ...], tmp_path: Path) -> None:
+    compiler = next(filter(None, map(shutil.which, build.COMPILERS)), None)
+    if compiler is None:
+        pytest.skip("there is no C++ compiler on the path")
+    target = build.Target((compiler, *build.FLAGS, *flags), tmp_path / "scan.so")
+    build.build(target)
+    kernel = Kernel(target.library)
+    assert kernel.lanes == lanes
+    assert loading.self_check(kernel) <= BACKWARD

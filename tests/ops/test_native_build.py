@@ -1,0 +1,262 @@
+"""Compiling and loading the native kernel, and that whatever goes wrong costs speed and nothing else."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from scan_problems import Size, cross_problem
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from monai_mamba.errors import DeviceError
+from monai_mamba.ops import cross_selective_scan, dispatch, explain, native
+from monai_mamba.ops.native import build, loading
+
+SIZE = Size(1, 2, 21, 5, 3)
+UPDATES = 2 * 21 * 5 * 3
+
+
+@pytest.fixture(scope="module")
+def compiler() -> list[str]:
+    """The compiler that would be used."""
+    try:
+        return [build.find_target().command[0]]
+    except build.BuildError as error:
+        pytest.skip(f"the native kernel cannot be compiled here: {error}")
+
+
+@pytest.fixture(scope="module")
+def library(compiler: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A library, compiled in haste."""
+    path = tmp_path_factory.mktemp("library") / "scan.so"
+    build.build(build.Target((*compiler, *build.FLAGS, "-O1"), path))
+    return path
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache, and a loader that knows nothing and compiles at once."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv(loading.VARIABLE)
+    monkeypatch.setattr(loading, "WORTH_COMPILING", 0)
+    monkeypatch.setattr(native, "loader", loading.Loader())
+    dispatch.warn_once.cache_clear()
+    return tmp_path / "cache" / "monai_mamba"
+
+
+@pytest.fixture
+def quick(library: Path, monkeypatch: pytest.MonkeyPatch) -> list[build.Target]:
+    """Copy the library instead of compiling it; the targets that were asked for."""
+    built: list[build.Target] = []
+
+    def copy(target: build.Target) -> None:
+        built.append(target)
+        target.library.parent.mkdir(parents=True)
+        shutil.copy(library, target.library)
+
+    monkeypatch.setattr(loading, "build", copy)
+    return built
+
+
+def scan(backend: str = "auto") -> torch.Tensor:
+    problem = {name: tensor if name == "order" else tensor.float() for name, tensor in cross_problem(SIZE).items()}
+    return cross_selective_scan(**problem, backend=backend)
+
+
+def script(path: Path, text: str) -> str:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def without_compiler(patch: pytest.MonkeyPatch, folder: Path) -> str:
+    patch.delenv("CXX", raising=False)
+    patch.setenv("PATH", "")
+    patch.setattr(sys, "platform", "linux")
+    return "there is no C++ compiler"
+
+
+def missing_compiler(patch: pytest.MonkeyPatch, folder: Path) -> str:
+    patch.setenv("CXX", "/nonexistent/c++")
+    return "/nonexistent/c.. does not start"
+
+
+def broken_compiler(patch: pytest.MonkeyPatch, folder: Path) -> str:
+    patch.setenv("CXX", "/bin/false")
+    return "/bin/false does not work"
+
+
+def compiler_without_headers(patch: pytest.MonkeyPatch, folder: Path) -> str:
+    failing = 'case "$*" in *-dM*) echo "#define X 1";; *) echo "no such file: cstring" >&2; exit 1;; esac'
+    patch.setenv("CXX", script(folder / "c++", failing))
+    return "no such file: cstring"
+
+
+def endless_compiler(patch: pytest.MonkeyPatch, folder: Path) -> str:
+    patch.setenv("CXX", script(folder / "c++", 'case "$*" in *-dM*) echo "#define X 1";; *) exec sleep 100;; esac'))
+    patch.setattr(build, "TIMEOUT", 0.5)
+    return "took more than"
+
+
+def compiler_of_rubbish(patch: pytest.MonkeyPatch, folder: Path) -> str:
+    patch.setenv("CXX", script(folder / "c++", 'for last; do :; done; echo rubbish > "$last"'))
+    return "scan-.*so"
+
+
+def unwritable_cache(patch: pytest.MonkeyPatch, folder: Path) -> str:
+    (folder / "file").write_text("where a folder should be")  # refuses the superuser too, unlike permissions
+    patch.setenv("XDG_CACHE_HOME", str(folder / "file"))
+    return "Not a directory"
+
+
+def no_home(patch: pytest.MonkeyPatch, folder: Path) -> str:
+    def fail() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    patch.delenv("XDG_CACHE_HOME")
+    patch.setattr(Path, "home", fail)
+    return "Could not determine home"
+
+
+def switched_off(patch: pytest.MonkeyPatch, folder: Path) -> str:
+    patch.setenv(loading.VARIABLE, "1")
+    return "MONAI_MAMBA_NO_JIT"
+
+
+def another_system(patch: pytest.MonkeyPatch, folder: Path) -> str:
+    patch.setattr(build, "SYSTEM", "nt")
+    return "Linux and macOS"
+
+
+@pytest.mark.usefixtures("compiler")
+@pytest.mark.parametrize(
+    "obstacle",
+    [
+        without_compiler,
+        missing_compiler,
+        broken_compiler,
+        compiler_without_headers,
+        endless_compiler,
+        compiler_of_rubbish,
+        unwritable_cache,
+        no_home,
+        switched_off,
+        another_system,
+    ],
+)
+def test_obstacles_are_silent_and_explained(
+    obstacle: Callable[[pytest.MonkeyPatch, Path], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = scan("torch")
+    reason = obstacle(monkeypatch, tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert torch.equal(scan(), expected)
+        assert explain().startswith("torch: ")
+    with pytest.warns(UserWarning, match=reason):
+        assert torch.equal(scan("native"), expected)
+    with pytest.raises(DeviceError, match=f"{reason}.*backend='torch'"):
+        native.forward()
+
+
+@pytest.mark.usefixtures("compiler")
+def test_a_kernel_that_computes_wrong_values_is_not_used(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "scan.cpp"
+    source.write_text(build.SOURCE.read_text().replace("0.6931472f", "0.7f"))
+    monkeypatch.setattr(build, "SOURCE", source)
+    with pytest.warns(UserWarning, match="wrong values"):
+        found = scan()
+    assert torch.equal(found, scan("torch"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        scan()
+    assert "wrong values" in explain()
+    assert list(cache.glob("scan-*.so"))  # it was made and refused
+
+
+def test_nothing_is_compiled_before_it_pays(quick: list[build.Target], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "WORTH_COMPILING", 3 * UPDATES)
+    assert "compiled once a process has done" in explain()
+    assert torch.equal(scan(), scan("torch"))
+    scan()
+    assert not quick
+    scan()
+    assert len(quick) == 1
+    assert explain().startswith("native: ")
+    scan()
+    assert len(quick) == 1
+
+
+def test_a_library_that_is_there_is_loaded_at_once(quick: list[build.Target], monkeypatch: pytest.MonkeyPatch) -> None:
+    scan()
+    monkeypatch.setattr(loading, "WORTH_COMPILING", 1e9)
+    monkeypatch.setattr(native, "loader", loading.Loader())
+    assert explain().startswith("native: ")
+    assert len(quick) == 1
+
+
+def test_asking_for_the_kernel_compiles_it(quick: list[build.Target], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "WORTH_COMPILING", 1e9)
+    assert explain(backend="native").startswith("native: ")
+    assert len(quick) == 1
+
+
+@pytest.mark.usefixtures("quick")
+def test_tensors_without_numbers_settle_nothing() -> None:
+    with FakeTensorMode():
+        assert scan().shape == (1, 21, 5)
+    assert native.loader.kernel is None
+    scan()
+    assert native.loader.kernel is not None
+
+
+@pytest.mark.usefixtures("compiler")
+def test_the_name_of_the_library_says_what_it_depends_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = build.find_target()
+    assert build.find_target() == first
+    monkeypatch.setattr(build, "FLAGS", (*build.FLAGS, "-mno-fma" if "x86" in os.uname().machine else "-DOTHER"))
+    second = build.find_target()
+    source = tmp_path / "scan.cpp"
+    source.write_text(build.SOURCE.read_text() + "\n")
+    monkeypatch.setattr(build, "SOURCE", source)
+    third = build.find_target()
+    assert len({first.library, second.library, third.library}) == 3
+
+
+def test_one_of_two_processes_compiles(compiler: list[str], tmp_path: Path, cache: Path) -> None:
+    log = tmp_path / "log"
+    # "$*" holds -dM where only macros are asked for
+    logging = f'case "$*" in *-dM*) ;; *) echo compiled >> {log};; esac; exec {shlex.join(compiler)} "$@"'
+    environment = {**os.environ, "CXX": script(tmp_path / "c++", logging), "XDG_CACHE_HOME": str(cache.parent)}
+    program = (
+        "import importlib.util, sys\n"
+        "spec = importlib.util.spec_from_file_location('build', sys.argv[1])\n"
+        "sys.modules['build'] = module = importlib.util.module_from_spec(spec)\n"
+        "spec.loader.exec_module(module)\n"
+        "module.build(module.find_target())\n"
+    )
+    processes = [subprocess.Popen([sys.executable, "-c", program, build.__file__], env=environment) for _ in range(2)]
+    assert [process.wait(120) for process in processes] == [0, 0]
+    assert log.read_text().split() == ["compiled"]
+    assert len(list(cache.glob("scan-*.so"))) == 1
+    assert sorted(path.suffix for path in cache.iterdir()) == ["", ".so"]  # nothing but the lock and the library
+
+
+@pytest.mark.usefixtures("compiler")
+def test_waiting_for_another_process_ends(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = build.find_target()
+    cache.mkdir(parents=True)
+    with build._locked(cache / "lock"):
+        monkeypatch.setattr(build, "TIMEOUT", 0.2)
+        with pytest.raises(build.BuildError, match="another process"):
+            build.build(target)
