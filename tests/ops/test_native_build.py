@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -86,7 +87,7 @@ def without_compiler(patch: pytest.MonkeyPatch, folder: Path) -> str:
 
 def missing_compiler(patch: pytest.MonkeyPatch, folder: Path) -> str:
     patch.setenv("CXX", "/nonexistent/c++")
-    return "/nonexistent/c.. does not start"
+    return "/nonexistent/c++ does not start"
 
 
 def broken_compiler(patch: pytest.MonkeyPatch, folder: Path) -> str:
@@ -108,7 +109,7 @@ def endless_compiler(patch: pytest.MonkeyPatch, folder: Path) -> str:
 
 def compiler_of_rubbish(patch: pytest.MonkeyPatch, folder: Path) -> str:
     patch.setenv("CXX", script(folder / "c++", 'for last; do :; done; echo rubbish > "$last"'))
-    return "scan-.*so"
+    return "scan-"
 
 
 def unwritable_cache(patch: pytest.MonkeyPatch, folder: Path) -> str:
@@ -161,9 +162,9 @@ def test_obstacles_are_silent_and_explained(
         warnings.simplefilter("error")
         assert torch.equal(scan(), expected)
         assert explain().startswith("torch: ")
-    with pytest.warns(UserWarning, match=reason):
+    with pytest.warns(UserWarning, match=re.escape(reason)):
         assert torch.equal(scan("native"), expected)
-    with pytest.raises(DeviceError, match=f"{reason}.*backend='torch'"):
+    with pytest.raises(DeviceError, match=f"{re.escape(reason)}.*backend='torch'"):
         native.forward()
 
 
