@@ -206,7 +206,7 @@ def test_not_a_number_is_passed_on() -> None:
 
 def test_strided_inputs_and_expanded_gradients() -> None:
     problem = {name: tensor.float() for name, tensor in single_problem(2, 1, 6, 14, 3).items()}
-    del problem["z"]  # PyTorch's own silu differs in the last bit between layouts
+    del problem["D"], problem["z"]  # computed outside the kernel, with other roundings for other strides
     strided = {}
     for name, tensor in problem.items():
         spread = tensor.new_zeros(*tensor.shape[:-1], 2 * tensor.shape[-1])

@@ -12,6 +12,7 @@
 #include <atomic>
 #include <cstdint>
 #include <cstring>
+#include <exception>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -368,7 +369,10 @@ int monai_mamba_scan(const Problem* problem, int backward, int threads, Team tea
         team(work, &job, threads, 0);
     } else {
         std::vector<std::thread> others;
-        for (int64_t i = 1; i < threads && i < count; ++i) others.emplace_back(work, &job);
+        try {
+            for (int64_t i = 1; i < threads && i < count; ++i) others.emplace_back(work, &job);
+        } catch (const std::exception&) {  // the system allows no more: those there are do the work
+        }
         work(&job);
         for (std::thread& other : others) other.join();
     }
