@@ -35,7 +35,7 @@ def check_header(path: str | Path) -> None:
     if not path.name.lower().endswith(IMAGE_SUFFIXES):
         raise InputError(
             f"{path}: the name does not end in one of {', '.join(IMAGE_SUFFIXES)}. Convert the scan to NIfTI first, "
-            f"for example with dcm2niix."
+            "for example with dcm2niix."
         )
     try:
         size = path.stat().st_size
@@ -48,7 +48,7 @@ def check_header(path: str | Path) -> None:
     except Exception as error:  # nibabel passes on whatever its file readers raise
         raise InputError(
             f"{path}: not a readable NIfTI or MGH image ({_first_line(error)}). Check that the file is what its name "
-            f"says and was copied completely."
+            "says and was copied completely."
         ) from error
     if dtype.fields is not None or np.issubdtype(dtype, np.complexfloating):
         raise InputError(f"{path}: voxels are of type {dtype}; expected one real number a voxel (a T1-weighted scan).")
@@ -73,7 +73,7 @@ def check_shape(name: str | Path, shape: Sequence[int]) -> None:
     if any(size > 1 for size in shape[3:]):
         raise InputError(
             f"{name}: a series of {math.prod(shape[3:])} volumes ({text}); expected one 3-D volume. Save the volume to "
-            f"be segmented as a file of its own."
+            "be segmented as a file of its own."
         )
     if len(shape) < 3 or min(shape[:3]) < MIN_VOXELS_PER_AXIS:
         raise InputError(
@@ -99,9 +99,9 @@ def check_affine(name: str | Path, affine: np.ndarray) -> None:
     # Relative to the voxel size, so that small voxels are not mistaken for a singular matrix.
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) <= 1e-3 * np.prod(spacing):
         raise InputError(
-            f"{name}: the affine in the header is singular or not finite, so left, right and voxel size are unknown:\n"
-            f"{np.array2string(affine, precision=4)}\nRepair the header from the original data, for example by "
-            f"converting the scan again."
+            f"{name}: the affine in the header, {affine[:3].round(4).tolist()}, is singular or not finite, so left "
+            "and right and the voxel size are unknown. Repair the header from the original data, for example by converting the scan "
+            "again."
         )
 
 

@@ -46,7 +46,7 @@ def find_scans(
         if first_of.setdefault(output, str(path)) != str(path):
             scan["problem"] = (
                 f"{path}: its results would get the same name as those of {first_of[output]} ({output}*). Give the two "
-                f"runs different output folders."
+                "runs different output folders."
             )
         elif not overwrite and is_finished(output):
             finished += 1

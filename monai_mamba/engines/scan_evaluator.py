@@ -86,6 +86,6 @@ def _explain(error: BaseException, image: str, device: torch.device) -> MonaiMam
     if isinstance(root, (MemoryError, torch.OutOfMemoryError)) or any(part in text.lower() for part in OUT_OF_MEMORY):
         return DeviceError(
             f"{image}: out of memory on {device}. Lower --sw_batch_size (1 needs least) or --overlap, close other "
-            f"programs, or use another device (--device cpu)."
+            "programs, or use another device (--device cpu)."
         )
     return MonaiMambaError(f"{image}: could not be processed ({type(root).__name__}: {text}).")

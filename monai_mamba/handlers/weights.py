@@ -43,13 +43,14 @@ def check_weights(path: str | Path, bundle_root: str | Path) -> None:
     if found != expected:
         raise WeightsError(
             f"{path}: SHA-256 is {found}, expected {expected}. The file is damaged or was replaced; restore it, or "
-            f"give another file on purpose with --weights."
+            "give another file on purpose with --weights."
         )
 
 
 def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
-    """Read a state dict: the file's own content, or its entry `model` as in a training checkpoint. Nothing is
-    unpickled.
+    """Read a state dict: the file's own content, or its entry `model` as in a training checkpoint.
+
+    Only tensors and plain containers are read (`weights_only=True`); code in the file does not run.
 
     Raises:
         WeightsError: the file cannot be read safely, or holds something else.

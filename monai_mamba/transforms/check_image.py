@@ -56,7 +56,7 @@ def _check_image(image: MetaTensor) -> MetaTensor:
     if bad >= MAX_NON_FINITE:
         raise InputError(
             f"{name}: {bad:.1%} of the voxels are NaN or infinite; up to {MAX_NON_FINITE:.0%} would be repaired. Redo "
-            f"the processing step that made this file."
+            "the processing step that made this file."
         )
     if bad > 0:
         logger.warning("%s: %d voxels are NaN or infinite; they are set to 0.", name, int((~finite).sum()))

@@ -68,8 +68,7 @@ def conform_affine(
 
 
 def conform(image: np.ndarray, affine: np.ndarray, center: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Resample an image to 1 mm, LIA, 256 voxels along each axis, 8 bit: FastSurfer's version of `mri_convert
-    --conform`.
+    """Resample an image to 1 mm, LIA, 256 voxels along each axis, 8 bit, as FastSurfer does.
 
     The gray scale is computed on the image as it is and applied after the linear interpolation; voxels that are exactly
     0 stay 0. Images of type uint8 keep their values.
@@ -131,8 +130,9 @@ class Conformd(MapTransform):
 
 
 class ScaleIntensityRobustd(MapTransform):
-    """Scale gray values to 0..1, with the brightest 0.1 % of the non-zero voxels at 1 (see `robust_range`), in 256
-    steps.
+    """Scale gray values to 0..1 in 256 steps, with the brightest 0.1 % of the non-zero voxels at 1.
+
+    The ends of the scale are those of `robust_range`.
 
     Args:
         keys: keys of images, any shape.
