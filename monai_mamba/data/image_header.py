@@ -100,8 +100,8 @@ def check_affine(name: str | Path, affine: np.ndarray) -> None:
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) <= 1e-3 * np.prod(spacing):
         raise InputError(
             f"{name}: the affine in the header, {affine[:3].round(4).tolist()}, is singular or not finite, so left "
-            "and right and the voxel size are unknown. Repair the header from the original data, for example by converting the scan "
-            "again."
+            "and right and the voxel size are unknown. Repair the header from the original data, for example by "
+            "converting the scan again."
         )
 
 
