@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from ignite.engine import Engine, Events
 
+from monai_mamba.data.files import write_whole
 from monai_mamba.errors import WeightsError
 
 logger = logging.getLogger(__name__)
@@ -65,6 +66,12 @@ def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
     if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise WeightsError(f"{path}: expected a state dict (names and tensors), found something else.")
     return dict(state)
+
+
+def save_weights(path: str | Path, network: torch.nn.Module) -> None:
+    """Write a network's state dict, on the CPU, for `read_weights`; the file is complete or not there."""
+    state = {name: value.cpu() for name, value in network.state_dict().items()}
+    write_whole(path, lambda file: torch.save(state, file))
 
 
 class WeightsLoader:

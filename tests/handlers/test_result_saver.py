@@ -16,7 +16,7 @@ from monai_mamba.data.scans import RESULTS
 from monai_mamba.errors import OutputError
 from monai_mamba.handlers import ResultSaver
 from monai_mamba.handlers.picture import draw_labels
-from monai_mamba.handlers.result_saver import label_image, write_whole
+from monai_mamba.handlers.result_saver import label_image
 
 TABLE = LabelTable.load("subcortical")
 THALAMUS, PUTAMEN = 10, 12  # green and magenta: each is found in the picture by its color
@@ -79,22 +79,6 @@ def test_a_full_disk_leaves_nothing_under_a_final_name(tmp_path, monkeypatch):
         with pytest.raises(OutputError, match="No space left on device"):
             ResultSaver().save(prediction(tmp_path / "scan.nii", np.ones((10, 11, 12), np.uint8)), str(tmp_path / "x"))
     assert not [path for path in tmp_path.iterdir() if path.name.endswith((".gz", ".gz.tmp"))]
-
-
-def test_an_old_file_stays_whole_until_the_new_one_is(tmp_path):
-    path = tmp_path / "table.tsv"
-    path.write_text("old")
-
-    def fail(file: Path) -> None:
-        file.write_text("ne")
-        raise ValueError
-
-    with pytest.raises(ValueError):  # noqa: PT011
-        write_whole(str(path), fail)
-    assert path.read_text() == "old"
-    write_whole(str(path), lambda file: file.write_text("new"))
-    assert path.read_text() == "new"
-    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
