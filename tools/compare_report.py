@@ -135,12 +135,8 @@ def _markdown(
 ) -> str:
     ids = {entry.id for entry in comparison.structures}
     lines = [f"# Comparison of {', '.join(comparison.scores)}", ""]
-    lines += [
-        f"Made on {datetime.date.today().isoformat()} with monai-mamba {__version__} by",
-        "",
-        f"    {command}",
-        "",
-    ]
+    today = datetime.date.today().isoformat()
+    lines += [f"Made on {today} with monai-mamba {__version__} by", "", f"    {command}", ""]
     lines += [f"- {name}: `{source}`" for name, source in comparison.sources.items()]
     sizes = [f"{name} ({len(rows)})" for name, rows in sorted(comparison.datasets.items())]
     lines.append(f"- {len(comparison.subjects)} scans" + (f" in data sets: {', '.join(sizes)}" if sizes else ""))
@@ -203,9 +199,10 @@ def draw_boxes(path: Path, comparison: Comparison) -> None:
     Boxes: quartiles and median; whiskers: the last value within 1.5 interquartile ranges; dots: values beyond.
     """
     names = [*(entry.name for entry in comparison.structures), ALL]
-    figure = Figure(figsize=(4 + 0.15 * len(names) * (1 + len(comparison.scores)), 16), layout="constrained")
+    width = max(9, 4 + 0.15 * len(names) * (1 + len(comparison.scores)))
+    figure = Figure(figsize=(width, 16), layout="constrained")
     panels = figure.subplots(len(SCORES), 1, sharex=True)
-    width = 0.8 / len(comparison.scores)
+    step = 0.8 / len(comparison.scores)
     for column, (panel, title) in enumerate(zip(panels, TITLES.values(), strict=True)):
         for place, (method, values) in enumerate(comparison.scores.items()):
             per_structure = values[..., column].double().T
@@ -213,8 +210,8 @@ def draw_boxes(path: Path, comparison: Comparison) -> None:
             color = f"C{place}"
             boxes = panel.boxplot(
                 data,
-                positions=np.arange(len(names)) + (place + 0.5) * width - 0.4,
-                widths=0.85 * width,
+                positions=np.arange(len(names)) + (place + 0.5) * step - 0.4,
+                widths=0.85 * step,
                 patch_artist=True,
                 manage_ticks=False,
                 boxprops={"facecolor": color, "alpha": 0.6},
@@ -254,12 +251,13 @@ def draw_bland_altman(path: Path, comparison: Comparison) -> None:
     A point is a structure of a scan; lines show the mean difference and 1.96 standard deviations about it.
     """
     (_, reference), *methods = comparison.volumes.items()
-    figure = Figure(figsize=(1 + 6 * len(methods), 6.5), layout="constrained")
+    figure = Figure(figsize=(3 + 6 * len(methods), 6.5), layout="constrained")
     panels = figure.subplots(1, len(methods), sharex=True, sharey=True, squeeze=False)[0]
     for panel, (method, volumes) in zip(panels, methods, strict=True):
         for column, entry in enumerate(comparison.structures):
             means, differences = relative_differences(volumes[:, column], reference[:, column])
-            panel.scatter(means, differences, s=12, color=np.array(entry.color[:3]) / 255, edgecolors="none")
+            color = np.array(entry.color[:3]) / 255
+            panel.scatter(means, differences, s=14, color=color, edgecolors="gray", linewidths=0.3, label=entry.name)
         _, differences = relative_differences(volumes, reference)
         title = method
         if len(differences) > 1:
@@ -272,5 +270,6 @@ def draw_bland_altman(path: Path, comparison: Comparison) -> None:
         panel.set_xlabel("mean of method and reference (mm³)")
         panel.grid(alpha=0.4)
     panels[0].set_ylabel("method - reference (% of the mean)")
-    figure.suptitle("Volumes: a point is a structure of a scan, in its color of the label table")
+    figure.suptitle("Volumes: a point is a structure of a scan; lines: mean difference and 1.96 standard deviations")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center", fontsize=7)
     figure.savefig(path, dpi=100, format="png")
