@@ -28,7 +28,7 @@ def check_weights(path: str | Path, bundle_root: str | Path) -> None:
     Raises:
         WeightsError: the file is not there, or its hash differs.
     """
-    path, root = Path(path), Path(bundle_root)
+    path, root = Path(path).expanduser(), Path(bundle_root)
     if not path.is_file():
         raise WeightsError(
             f"{path}: there is no weights file. Restore models/model.pt of the bundle, or give a file with --weights."
@@ -85,8 +85,8 @@ class WeightsLoader:
         bundle_root: folder of the bundle, see `check_weights`.
     """
 
-    def __init__(self, path: str, network: torch.nn.Module, bundle_root: str) -> None:
-        self.path = path
+    def __init__(self, path: str | Path, network: torch.nn.Module, bundle_root: str) -> None:
+        self.path = Path(path).expanduser()
         self.network = network
         self.bundle_root = bundle_root
         self.loaded = False

@@ -93,3 +93,15 @@ def test_sform_and_qform_are_kept_where_they_differ(kind):
     np.testing.assert_array_equal(image.get_qform(), source.get_qform())
     assert [int(image.header[code]) for code in ("qform_code", "sform_code")] == [1, 3]
     np.testing.assert_array_equal(image.header.get_zooms(), source.header.get_zooms())
+
+
+def test_a_voxel_that_is_not_finite_does_not_spoil_the_picture(tmp_path):
+    labels = np.zeros((12, 14, 16), dtype=np.uint8)
+    pictures = []
+    for bad in (0.0, np.nan, np.inf, -np.inf):
+        data = np.random.default_rng(0).uniform(1, 100, labels.shape).astype(np.float32)
+        data[6, 7, 8] = bad  # in all three slices
+        draw_labels(tmp_path / "picture.png", nib.Nifti1Image(data, np.eye(4)), labels, TABLE)
+        pictures.append(imread(tmp_path / "picture.png"))
+    for picture in pictures[1:]:
+        np.testing.assert_array_equal(picture, pictures[0])
