@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import nibabel as nib
 import numpy as np
 from ignite.engine import Engine, Events
@@ -58,6 +60,8 @@ class ResultSaver:
         source, labels = nib.load(prediction.meta["filename_or_obj"]), prediction[0].numpy()
         table = self._volume_table(labels, prediction.meta["soft_volumes"], source.affine)
         try:
+            # Results of an earlier run must not pass for those of this one, should it be stopped between two files.
+            Path(output + RESULTS["labels"]).unlink(missing_ok=True)
             write_whole(output + RESULTS["volumes"], lambda file: file.write_text(table, encoding="utf-8"))
             write_whole(output + RESULTS["picture"], lambda file: draw_labels(file, source, labels, self.table))
             write_whole(output + RESULTS["labels"], lambda file: nib.save(label_image(labels, source), file))

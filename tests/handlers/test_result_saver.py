@@ -68,6 +68,7 @@ def test_volumes_count_voxels_in_cubic_millimeters(tmp_path):
 
 
 def test_a_full_disk_leaves_nothing_under_a_final_name(tmp_path, monkeypatch):
+    (tmp_path / f"x{RESULTS['labels']}").write_bytes(b"of an earlier run")
     nib.save(nib.Nifti1Image(np.ones((10, 11, 12), np.float32), np.eye(4)), tmp_path / "scan.nii")
 
     def full(image: nib.Nifti1Image, path: Path) -> None:
