@@ -36,12 +36,15 @@ class BatchError(MonaiMambaError, RuntimeError):
 def show_errors_briefly() -> None:
     """From now on, end the program with the sentence of a `MonaiMambaError` instead of the traceback that led to it.
 
-    For programs that run a bundle; the exception itself is unchanged, so callers from Python still get all of it. Other
-    exceptions are shown as before.
+    Likewise for Ctrl-C. For programs that run a bundle; the exception itself is unchanged, so callers from Python still
+    get all of it. Other exceptions are shown as before.
     """
     show_traceback = sys.excepthook
 
     def show(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+        if issubclass(kind, KeyboardInterrupt):
+            print("Interrupted. What was complete is kept.", file=sys.stderr)
+            return
         cause: BaseException | None = error
         while cause is not None and not isinstance(cause, MonaiMambaError):
             cause = cause.__cause__ or cause.__context__

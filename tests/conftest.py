@@ -11,7 +11,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """Folder with reference outputs and data that do not ship with the project; the test is skipped where it is absent."""
+    """Folder with reference outputs and data that do not ship with the project; without it the test is skipped."""
     folder = REPOSITORY.parent / "shared"
     if not (folder / "golden").is_dir():
         pytest.skip("reference data (folder 'shared' beside the checkout) are not here")

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import pickle
 import re
 import sys
@@ -21,6 +20,7 @@ from typing import NamedTuple
 
 import torch
 
+from monai_mamba.data.files import write_whole
 from monai_mamba.errors import InputError, MonaiMambaError, WeightsError
 from monai_mamba.networks.nets import MedSegMamba, SegMamba
 
@@ -223,12 +223,8 @@ def convert_file(source: Path, target: Path) -> Converted:
         converted = convert(published)
     except WeightsError as error:
         raise WeightsError(f"{source}: {error}") from error
-    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
-    try:
-        torch.save({key: value.clone() for key, value in converted.state.items()}, partial)
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
+    state = {key: value.clone() for key, value in converted.state.items()}
+    write_whole(target, lambda file: torch.save(state, file))
     return converted
 
 

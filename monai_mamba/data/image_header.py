@@ -15,8 +15,11 @@ import numpy as np
 from monai_mamba.errors import InputError
 
 IMAGE_SUFFIXES = (".nii", ".nii.gz", ".mgz", ".mgh")
+COMPRESSED_SUFFIXES = (".nii.gz", ".mgz")
+GZIP = b"\x1f\x8b"  # how such files begin
 MAX_VOXELS = 1024**3
 MIN_VOXELS_PER_AXIS = 8
+MIN_EXTENT_MM, MAX_EXTENT_MM = 5.0, 600.0
 
 
 def check_header(path: str | Path) -> None:
@@ -30,12 +33,17 @@ def check_header(path: str | Path) -> None:
             has no usable affine.
     """
     path = Path(path)
+    if path.is_symlink() and not path.exists():
+        raise InputError(
+            f"{path}: a link to {os.readlink(path)}, which is not there. Fetch the file first (in a DataLad dataset: "
+            "datalad get)."
+        )
     if not path.is_file():
         raise InputError(f"{path}: there is no such file. Check the path given as 'input'.")
     if not path.name.lower().endswith(IMAGE_SUFFIXES):
         raise InputError(
             f"{path}: the name does not end in one of {', '.join(IMAGE_SUFFIXES)}. Convert the scan to NIfTI first, "
-            f"for example with dcm2niix."
+            "for example with dcm2niix."
         )
     try:
         size = path.stat().st_size
@@ -47,18 +55,18 @@ def check_header(path: str | Path) -> None:
         raise
     except Exception as error:  # nibabel passes on whatever its file readers raise
         raise InputError(
-            f"{path}: not a readable NIfTI or MGH image ({_first_line(error)}). Check that the file is what its name "
-            f"says and was copied completely."
+            f"{path}: not a readable NIfTI or MGH image ({_first_line(error)}). {_advice(path)}"
         ) from error
     if dtype.fields is not None or np.issubdtype(dtype, np.complexfloating):
         raise InputError(f"{path}: voxels are of type {dtype}; expected one real number a voxel (a T1-weighted scan).")
     check_shape(path, shape)
     check_affine(path, image.affine)
+    check_extent(path, shape, image.affine)
     expected = int(image.dataobj.offset) + math.prod(shape) * dtype.itemsize
     found = _stored_bytes(path, expected)
     if found < expected:
         raise InputError(
-            f"{path}: the file is truncated or damaged: {found} bytes of image data where its header promises "
+            f"{path}: the file is truncated or damaged: {found} bytes where its header promises "
             f"{expected}. Copy it again from its source."
         )
 
@@ -73,7 +81,7 @@ def check_shape(name: str | Path, shape: Sequence[int]) -> None:
     if any(size > 1 for size in shape[3:]):
         raise InputError(
             f"{name}: a series of {math.prod(shape[3:])} volumes ({text}); expected one 3-D volume. Save the volume to "
-            f"be segmented as a file of its own."
+            "be segmented as a file of its own."
         )
     if len(shape) < 3 or min(shape[:3]) < MIN_VOXELS_PER_AXIS:
         raise InputError(
@@ -99,16 +107,47 @@ def check_affine(name: str | Path, affine: np.ndarray) -> None:
     # Relative to the voxel size, so that small voxels are not mistaken for a singular matrix.
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) <= 1e-3 * np.prod(spacing):
         raise InputError(
-            f"{name}: the affine in the header is singular or not finite, so left, right and voxel size are unknown:\n"
-            f"{np.array2string(affine, precision=4)}\nRepair the header from the original data, for example by "
-            f"converting the scan again."
+            f"{name}: the affine in the header, {affine[:3].round(4).tolist()}, is singular or not finite, so left "
+            "and right and the voxel size are unknown. Repair the header from the original data, for example by "
+            "converting the scan again."
         )
+
+
+def check_extent(name: str | Path, shape: Sequence[int], affine: np.ndarray) -> None:
+    """Refuse a field of view that no head scan has: the voxel size in the header is wrong, or it is a whole body.
+
+    Args:
+        name: file name for the message.
+        shape: `(H, W, D, ...)`, voxels.
+        affine: `(4, 4)`, voxel index to millimeters.
+
+    Raises:
+        InputError: the field of view is smaller than 5 mm or larger than 600 mm along an axis.
+    """
+    extent = np.linalg.norm(np.asarray(affine, dtype=float)[:3, :3], axis=0) * np.asarray(shape[:3])
+    if extent.min() < MIN_EXTENT_MM or extent.max() > MAX_EXTENT_MM:
+        text = " x ".join(f"{size:.4g}" for size in extent)
+        raise InputError(
+            f"{name}: a field of view of {text} mm; expected a head, {MIN_EXTENT_MM:g} to {MAX_EXTENT_MM:g} mm along "
+            "each axis. Correct the voxel size in the header, or crop the image to the head."
+        )
+
+
+def _advice(path: Path) -> str:
+    """What to do about a file that cannot be read: its ending may belie its content."""
+    with path.open("rb") as file:
+        compressed = file.read(2) == GZIP
+    if compressed and not path.name.lower().endswith(COMPRESSED_SUFFIXES):
+        return "The file is compressed: give it a name that ends in .nii.gz (NIfTI) or .mgz (MGH)."
+    if not compressed and path.name.lower().endswith(COMPRESSED_SUFFIXES):
+        return "The file is not compressed: if it is an image, give it a name that ends in .nii (NIfTI) or .mgh (MGH)."
+    return "Check that the file is what its name says and was copied completely."
 
 
 def _stored_bytes(path: Path, expected: int) -> int:
     """Bytes of the uncompressed file; a gzip file that is as long as `expected` is not decompressed for it."""
     with path.open("rb") as file:
-        if file.read(2) != b"\x1f\x8b":
+        if file.read(2) != GZIP:
             return path.stat().st_size
         file.seek(-4, os.SEEK_END)
         # A gzip stream ends with its length modulo 2^32; where a file was cut, these bytes are arbitrary.
@@ -117,7 +156,7 @@ def _stored_bytes(path: Path, expected: int) -> int:
     total = 0
     try:
         with gzip.open(path) as file:
-            while chunk := file.read(1 << 22):
+            while chunk := file.read1(1 << 16):  # `read` would lose what precedes the damage
                 total += len(chunk)
     except (EOFError, OSError, zlib.error):
         pass  # what could be read up to the damage is what counts

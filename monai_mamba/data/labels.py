@@ -54,7 +54,7 @@ class LabelTable:
         if path.suffix != ".tsv":
             path = LABEL_FOLDER / f"{source}.tsv"
         if not path.is_file():
-            known = ", ".join(sorted(file.stem for file in LABEL_FOLDER.glob("*.tsv")))
+            known = ", ".join(label_tables())
             raise InputError(f"There is no label table '{source}'. Give the path of a TSV file or one of: {known}.")
         with path.open(encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file, delimiter="\t")
@@ -127,3 +127,10 @@ class LabelTable:
             f"The network has {channels} output channels, but the label table has {len(written)} classes and "
             f"{len(self.entries)} with the auxiliary ones. Use the table that the network was trained with."
         )
+
+
+def label_tables() -> list[str]:
+    """Names of the label tables of the package; its folder holds tables of other kinds, too."""
+    header = "\t".join(COLUMNS)
+    files = sorted(LABEL_FOLDER.glob("*.tsv"))
+    return [file.stem for file in files if file.read_text(encoding="utf-8").startswith(header)]

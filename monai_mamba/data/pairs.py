@@ -11,6 +11,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
+from monai_mamba.data.files import files_below
 from monai_mamba.errors import InputError
 
 SUFFIXES = (".nii.gz", ".nii", ".mgz")
@@ -40,7 +41,7 @@ def find_pairs(dataset_dir: str | Path) -> list[dict[str, str]]:
         InputError: no such folder, no pair in it, an image or label map without its partner, an unreadable file,
             or a pair that does not share one grid.
     """
-    root = Path(dataset_dir)
+    root = Path(dataset_dir).expanduser()
     if not root.is_dir():
         raise InputError(f"{root}: there is no such folder. Set dataset_dir to the folder with images and label maps.")
     if (root / "imagesTr").is_dir():
@@ -108,7 +109,7 @@ def _person(pair: dict[str, str]) -> str:
 def _stems(folder: Path) -> dict[str, Path]:
     """Image files below a folder by their path relative to it, without the suffix, in forward slashes."""
     stems: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
+    for path in files_below(folder):
         suffix = next((suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)), None)
         if suffix is None or path.name.startswith(".") or not path.is_file():
             continue

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from monai_mamba.errors import DeviceError, OutputError
+from monai_mamba.errors import DeviceError, InputError, OutputError
 
 
 def check_output_dir(output_dir: str | Path) -> None:
@@ -26,6 +26,20 @@ def check_output_dir(output_dir: str | Path) -> None:
         raise OutputError(
             f"{folder}: results cannot be written there ({error.strerror}). Choose another folder with --output_dir."
         ) from error
+
+
+def check_flags(**flags: object) -> None:
+    """Refuse options that are neither True nor False: on the command line, `--amp false` is a text and counts as true.
+
+    Args:
+        flags: options by name.
+
+    Raises:
+        InputError: names the first that is neither.
+    """
+    for name, value in flags.items():
+        if value not in (True, False):
+            raise InputError(f"--{name} is '{value}', expected True or False, spelled like this.")
 
 
 def check_device(device: str | torch.device) -> None:

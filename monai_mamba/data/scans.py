@@ -7,6 +7,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from monai_mamba.data.files import files_below
 from monai_mamba.data.image_header import IMAGE_SUFFIXES, check_header
 from monai_mamba.errors import InputError
 
@@ -46,7 +47,7 @@ def find_scans(
         if first_of.setdefault(output, str(path)) != str(path):
             scan["problem"] = (
                 f"{path}: its results would get the same name as those of {first_of[output]} ({output}*). Give the two "
-                f"runs different output folders."
+                "runs different output folders."
             )
         elif not overwrite and is_finished(output):
             finished += 1
@@ -99,7 +100,7 @@ def _expand(sources: Sequence[str]) -> list[tuple[Path, Path]]:
 
 
 def _images_below(root: Path) -> list[Path]:
-    files = sorted(path for path in root.rglob("*") if _is_image(path))
+    files = [path for path in files_below(root) if _is_image(path)]
     t1_weighted = [path for path in files if _bare(path).endswith(BIDS_SUFFIX)]
     return t1_weighted or files
 
@@ -109,7 +110,7 @@ def _is_image(path: Path) -> bool:
         path.name.lower().endswith(IMAGE_SUFFIXES)
         and not path.name.startswith(".")
         and not _bare(path).endswith(DERIVATIVES)
-        and path.is_file()
+        and (path.is_file() or path.is_symlink())  # a link that leads nowhere is reported, not passed over
     )
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
 import logging
 import time
+import zlib
 
 import torch
 from monai.data import DataLoader
 from monai.engines import SupervisedEvaluator
 from torch.utils.data import Subset
 
-from monai_mamba.errors import BatchError, DeviceError, MonaiMambaError, WeightsError
+from monai_mamba.errors import BatchError, DeviceError, InputError, MonaiMambaError, WeightsError
 
 logger = logging.getLogger(__name__)
 
@@ -86,6 +88,8 @@ def _explain(error: BaseException, image: str, device: torch.device) -> MonaiMam
     if isinstance(root, (MemoryError, torch.OutOfMemoryError)) or any(part in text.lower() for part in OUT_OF_MEMORY):
         return DeviceError(
             f"{image}: out of memory on {device}. Lower --sw_batch_size (1 needs least) or --overlap, close other "
-            f"programs, or use another device (--device cpu)."
+            "programs, or use another device (--device cpu)."
         )
+    if isinstance(root, (EOFError, zlib.error, gzip.BadGzipFile)):
+        return InputError(f"{image}: the file is damaged ({text}). Copy it again from its source.")
     return MonaiMambaError(f"{image}: could not be processed ({type(root).__name__}: {text}).")

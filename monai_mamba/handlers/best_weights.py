@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 from pathlib import Path
 from typing import Any
 
 import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
+
+from monai_mamba.handlers.weights import save_weights
 
 logger = logging.getLogger(__name__)
 
@@ -53,8 +54,5 @@ class BestWeights:
             return
         self.best = value
         if idist.get_rank() == 0:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            partial = self.path.with_name(f".{self.path.name}.partial")
-            torch.save(self.network.state_dict(), partial)
-            os.replace(partial, self.path)
+            save_weights(self.path, self.network)
             logger.info("Best %s so far: %.4f. Weights: %s", self.metric, value, self.path)

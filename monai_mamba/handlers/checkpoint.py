@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
+
+from monai_mamba.data.files import write_whole
 
 __all__ = ["ResumableCheckpoint"]
 
@@ -52,10 +54,9 @@ class ResumableCheckpoint:
         self.logger.info("Continuing %s after epoch %d.", self.path, engine.state.epoch)
 
     def save(self, engine: Engine) -> None:
-        """Write the state."""
+        """Write the state; in a distributed run the first rank does."""
+        if idist.get_rank() != 0:
+            return
         checkpoint = {name: item.state_dict() for name, item in self.content.items()}
         checkpoint["trainer"] = {"epoch": engine.state.epoch, "iteration": engine.state.iteration}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_name(f".{self.path.name}.partial")
-        torch.save(checkpoint, partial)
-        os.replace(partial, self.path)
+        write_whole(self.path, lambda file: torch.save(checkpoint, file))

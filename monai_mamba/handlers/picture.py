@@ -41,7 +41,8 @@ def draw_labels(path: Path, source: nib.spatialimages.SpatialImage, labels: np.n
         colors[entry.id] = np.array(entry.color) / 255
     colors[:, 3] *= OPACITY
 
-    slices = [np.nan_to_num(image.take(middle[axis], axis=axis).astype(np.float32)) for _, axis, _ in VIEWS]
+    slices = [image.take(middle[axis], axis=axis).astype(np.float32) for _, axis, _ in VIEWS]
+    slices = [np.nan_to_num(part, posinf=0.0, neginf=0.0) for part in slices]
     white = max(float(np.percentile(np.concatenate([part.ravel() for part in slices]), 99.5)), 1e-6)
     figure = Figure(figsize=(12, 8.5), facecolor="black", layout="constrained")
     FigureCanvasAgg(figure)
@@ -60,6 +61,6 @@ def draw_labels(path: Path, source: nib.spatialimages.SpatialImage, labels: np.n
                 align = "left" if position < 0.5 else "right"
                 panel.text(position, 0.5, side, color="white", ha=align, va="center", transform=panel.transAxes)
             panel.set_axis_off()
-        axes[0, column].set_title(f"{name}", color="white")
+        axes[0, column].set_title(name, color="white")
     figure.suptitle("Neurological convention: the patient's left (L) is on the left", color="white", fontsize=11)
     figure.savefig(path, dpi=100, format="png")

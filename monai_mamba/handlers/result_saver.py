@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
 from pathlib import Path
 
 import nibabel as nib
@@ -11,6 +9,7 @@ import numpy as np
 from ignite.engine import Engine, Events
 from monai.data import MetaTensor
 
+from monai_mamba.data.files import write_whole
 from monai_mamba.data.labels import LabelTable
 from monai_mamba.data.scans import RESULTS
 from monai_mamba.errors import OutputError
@@ -61,7 +60,8 @@ class ResultSaver:
         source, labels = nib.load(prediction.meta["filename_or_obj"]), prediction[0].numpy()
         table = self._volume_table(labels, prediction.meta["soft_volumes"], source.affine)
         try:
-            Path(output).parent.mkdir(parents=True, exist_ok=True)
+            # Results of an earlier run must not pass for those of this one, should it be stopped between two files.
+            Path(output + RESULTS["labels"]).unlink(missing_ok=True)
             write_whole(output + RESULTS["volumes"], lambda file: file.write_text(table, encoding="utf-8"))
             write_whole(output + RESULTS["picture"], lambda file: draw_labels(file, source, labels, self.table))
             write_whole(output + RESULTS["labels"], lambda file: nib.save(label_image(labels, source), file))
@@ -79,20 +79,6 @@ class ResultSaver:
             voxels, soft = int(counts[entry.id]), float(soft_volumes[entry.id])
             lines.append(f"{entry.id}\t{entry.name}\t{voxels}\t{voxels * voxel_volume:.1f}\t{soft:.1f}")
         return "\n".join(lines) + "\n"
-
-
-def write_whole(path: str, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file beside `path` and give it its name when it is complete and on disk."""
-    final = Path(path)
-    # The ending stays, because writers choose the format by it; the leading dot hides what a kill leaves behind.
-    temporary = final.with_name(f".{os.getpid()}.tmp.{final.name}")
-    try:
-        write(temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, final)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def label_image(labels: np.ndarray, source: nib.spatialimages.SpatialImage) -> nib.Nifti1Image:

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from ignite.engine import Engine, Events
 
+from monai_mamba.data.files import write_whole
 from monai_mamba.errors import WeightsError
 
 logger = logging.getLogger(__name__)
@@ -27,7 +28,7 @@ def check_weights(path: str | Path, bundle_root: str | Path) -> None:
     Raises:
         WeightsError: the file is not there, or its hash differs.
     """
-    path, root = Path(path), Path(bundle_root)
+    path, root = Path(path).expanduser(), Path(bundle_root)
     if not path.is_file():
         raise WeightsError(
             f"{path}: there is no weights file. Restore models/model.pt of the bundle, or give a file with --weights."
@@ -43,13 +44,14 @@ def check_weights(path: str | Path, bundle_root: str | Path) -> None:
     if found != expected:
         raise WeightsError(
             f"{path}: SHA-256 is {found}, expected {expected}. The file is damaged or was replaced; restore it, or "
-            f"give another file on purpose with --weights."
+            "give another file on purpose with --weights."
         )
 
 
 def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
-    """Read a state dict: the file's own content, or its entry `model` as in a training checkpoint. Nothing is
-    unpickled.
+    """Read a state dict: the file's own content, or its entry `model` as in a training checkpoint.
+
+    Only tensors and plain containers are read (`weights_only=True`); code in the file does not run.
 
     Raises:
         WeightsError: the file cannot be read safely, or holds something else.
@@ -66,6 +68,12 @@ def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
     return dict(state)
 
 
+def save_weights(path: str | Path, network: torch.nn.Module) -> None:
+    """Write a network's state dict, on the CPU, for `read_weights`; the file is complete or not there."""
+    state = {name: value.cpu() for name, value in network.state_dict().items()}
+    write_whole(path, lambda file: torch.save(state, file))
+
+
 class WeightsLoader:
     """Load a network's weights when an engine starts; the second start changes nothing.
 
@@ -77,8 +85,8 @@ class WeightsLoader:
         bundle_root: folder of the bundle, see `check_weights`.
     """
 
-    def __init__(self, path: str, network: torch.nn.Module, bundle_root: str) -> None:
-        self.path = path
+    def __init__(self, path: str | Path, network: torch.nn.Module, bundle_root: str) -> None:
+        self.path = Path(path).expanduser()
         self.network = network
         self.bundle_root = bundle_root
         self.loaded = False

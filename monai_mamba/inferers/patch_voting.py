@@ -8,6 +8,9 @@ from typing import Any
 import torch
 from monai.data import MetaTensor
 from monai.inferers import SlidingWindowInferer
+from monai.utils import ensure_tuple
+
+from monai_mamba.errors import InputError
 
 
 class PatchVotingInferer(SlidingWindowInferer):
@@ -22,6 +25,9 @@ class PatchVotingInferer(SlidingWindowInferer):
         overlap: part of a window that the next one covers again, 0 <= overlap < 1.
         amp: run the network in bfloat16 where the device computes in it natively, float32 elsewhere.
         progress: show a progress bar.
+
+    Raises:
+        InputError: `overlap` or `sw_batch_size` is out of range.
     """
 
     def __init__(
@@ -32,6 +38,10 @@ class PatchVotingInferer(SlidingWindowInferer):
         amp: bool = True,
         progress: bool = False,
     ) -> None:
+        if not all(isinstance(part, (int, float)) and 0 <= part < 1 for part in ensure_tuple(overlap)):
+            raise InputError(f"--overlap is {overlap}, expected a number from 0 to below 1, such as 0.5.")
+        if not isinstance(sw_batch_size, int) or sw_batch_size < 1:
+            raise InputError(f"--sw_batch_size is {sw_batch_size}, expected a whole number from 1.")
         super().__init__(roi_size=roi_size, sw_batch_size=sw_batch_size, overlap=overlap, progress=progress)
         self.amp = amp
 

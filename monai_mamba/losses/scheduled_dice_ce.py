@@ -67,7 +67,7 @@ class ScheduledDiceCELoss(nn.Module):
         if not math.isfinite(loss):
             raise MonaiMambaError(
                 f"The loss is {loss} in epoch {engine.state.epoch}, so training stopped before this step. Go on from "
-                "the last checkpoint with a smaller learning_rate, or without mixed precision (amp false)."
+                "the last checkpoint with a smaller learning_rate, or without mixed precision (--amp False)."
             )
 
     def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:

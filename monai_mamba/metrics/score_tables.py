@@ -18,6 +18,8 @@ from monai_mamba.metrics.structure_scores import ABSENT_RULE, SCORES, mean_over_
 
 MISSING = "n/a"  # as in BIDS tables
 ALL = "mean over structures"
+MOMENTS = tuple(f"{name}_{moment}" for name in SCORES for moment in ("mean", "sd"))
+SUMMARY_COLUMNS = ("id", "name", "n", "n_absent", "n_missing", *MOMENTS)
 
 COLUMN_NOTES = {
     "subject": "Name of the scan.",
@@ -49,11 +51,11 @@ def score_table(subjects: Sequence[str], scores: torch.Tensor, structures: Seque
         Text with the columns subject, id, name, and `SCORES`.
     """
     rows = (
-        [subject, entry.id, entry.name, *map(_number, scores[case, row].tolist())]
+        [subject, entry.id, entry.name, *map(number_text, scores[case, row].tolist())]
         for case, subject in enumerate(subjects)
         for row, entry in enumerate(structures)
     )
-    return _tsv(["subject", "id", "name", *SCORES], rows)
+    return table_text(["subject", "id", "name", *SCORES], rows)
 
 
 def summary_table(scores: torch.Tensor, structures: Sequence[LabelEntry]) -> str:
@@ -66,13 +68,17 @@ def summary_table(scores: torch.Tensor, structures: Sequence[LabelEntry]) -> str
     Returns:
         Text with the columns id, name, n, n_absent, n_missing, and mean and sd of each score; see `COLUMN_NOTES`.
     """
+    return table_text(SUMMARY_COLUMNS, summary_rows(scores, structures))
+
+
+def summary_rows(scores: torch.Tensor, structures: Sequence[LabelEntry]) -> list[list]:
+    """Rows of `summary_table`, with the columns `SUMMARY_COLUMNS`; arguments as there."""
     rows = [_summary(entry.id, entry.name, scores[:, row]) for row, entry in enumerate(structures)]
     overall = _summary(MISSING, ALL, mean_over_scans(scores))
     # Counts of structures are not counts of scans: the last row says how many (scan, structure) pairs they are.
     overall[3] = sum(row[3] for row in rows)
     overall[4] = sum(row[4] for row in rows)
-    moments = [f"{name}_{moment}" for name in SCORES for moment in ("mean", "sd")]
-    return _tsv(["id", "name", "n", "n_absent", "n_missing", *moments], [*rows, overall])
+    return [*rows, overall]
 
 
 def write_score_tables(
@@ -111,18 +117,20 @@ def _summary(label: int | str, name: str, values: torch.Tensor) -> list:
     row = [label, name, int(there.sum()), int((~there).sum()), int((there & ~distances).sum())]
     for column in values.double().T:
         known = column[~column.isnan()]
-        row.append(_number(known.mean().item()))
-        row.append(_number(known.std().item() if len(known) > 1 else float("nan")))
+        row.append(number_text(known.mean().item()))
+        row.append(number_text(known.std().item() if len(known) > 1 else float("nan")))
     return row
 
 
-def _number(value: float) -> str:
+def number_text(value: float) -> str:
+    """A number as the tables show it; NaN is missing."""
     return MISSING if value != value else f"{value:.6g}"
 
 
-def _tsv(columns: Sequence[str], rows: Iterable[Sequence]) -> str:
+def table_text(columns: Sequence[str], rows: Iterable[Sequence], delimiter: str = "\t") -> str:
+    """A table as text, one line per row after the line of the columns."""
     text = io.StringIO()
-    writer = csv.writer(text, delimiter="\t", lineterminator="\n")
+    writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows(rows)
     return text.getvalue()

@@ -10,7 +10,7 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
-from monai_mamba.data.image_header import check_affine, check_shape
+from monai_mamba.data.image_header import check_affine, check_extent, check_shape
 from monai_mamba.errors import InputError
 
 MIN_HEAD_MM = 100.0
@@ -22,9 +22,10 @@ logger = logging.getLogger(__name__)
 class CheckImaged(MapTransform):
     """Repair, warn about or refuse a loaded image, so that later steps can rely on it.
 
-    Refused (`InputError`): anything but one 3-D volume, a singular affine, a constant image, 1 % or more voxels that
-    are not finite. Repaired with a warning: fewer than 1 % voxels that are not finite become 0. Warned of: a header
-    without orientation, a field of view smaller than a head.
+    Refused (`InputError`): anything but one 3-D volume, a singular affine, a field of view that no head has, a constant
+    image, 1 % or more voxels that are not finite. Repaired with a warning: fewer than 1 % voxels that are not finite
+    become 0. Warned of: a header without orientation or with two that mirror each other, a field of view smaller than
+    a head.
 
     Args:
         keys: keys of `MetaTensor` images, channel first, `(1, H, W, D)`.
@@ -50,13 +51,14 @@ def _check_image(image: MetaTensor) -> MetaTensor:
         image = image.reshape(image.shape[:4])
     affine = np.asarray(image.affine, dtype=float)
     check_affine(name, affine)
+    check_extent(name, image.shape[1:], affine)
     _warn_about_geometry(name, image, affine)
     finite = torch.isfinite(image.as_tensor())
     bad = 1 - finite.float().mean().item()
     if bad >= MAX_NON_FINITE:
         raise InputError(
             f"{name}: {bad:.1%} of the voxels are NaN or infinite; up to {MAX_NON_FINITE:.0%} would be repaired. Redo "
-            f"the processing step that made this file."
+            "the processing step that made this file."
         )
     if bad > 0:
         logger.warning("%s: %d voxels are NaN or infinite; they are set to 0.", name, int((~finite).sum()))
@@ -76,6 +78,13 @@ def _warn_about_geometry(name: str, image: MetaTensor, affine: np.ndarray) -> No
             "%s: the header has no orientation (qform and sform codes are 0). Assumed, as in the Analyze format: "
             "voxels run from right to left, posterior to anterior, inferior to superior. If that is wrong, left and "
             "right are swapped.",
+            name,
+        )
+    # Where both are given, the affine is the sform, and the sign of pixdim[0] is the handedness of the qform.
+    if all(codes) and (image.meta["pixdim"][0] < 0) != (np.linalg.det(affine[:3, :3]) < 0):
+        logger.warning(
+            "%s: sform and qform of the header disagree about left and right; the sform is used. If it is the wrong "
+            "one, left and right are swapped: correct the header.",
             name,
         )
     extent = np.linalg.norm(affine[:3, :3], axis=0) * np.asarray(image.shape[1:])

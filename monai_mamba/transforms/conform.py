@@ -9,6 +9,7 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import MapTransform, Orientation
 
+from monai_mamba.errors import InputError
 from monai_mamba.transforms.resample import map_box, sample_linearly, voxel_map
 
 LIA = np.array([[-1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
@@ -68,8 +69,7 @@ def conform_affine(
 
 
 def conform(image: np.ndarray, affine: np.ndarray, center: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Resample an image to 1 mm, LIA, 256 voxels along each axis, 8 bit: FastSurfer's version of `mri_convert
-    --conform`.
+    """Resample an image to 1 mm, LIA, 256 voxels along each axis, 8 bit, as FastSurfer does.
 
     The gray scale is computed on the image as it is and applied after the linear interpolation; voxels that are exactly
     0 stay 0. Images of type uint8 keep their values.
@@ -115,7 +115,11 @@ class Conformd(MapTransform):
         self.orientation = Orientation(axcodes="RAS", labels=None)
 
     def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict[Hashable, torch.Tensor]:
-        """Return the data with float32 images `(1, 256, 256, 256)`."""
+        """Return the data with float32 images `(1, 256, 256, 256)` (larger cubes for larger fields of view).
+
+        Raises:
+            InputError: only voxels between those of the 1 mm grid differ from the rest, so nothing is to be seen.
+        """
         result = dict(data)
         for key in self.key_iterator(result):
             # FreeSurfer's center, voxel shape/2, is another point of the head when an axis is stored the other way
@@ -125,14 +129,18 @@ class Conformd(MapTransform):
             center = np.floor(np.asarray(image.shape[1:]) / 2)
             affine = np.asarray(image.affine, dtype=float)
             conformed, conformed_affine = conform(image[0].numpy(), affine, center)
+            if conformed.min() == conformed.max():
+                name = image.meta.get("filename_or_obj", "image")
+                raise InputError(f"{name}: no contrast is left at 1 mm. Check how the file was made.")
             tensor = torch.from_numpy(conformed).to(torch.float32)[None]
             result[key] = MetaTensor(tensor, meta={**image.meta, "affine": torch.from_numpy(conformed_affine)})
         return result
 
 
 class ScaleIntensityRobustd(MapTransform):
-    """Scale gray values to 0..1, with the brightest 0.1 % of the non-zero voxels at 1 (see `robust_range`), in 256
-    steps.
+    """Scale gray values to 0..1 in 256 steps, with the brightest 0.1 % of the non-zero voxels at 1.
+
+    The ends of the scale are those of `robust_range`.
 
     Args:
         keys: keys of images, any shape.

@@ -56,27 +56,19 @@ def _restore(probabilities: MetaTensor, table: LabelTable) -> MetaTensor:
     native_shape = tuple(int(size) for size in np.ravel(probabilities.meta["spatial_shape"])[:3])
     to_native, to_crop = voxel_map(affine, native_affine), voxel_map(native_affine, affine)
 
-    boxes = {entry.index: _candidates(classes[entry.index], len(table)) for entry in table if entry.index}
     ids = np.zeros(native_shape, dtype=np.uint8 if max(table.ids) < 256 else np.uint16)
-    native = {
-        entry.index: map_box(to_native, *_corners(boxes[entry.index]), native_shape)
-        for entry in table.structures
-        if boxes[entry.index] is not None
-    }
-    native = {index: box for index, box in native.items() if box is not None}
-    if native:
-        area = _union(list(native.values()))
+    boxes = {entry.index: _candidates(classes[entry.index], len(table)) for entry in table}
+    native = {index: box and map_box(to_native, *_corners(box), native_shape) for index, box in boxes.items() if index}
+    found = [native[entry.index] for entry in table.structures if native[entry.index]]
+    if found:
+        # Background and auxiliary classes are of interest only where they compete with a structure.
+        area = _union(found)
         whole = tuple(slice(0, size) for size in classes.shape[1:])
         best = _sample(classes[0], whole, to_crop, area, outside=1.0)
         for entry in table:
-            if entry.index == 0 or boxes[entry.index] is None:
+            box = native.get(entry.index) and _intersection(native[entry.index], area)
+            if box is None:
                 continue
-            box = native.get(entry.index)
-            if box is None:  # an auxiliary class, of interest only where it competes with a structure
-                box = map_box(to_native, *_corners(boxes[entry.index]), native_shape)
-                box = box and _intersection(box, area)
-                if box is None:
-                    continue
             values = _sample(classes[entry.index], boxes[entry.index], to_crop, box)
             inside = tuple(slice(b.start - a.start, b.stop - a.start) for a, b in zip(area, box, strict=True))
             wins = values > best[inside]

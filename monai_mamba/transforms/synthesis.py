@@ -93,7 +93,7 @@ class RandSynthesizeImaged(Randomizable, MapTransform):
         label_key: where the class indices ``(1, *roi_size)`` uint8 go.
         t1_prob: share of T1-like contrasts; the other images have a random intensity in every tissue.
         strip_prob: share of skull-stripped images.
-        anywhere_prob: share of windows centred anywhere in the head instead of on a structure.
+        anywhere_prob: share of windows centered anywhere in the head instead of on a structure.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class RandSynthesizeImaged(Randomizable, MapTransform):
         return result
 
     def _deform(self, volume: torch.Tensor, mirrored: bool) -> torch.Tensor:
-        """Nearest-neighbour sample of the ids through a random affine and elastic field: int64 ``roi_size``."""
+        """Nearest-neighbor sample of the ids through a random affine and elastic field: int64 ``roi_size``."""
         angles = np.deg2rad(self.R.uniform(-12, 12, 3))
         linear = np.eye(3)
         for axis, angle in enumerate(angles):
@@ -143,7 +143,7 @@ class RandSynthesizeImaged(Randomizable, MapTransform):
         linear = linear @ shear @ np.diag(self.R.uniform(0.9, 1.1) * self.R.uniform(0.95, 1.05, 3))
         if mirrored:
             linear[0] *= -1
-        centre = self._centre(volume)
+        center = self._center(volume)
 
         nodes = int(self.R.choice([4, 6, 8]))
         field = torch.randn(1, 3, nodes, nodes, nodes, generator=self.generator) * self.R.uniform(0.3, 8.0 / nodes)
@@ -153,7 +153,7 @@ class RandSynthesizeImaged(Randomizable, MapTransform):
         inside = torch.ones(self.roi_size, dtype=torch.bool)
         for axis, size in enumerate(volume.shape):
             row = [float(v) for v in linear[axis]]
-            position = field[axis].add_((row[0] * axes[0] + float(centre[axis]))[:, None, None])
+            position = field[axis].add_((row[0] * axes[0] + float(center[axis]))[:, None, None])
             position.add_((row[1] * axes[1])[:, None] + row[2] * axes[2])
             index = position.round_().long()
             inside &= (index >= 0) & (index < size)
@@ -161,7 +161,7 @@ class RandSynthesizeImaged(Randomizable, MapTransform):
         flat.masked_fill_(~inside, 0)
         return volume.flatten()[flat].long().masked_fill_(~inside, 0)
 
-    def _centre(self, volume: torch.Tensor) -> np.ndarray:
+    def _center(self, volume: torch.Tensor) -> np.ndarray:
         if self.R.rand() < self.anywhere_prob:
             return self.R.uniform(0, 1, 3) * volume.shape
         offset = self.R.randint(0, 2, 3)

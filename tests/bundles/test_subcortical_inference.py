@@ -210,6 +210,9 @@ def test_a_bad_scan_does_not_stop_the_others(tmp_path, weights, caplog):
     before = done.stat().st_mtime_ns
     run(scans / "c", out / "c", weights)
     assert done.stat().st_mtime_ns == before
+    nothing_left = workflow(scans / "c", out / "c", weights)
+    nothing_left.initialize()
+    assert nothing_left.check_properties() == []
     run(scans / "c", out / "c", weights, overwrite=True)
     assert done.stat().st_mtime_ns > before
 

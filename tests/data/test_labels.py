@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from monai_mamba.data.labels import LABEL_FOLDER, LabelTable
+from monai_mamba.data.labels import LABEL_FOLDER, LabelTable, label_tables
 from monai_mamba.errors import InputError
 
 PUBLISHED_IDS = [0, 4, 5, 7, 8, 10, 11, 12, 13, 14, 15, 16, 17, 18, 24, 26, 28, 31]
@@ -26,10 +26,10 @@ def test_left_and_right_have_the_same_names():
     assert left == {name.removeprefix("Right-") for name in names if name.startswith("Right-")}
 
 
-@pytest.mark.parametrize("path", sorted(LABEL_FOLDER.glob("*.tsv")), ids=lambda path: path.stem)
-def test_every_table_of_the_package_loads_by_name_and_path(path):
-    table = LabelTable.load(path.stem)
-    assert table == LabelTable.load(path)
+@pytest.mark.parametrize("name", label_tables())
+def test_every_table_of_the_package_loads_by_name_and_path(name):
+    table = LabelTable.load(name)
+    assert table == LabelTable.load(LABEL_FOLDER / f"{name}.tsv")
     assert all(0 <= value <= 255 for color in table.colors for value in color)
 
 

@@ -31,6 +31,14 @@ def test_finds_bids_like_pairs_in_subfolders(tmp_path):
     assert Path(pairs[0]["label"]).name == "sub-01_desc-aseg_dseg.mgz"
 
 
+def test_links_to_subjects_are_followed(tmp_path):
+    for ending in ("_T1w", "_desc-aseg_dseg"):
+        write(tmp_path / "store" / f"sub-01{ending}.nii.gz")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "sub-01").symlink_to(tmp_path / "store")
+    assert [pair["subject"] for pair in find_pairs(tmp_path / "in")] == ["sub-01/sub-01"]
+
+
 @pytest.mark.parametrize("channel", ["", "_0000"])
 def test_finds_decathlon_pairs(tmp_path, channel):
     for name in ("brain_2", "brain_1"):

@@ -86,3 +86,17 @@ def test_names_with_blanks_brackets_and_accents(tmp_path):
     make(tmp_path, "in dir [1]/Zoë.scan 1.nii.gz")
     path = tmp_path / "in dir [1]" / "Zoë.scan 1.nii.gz"
     assert outputs(str(path), tmp_path) == outputs(str(path.parent), tmp_path) == ["Zoë.scan 1_desc-subcortical"]
+
+
+def test_links_are_followed_once_and_broken_ones_reported(tmp_path):
+    make(tmp_path, "store/sub-1/a.nii.gz")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "sub-1").symlink_to(tmp_path / "store" / "sub-1")
+    (tmp_path / "in" / "loop").symlink_to(tmp_path / "in")
+    (tmp_path / "in" / "b.nii.gz").symlink_to(tmp_path / "absent.nii.gz")
+    broken, good = find_scans(str(tmp_path / "in"), str(tmp_path / "out"))
+    assert "a link to" in broken["problem"]
+    assert good == {
+        "image": str(tmp_path / "in/sub-1/a.nii.gz"),
+        "output": str(tmp_path / "out/sub-1/a_desc-subcortical"),
+    }

@@ -94,3 +94,11 @@ def test_a_damaged_file_is_refused(bundle, tmp_path):
     (tmp_path / "other.pt").write_bytes((bundle / "models" / "model.pt").read_bytes()[:500])
     with pytest.raises(WeightsError, match="not a file of plain tensors"):
         load(tmp_path / "other.pt", bundle)
+
+
+def test_the_home_folder_may_be_abbreviated(bundle, monkeypatch):
+    monkeypatch.setenv("HOME", str(bundle))
+    monkeypatch.setenv("USERPROFILE", str(bundle))
+    expected = torch.load(bundle / "models" / "model.pt", weights_only=True)
+    loaded = load(Path("~/models/model.pt"), bundle).state_dict()
+    assert all(torch.equal(loaded[name], value) for name, value in expected.items())

@@ -6,6 +6,7 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
+from monai_mamba.errors import InputError
 from monai_mamba.inferers import PatchVotingInferer
 
 
@@ -53,3 +54,14 @@ def test_mixed_precision_changes_little():
         full, mixed = (PatchVotingInferer(16, amp=amp)(image, network) for amp in (False, True))
     # bfloat16 keeps 8 bits of logits of size about 1.
     torch.testing.assert_close(mixed.float(), full.float(), atol=0.01, rtol=0)
+
+
+OUT_OF_RANGE = [("overlap", 1), ("overlap", -0.1), ("overlap", "half"), ("overlap", (0.5, 0.5, 1.5))]
+OUT_OF_RANGE += [("sw_batch_size", 0), ("sw_batch_size", 1.5), ("sw_batch_size", "two")]
+
+
+@pytest.mark.parametrize(("name", "value"), OUT_OF_RANGE)
+def test_options_out_of_range_are_refused_by_name(name, value):
+    with pytest.raises(InputError, match=f"--{name} is ") as refused:
+        PatchVotingInferer(16, **{name: value})
+    assert str(value) in str(refused.value)

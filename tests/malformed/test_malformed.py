@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import logging
 import os
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -90,17 +91,36 @@ def gzip_without_suffix(path: Path) -> Path:
     return path
 
 
+def suffix_without_gzip(path: Path) -> Path:
+    plain = head(path.with_name("plain.nii"))
+    plain.rename(path)
+    return path
+
+
+def broken_link(path: Path) -> Path:
+    path.symlink_to("absent.nii.gz")
+    return path
+
+
 BAD: dict[str, tuple[str, Callable[[Path], Path], str]] = {
     "missing": ("scan.nii.gz", lambda path: path, "no such file"),
     "empty": ("scan.nii.gz", empty, r"empty \(0 bytes\)"),
     "truncated": ("scan.nii", lambda path: cut(head(path), 0.6), "truncated or damaged"),
-    "truncated gzip": ("scan.nii.gz", lambda path: cut(head(path), 0.6), "truncated or damaged"),
+    "truncated gzip": ("scan.nii.gz", lambda path: cut(head(path), 0.6), r"truncated or damaged: [1-9]\d* bytes"),
     "truncated header": ("scan.nii", lambda path: cut(head(path), 0.002), "not a readable NIfTI or MGH image"),
     "truncated mgz": ("scan.mgz", lambda path: cut(head(path), 0.6), "file ended before"),
-    "damaged gzip": ("scan.nii.gz", lambda path: flip_bytes(volume(path, noise(*SHAPE))), "could not be processed"),
+    "damaged gzip": ("scan.nii.gz", lambda path: flip_bytes(volume(path, noise(*SHAPE))), "the file is damaged"),
     "text": ("scan.nii", text, "not a readable NIfTI or MGH image"),
     "text as gzip": ("scan.nii.gz", text, "not a readable NIfTI or MGH image"),
-    "gzip without suffix": ("scan.nii", gzip_without_suffix, "not a readable NIfTI or MGH image"),
+    "gzip without suffix": ("scan.nii", gzip_without_suffix, r"compressed: give it a name that ends in \.nii\.gz"),
+    "suffix without gzip": ("scan.nii.gz", suffix_without_gzip, r"not compressed: .* a name that ends in \.nii"),
+    "broken link": ("scan.nii.gz", broken_link, "a link to absent.nii.gz, which is not there"),
+    "voxels of 1 m": (
+        "scan.nii",
+        lambda path: volume(path, noise(*SHAPE), np.diag([1e3, 1e3, 1e3, 1])),
+        "a head, 5 to",
+    ),
+    "voxels of 1 um": ("scan.nii", lambda path: volume(path, noise(*SHAPE), np.diag([1e-3] * 3 + [1])), "a head, 5 to"),
     "other suffix": ("scan.dcm", text, "dcm2niix"),
     "series": ("scan.nii.gz", lambda path: volume(path, noise(*SHAPE, 3)), "a series of 3 volumes"),
     "2-D": ("scan.nii.gz", lambda path: volume(path, noise(64, 64)), "a 2-D image"),
@@ -196,13 +216,20 @@ def unusual(kind: str, path: Path) -> None:
     elif kind == "extension":
         image = nib.Nifti1Image(data, affine)
         image.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"some text"))
+    elif kind in ("slope 0", "slope NaN"):
+        image = nib.Nifti1Image(data, affine)
     else:
         image = nib.Nifti1Image(data.astype(kind), affine, dtype=kind)
     nib.save(image, path)
+    if kind.startswith("slope"):
+        content = bytearray(gzip.decompress(path.read_bytes()))
+        struct.pack_into("<f", content, 112, float(kind.split()[1]))  # scl_slope; 0 and NaN mean that there is none
+        path.write_bytes(gzip.compress(content))
 
 
 @pytest.mark.parametrize(
-    "kind", ["int64", "uint16", "float64", "big-endian", "scaled", "negative", "NIfTI-2", "extension"]
+    "kind",
+    ["int64", "uint16", "float64", "big-endian", "scaled", "slope 0", "slope NaN", "negative", "NIfTI-2", "extension"],
 )
 def test_unusual_images_give_the_same_labels(kind, tmp_path, options):
     scan = tmp_path / "a scan.nii.gz"

@@ -8,6 +8,7 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
+from monai_mamba.errors import InputError
 from monai_mamba.transforms.conform import Conformd, ScaleIntensityRobustd, conform, robust_range
 
 
@@ -62,6 +63,14 @@ def test_a_1_mm_image_is_not_interpolated(shape):
         index = (back @ [*voxel, 1])[:3]
         np.testing.assert_allclose(index, np.rint(index), atol=1e-9)
         assert result[0][tuple(np.rint(index).astype(int))] == expected[tuple(voxel)]
+
+
+def test_an_image_that_vanishes_between_the_voxels_is_refused():
+    image = torch.zeros(1, 60, 60, 60)
+    image[0, 31, 31, 31] = 1  # of 0.1 mm, beside every voxel of the 1 mm grid
+    source = MetaTensor(image, affine=torch.diag(torch.tensor([0.1, 0.1, 0.1, 1], dtype=torch.float64)))
+    with pytest.raises(InputError, match="no contrast is left at 1 mm"):
+        Conformd("image")({"image": source})
 
 
 def test_the_gray_scale_ends_near_the_brightest_thousandth():

@@ -10,12 +10,12 @@ __all__ = ["ConvNormAct", "ResidualConvBlock"]
 
 
 class ConvNormAct(nn.Sequential):
-    """3x3x3 convolutions, each followed by normalisation and activation: ``(B, C_in, H, W, D) -> (B, C_out, H, W, D)``.
+    """3x3x3 convolutions, each followed by normalization and activation: ``(B, C_in, H, W, D) -> (B, C_out, H, W, D)``.
 
     Args:
         in_channels: channels of the input.
         out_channels: channels after every convolution.
-        norm_name: MONAI normalisation, name or ``(name, arguments)``.
+        norm_name: MONAI normalization, name or ``(name, arguments)``.
         act_name: MONAI activation, name or ``(name, arguments)``.
         repeats: number of convolutions.
     """
@@ -42,7 +42,7 @@ class ResidualConvBlock(nn.Module):
     Args:
         in_channels: channels of the input.
         out_channels: channels of the output.
-        norm_name: MONAI normalisation, name or ``(name, arguments)``.
+        norm_name: MONAI normalization, name or ``(name, arguments)``.
         act_name: MONAI activation, name or ``(name, arguments)``.
         repeats: 3x3x3 convolutions on the main path (2 in MedSegMamba, 1 in TABSurfer).
     """

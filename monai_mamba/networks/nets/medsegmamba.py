@@ -34,13 +34,13 @@ class MedSegMamba(nn.Module):
         d_state: states of a channel in the selective scan.
         expand: inner width of the scan as a multiple of the bottleneck channels.
         mixer: ``"ss3d"``; ``"tri_oriented"`` (see :class:`SegMambaBot`); or None for the same network without Mamba.
-        stem_stride: 2 folds each 2x2x2 neighbourhood into channels before the first convolution, and the head predicts
+        stem_stride: 2 folds each 2x2x2 neighborhood into channels before the first convolution, and the head predicts
             the eight sub-voxels of every coarse voxel: an eighth of the cost at the same output resolution. 1 is the
             published network.
         final_channels: channels of the last decoder block; None doubles ``channels[0]``, as published.
         dropout_rate: dropout in the bottleneck (published: 0.1).
         drop_path_rate: stochastic depth in the bottleneck, the same for every block (published: 0.3).
-        norm_name: MONAI normalisation of the CNN, name or ``(name, arguments)``.
+        norm_name: MONAI normalization of the CNN, name or ``(name, arguments)``.
         act_name: MONAI activation of the CNN, name or ``(name, arguments)``.
 
     Raises:
@@ -141,15 +141,20 @@ class MedSegMamba(nn.Module):
         return pixelshuffle(x, 3, self.stem_stride) if self.stem_stride > 1 else x
 
 
+SMALL = {
+    "channels": (16, 48, 96, 128, 128),
+    "depth": 6,
+    "d_state": 16,
+    "stem_stride": 2,
+    "final_channels": 32,
+    "dropout_rate": 0.0,
+    "drop_path_rate": 0.1,
+}
+
+
 def medsegmamba_small(in_channels: int = 1, out_channels: int = 32, **kwargs: Any) -> MedSegMamba:
-    """The preset of the bundles: about 5 million parameters, trunk at half resolution, sizes in multiples of 16."""
-    numbers = {
-        "channels": (16, 48, 96, 128, 128),
-        "depth": 6,
-        "d_state": 16,
-        "stem_stride": 2,
-        "final_channels": 32,
-        "dropout_rate": 0.0,
-        "drop_path_rate": 0.1,
-    }
-    return MedSegMamba(in_channels=in_channels, out_channels=out_channels, **{**numbers, **kwargs})
+    """The preset that the subcortical bundle ships: 4.9 million parameters, trunk at half resolution, multiples of 16.
+
+    Other arguments as in :class:`MedSegMamba`.
+    """
+    return MedSegMamba(in_channels=in_channels, out_channels=out_channels, **{**SMALL, **kwargs})

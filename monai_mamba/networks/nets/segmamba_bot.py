@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from monai_mamba.networks.nets.medsegmamba import MedSegMamba
+from monai_mamba.networks.nets.medsegmamba import SMALL, MedSegMamba
 
 __all__ = ["SegMambaBot", "segmamba_bot_small"]
 
@@ -32,13 +32,4 @@ class SegMambaBot(MedSegMamba):
 
 def segmamba_bot_small(in_channels: int = 1, out_channels: int = 32, **kwargs: Any) -> SegMambaBot:
     """The twin of :func:`medsegmamba_small` with the tri-oriented mixer."""
-    numbers = {
-        "channels": (16, 48, 96, 128, 128),
-        "depth": 6,
-        "d_state": 16,
-        "stem_stride": 2,
-        "final_channels": 32,
-        "dropout_rate": 0.0,
-        "drop_path_rate": 0.1,
-    }
-    return SegMambaBot(in_channels=in_channels, out_channels=out_channels, **{**numbers, **kwargs})
+    return SegMambaBot(in_channels=in_channels, out_channels=out_channels, **{**SMALL, **kwargs})

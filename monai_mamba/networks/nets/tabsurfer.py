@@ -37,7 +37,7 @@ class TABSurfer(nn.Module):
         num_heads: attention heads; divides the transformer's channels.
         mlp_dim: hidden width of the transformer's MLPs; None takes the number of tokens at ``img_size``, as published.
         dropout_rate: dropout in the transformer.
-        norm_name: MONAI normalisation of the CNN, name or ``(name, arguments)``.
+        norm_name: MONAI normalization of the CNN, name or ``(name, arguments)``.
         act_name: MONAI activation of the CNN, name or ``(name, arguments)``.
 
     Raises:

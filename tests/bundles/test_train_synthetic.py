@@ -1,0 +1,111 @@
+"""Training from label maps alone: the real config, resumed, its weights used for inference."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from monai.bundle import ConfigWorkflow
+
+from monai_mamba.engines.subvoxel_batch import PrepareSubvoxelBatch
+from monai_mamba.errors import InputError
+
+CONFIG = Path(__file__).resolve().parents[2] / "bundles" / "subcortical" / "configs" / "train_synthetic.json"
+NETWORK = {"_target_": "MedSegMamba", "out_channels": 36, "channels": [8, 8, 8], "depth": 1, "d_state": 2}
+OPTIONS = {"device": "cpu", "num_workers": 0, "roi_size": [16, 16, 16], "iterations_per_epoch": 3, "held_out": 1}
+
+
+@pytest.fixture(scope="module")
+def label_maps(tmp_path_factory) -> Path:
+    """Three heads of boxes: skin, white matter, a thalamus on each side."""
+    folder = tmp_path_factory.mktemp("maps")
+    for number in range(3):
+        ids = np.zeros((32, 36, 34), np.uint16)
+        ids[2:30, 2:34, 2:32] = 507
+        ids[6:16, 6:30, 6:28], ids[16:26, 6:30, 6:28] = 2, 41
+        ids[10:14, 14:22, 12:20], ids[18:22, 14:22, 12:20] = 10, 49
+        nib.save(nib.Nifti1Image(ids, np.diag([1.0, 1, 1, 1])), folder / f"map_{number}.nii.gz")
+    return folder
+
+
+def train(dataset_dir: Path, output_dir: Path, epochs: int, **options: object) -> ConfigWorkflow:
+    bundle = ConfigWorkflow(
+        str(CONFIG),
+        workflow_type="train",
+        logging_file=False,
+        **{**OPTIONS, "network_def": {**NETWORK, "stem_stride": 2}, **options},
+        dataset_dir=str(dataset_dir),
+        output_dir=str(output_dir),
+        epochs=epochs,
+    )
+    bundle.initialize()
+    bundle.run()
+    return bundle
+
+
+def test_training_changes_the_weights_and_is_continued_where_it_stopped(label_maps, tmp_path):
+    train(label_maps, tmp_path, epochs=1)
+    first = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert first["trainer"] == {"epoch": 1, "iteration": 3}
+    shipped = torch.load(tmp_path / "model.pt", weights_only=True)
+    assert all(torch.equal(shipped[name], first["ema"][name]) for name in shipped)
+
+    train(label_maps, tmp_path, epochs=2)
+    second = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert second["trainer"] == {"epoch": 2, "iteration": 6}
+    assert second["optimizer"]["state"][0]["step"] == 6
+    assert any(not torch.equal(first["network"][name], second["network"][name]) for name in shipped)
+
+
+def test_the_last_maps_are_held_out(label_maps, tmp_path):
+    bundle = train(label_maps, tmp_path, epochs=1, held_out=2)
+    assert len(bundle.parser.get_parsed_content("train#dataset")) == 1
+
+
+def test_a_network_without_sub_voxels_trains_too(label_maps, tmp_path):
+    network = {"_target_": "tabsurfer_small", "out_channels": 36, "img_size": [16, 16, 16]}
+    train(label_maps, tmp_path, epochs=1, network_def=network)
+    assert (tmp_path / "model.pt").is_file()
+
+
+def test_properties_are_complete(label_maps, tmp_path):
+    bundle = ConfigWorkflow(
+        str(CONFIG),
+        workflow_type="train",
+        logging_file=False,
+        **{**OPTIONS, "network_def": {**NETWORK, "stem_stride": 2}},
+        dataset_dir=str(label_maps),
+        output_dir=str(tmp_path),
+    )
+    bundle.initialize()
+    assert bundle.check_properties() == []
+
+
+def test_a_folder_without_label_maps_is_refused_in_one_sentence(tmp_path):
+    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(CONFIG), "--device", "cpu"]
+    command += ["--dataset_dir", str(tmp_path / "nothing"), "--output_dir", str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "there is no such folder" in done.stderr.strip().splitlines()[-1]
+    with pytest.raises((InputError, RuntimeError)):
+        train(tmp_path, tmp_path / "out", epochs=1)
+
+
+@pytest.mark.parametrize("stem_stride", [1, 2])
+def test_label_matches_the_sub_voxel_asked_for(stem_stride):
+    voxels = torch.arange(4**3).reshape(1, 1, 4, 4, 4)
+    prepare = PrepareSubvoxelBatch(stem_stride)
+    seen = set()
+    for _ in range(60):
+        image, label, _, keywords = prepare({"image": voxels.float(), "label": voxels})
+        assert torch.equal(image, voxels.float())
+        subvoxel = keywords.get("subvoxel", 0)
+        i, j, k = subvoxel // 4, subvoxel // 2 % 2, subvoxel % 2
+        assert torch.equal(label, voxels[..., i::stem_stride, j::stem_stride, k::stem_stride])
+        seen.add(subvoxel)
+    assert seen == set(range(stem_stride**3))

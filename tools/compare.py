@@ -1,0 +1,307 @@
+"""Compare the label maps of two or more methods with one reference.
+
+    python tools/compare.py --reference labels --method ours=out --method "other=subjects/{subject}/mri/aseg.mgz" \
+        --output_dir comparison
+
+A set is a folder, or a path with {subject} where the subject's name stands. Of a folder, with its subfolders, the
+subject is the name of a file without .nii, .nii.gz, .mgz or .mgh and without BIDS endings such as _desc-aseg_dseg;
+where names end in _dseg, only those files are taken. All sets must hold the same subjects on the grids of the
+reference, and the same structures unless --ids says which to compare.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import torch
+from compare_report import Comparison, write_report
+from tqdm import tqdm
+
+from monai_mamba.data.image_header import IMAGE_SUFFIXES, check_header
+from monai_mamba.data.labels import LabelEntry, LabelTable
+from monai_mamba.data.pairs import LARGEST_SHIFT
+from monai_mamba.data.preflight import check_output_dir
+from monai_mamba.errors import InputError, MonaiMambaError
+from monai_mamba.metrics.structure_scores import ABSENT_RULE, structure_scores
+from monai_mamba.transforms.to_training_labels import LARGEST_ID
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """Label maps of one method, or of the reference.
+
+    Attributes:
+        name: as in the tables.
+        source: folder, or path with `{subject}`.
+        files: label map of each subject.
+    """
+
+    name: str
+    source: str
+    files: dict[str, Path]
+
+
+def find_label_set(name: str, source: str) -> LabelSet:
+    """List the label maps of a set; see the top of this file for the rule.
+
+    Raises:
+        InputError: there is no label map, or two of them belong to one subject.
+    """
+    if "{subject}" in source:
+        parts = Path(source).expanduser().parts
+        first = next(index for index, part in enumerate(parts) if "{subject}" in part)
+        root, rest = Path(*parts[:first]), "/".join(parts[first:])
+        expression = re.escape(rest).replace(r"\{subject\}", "(?P<subject>[^/.][^/]*)", 1)
+        expression = expression.replace(r"\{subject\}", "(?P=subject)")
+        glob = re.sub(r"([*?[])", r"[\1]", rest).replace("{subject}", "*")
+        matches = [(path, re.fullmatch(expression, path.relative_to(root).as_posix())) for path in root.glob(glob)]
+        found = [(match["subject"], path) for path, match in matches if match]
+    else:
+        root = Path(source).expanduser()
+        suffix = re.compile("(" + "|".join(map(re.escape, IMAGE_SUFFIXES)) + ")$", re.IGNORECASE)
+        paths = [path for path in root.rglob("[!.]*") if suffix.search(path.name) and path.is_file()]
+        stems = [(suffix.sub("", path.name), path) for path in paths]
+        stems = [item for item in stems if item[0].endswith("_dseg")] or stems
+        found = [(re.sub(r"(_desc-[^_]*)?_dseg$", "", stem), path) for stem, path in stems]
+    files: dict[str, Path] = {}
+    for subject, path in sorted(found):
+        if subject in files:
+            raise InputError(
+                f"{name}: {files[subject]} and {path} both belong to subject {subject}. Keep one of them, or say which "
+                f"files are meant by a path with {{subject}}, such as '{root}/{{subject}}/aseg.mgz'."
+            )
+        files[subject] = path
+    if not files:
+        raise InputError(
+            f"{name}: no label map found for '{source}' below {root}. Give a folder with files "
+            f"{', '.join(IMAGE_SUFFIXES)}, or a path with {{subject}}."
+        )
+    return LabelSet(name, source, files)
+
+
+def check_subjects(reference: LabelSet, methods: Sequence[LabelSet]) -> None:
+    """Refuse methods that do not hold exactly the subjects of the reference, naming all that differ.
+
+    Raises:
+        InputError: see above.
+    """
+    problems = []
+    for method in methods:
+        for text, one, other in (("lacks", reference, method), ("has what the reference lacks", method, reference)):
+            subjects = sorted(set(one.files) - set(other.files))
+            if subjects:
+                problems.append(f"{method.name} ({method.source}) {text}: {', '.join(subjects)}.")
+    if problems:
+        raise InputError(
+            f"The sets do not hold the same subjects as the reference ({reference.source}).\n"
+            + "\n".join(problems)
+            + "\nSubjects are matched by file name (see --help). Complete the sets, or take the subjects out of all."
+        )
+
+
+def check_grids(reference: LabelSet, methods: Sequence[LabelSet]) -> None:
+    """Refuse label maps that are unreadable or not on the grid of their reference. Reads headers only.
+
+    Raises:
+        InputError: see above.
+    """
+    for subject, path in reference.files.items():
+        check_header(path)
+        expected = nib.load(path)
+        for method in methods:
+            check_header(method.files[subject])
+            found = nib.load(method.files[subject])
+            shift = float(np.abs(found.affine - expected.affine).max())
+            if found.shape[:3] != expected.shape[:3]:
+                problem = f"its grid is {found.shape[:3]} voxels, that of the reference {path} {expected.shape[:3]}"
+            elif shift > LARGEST_SHIFT:
+                problem = f"it lies elsewhere than the reference {path} (the affines differ by up to {shift:.3g} mm)"
+            else:
+                continue
+            raise InputError(
+                f"{method.files[subject]} ({method.name}): {problem}. Resample it to the reference with nearest "
+                "neighbor, the same way for every method."
+            )
+
+
+def read_labels(path: Path) -> np.ndarray:
+    """Label ids `(H, W, D)`, int32.
+
+    Raises:
+        InputError: values that are no label ids.
+    """
+    image = nib.load(path)
+    values = np.asanyarray(image.dataobj).reshape(image.shape[:3])
+    ids = values.astype(np.int32) if np.isfinite(values).all() else None
+    if ids is None or (ids != values).any() or ids.min() < 0 or ids.max() > LARGEST_ID:
+        raise InputError(
+            f"{path}: its values are no label ids (whole numbers from 0 to {LARGEST_ID}). Is this a label map?"
+        )
+    return ids
+
+
+def count_voxels(label_set: LabelSet) -> dict[str, dict[int, int]]:
+    """Voxels of each id in the map of each subject, without the background."""
+    counts = {}
+    for subject, path in tqdm(label_set.files.items(), desc=f"reading {label_set.name}", unit="map"):
+        voxels = np.bincount(read_labels(path).ravel())
+        counts[subject] = {int(label): int(voxels[label]) for label in np.flatnonzero(voxels) if label}
+    return counts
+
+
+def choose_structures(
+    table: LabelTable, ids: Sequence[int] | None, found: Mapping[str, set[int]]
+) -> tuple[LabelEntry, ...]:
+    """Structures to compare: those asked for, or those of the table that occur in the reference and all methods alike.
+
+    Args:
+        table: knows the names.
+        ids: label ids asked for, if any.
+        found: ids that occur in each set, in any of its maps; the reference comes first.
+
+    Raises:
+        InputError: an id asked for is not in the table; or, if none is asked for, the sets hold different ids of it.
+    """
+    if ids is not None:
+        unknown = sorted(set(ids) - {entry.id for entry in table if entry.id})
+        if unknown:
+            raise InputError(f"--ids: {unknown} are not in the label table. Add them to a table, see --labels.")
+        return tuple(entry for entry in table if entry.id in ids)
+    names = {entry.id: f"{entry.id} ({entry.name})" for entry in table.structures}
+    reference, *methods = found
+    problems = []
+    for method in methods:
+        for text, one, other in (("never has", reference, method), ("has, unlike the reference,", method, reference)):
+            different = sorted((found[one] - found[other]) & set(names))
+            if different:
+                problems.append(f"{method} {text} {', '.join(names[label] for label in different)}.")
+    common = sorted(set.intersection(*found.values()) & set(names))
+    if problems or not common:
+        advice = " ".join(map(str, common)) or "none"
+        raise InputError(
+            "The sets do not hold the same structures of the label table.\n"
+            + "\n".join(problems)
+            + f"\nSay with --ids which to compare. In all sets: {advice}. In the reference: "
+            f"{' '.join(str(label) for label in sorted(found[reference] & set(names))) or 'none'}."
+        )
+    return tuple(entry for entry in table.structures if entry.id in common)
+
+
+def score(reference: LabelSet, methods: Sequence[LabelSet], ids: Sequence[int]) -> dict[str, torch.Tensor]:
+    """Scores `(subjects, structures, 4)` of each method, columns as in `SCORES`."""
+    scores: dict[str, list[torch.Tensor]] = {method.name: [] for method in methods}
+    for subject, path in tqdm(reference.files.items(), desc="comparing", unit="subject"):
+        expected, spacing = read_labels(path), nib.affines.voxel_sizes(nib.load(path).affine)
+        for method in methods:
+            predicted = read_labels(method.files[subject])
+            scores[method.name].append(structure_scores(predicted, expected, ids, spacing))
+    return {name: torch.stack(values) for name, values in scores.items()}
+
+
+def group_by_dataset(reference: LabelSet, pattern: str | None) -> dict[str, list[int]]:
+    """Positions of the subjects of each data set; no data sets without a pattern.
+
+    Args:
+        reference: its files name the data sets.
+        pattern: regular expression to search in the path of a reference map, such as `labels/([^/]+)/`; its first
+            group is the name of the data set.
+
+    Raises:
+        InputError: the expression is none, has no group, or is not found in a path.
+    """
+    datasets: dict[str, list[int]] = {}
+    if pattern is None:
+        return datasets
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise InputError(f"--dataset_pattern: {pattern} is not a regular expression ({error}).") from error
+    if not expression.groups:
+        raise InputError(f"--dataset_pattern: {pattern} has no group (...) for the name of the data set.")
+    for position, path in enumerate(reference.files.values()):
+        match = expression.search(path.as_posix())
+        if not match or not match[1]:
+            raise InputError(f"{path}: --dataset_pattern {pattern} finds no name of a data set in this path.")
+        datasets.setdefault(match[1], []).append(position)
+    return datasets
+
+
+def compare(options: argparse.Namespace) -> None:
+    """Check the sets, score all methods, and write the report.
+
+    Raises:
+        InputError: the sets cannot be compared as they are; nothing has been written.
+        OutputError: the report cannot be written.
+    """
+    table = LabelTable.load(options.labels)
+    reference = find_label_set("reference", options.reference)
+    methods = [find_label_set(name, source) for name, source in options.method]
+    names = [method.name for method in methods]
+    if len(names) < 2 or len({"reference", *names}) <= len(names):
+        raise InputError(
+            f"The methods are {names}; give at least two, with different names other than 'reference': "
+            "--method NAME=SET --method NAME=SET."
+        )
+    check_subjects(reference, methods)
+    datasets = group_by_dataset(reference, options.dataset_pattern)
+    check_grids(reference, methods)
+    check_output_dir(options.output_dir)
+    voxels = {label_set.name: count_voxels(label_set) for label_set in (reference, *methods)}
+    found = {name: {label for counts in maps.values() for label in counts} for name, maps in voxels.items()}
+    structures = choose_structures(table, options.ids, found)
+    ids = [entry.id for entry in structures]
+    scores = score(reference, methods, ids)
+    sizes = {subject: abs(np.linalg.det(nib.load(path).affine[:3, :3])) for subject, path in reference.files.items()}
+    volumes = {
+        name: np.array([[maps[subject].get(label, 0) * sizes[subject] for label in ids] for subject in sizes])
+        for name, maps in voxels.items()
+    }
+    sources = {label_set.name: label_set.source for label_set in (reference, *methods)}
+    write_report(
+        Path(options.output_dir).expanduser(),
+        Comparison(sources, list(reference.files), structures, datasets, scores, volumes, found),
+        shlex.join(["python", *sys.argv]),
+    )
+
+
+def _method(text: str) -> tuple[str, str]:
+    name, equals, source = text.partition("=")
+    if not (name and equals and source):
+        raise argparse.ArgumentTypeError(f"'{text}' is not of the form NAME=SET")
+    return name, source
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--reference", required=True, metavar="SET", help="the label maps to compare with")
+    parser.add_argument(
+        "--method", required=True, action="append", type=_method, metavar="NAME=SET", help="a method; twice or more"
+    )
+    parser.add_argument("--output_dir", required=True, help="folder for the tables and plots")
+    parser.add_argument(
+        "--dataset_pattern",
+        metavar="REGEX",
+        help="searched in the path of each reference map; its first group names the data set",
+    )
+    parser.add_argument("--labels", default="subcortical", help="label table: a name or a TSV file (%(default)s)")
+    parser.add_argument("--ids", type=int, nargs="+", help="ids to compare (those of the table that all sets hold)")
+    options = parser.parse_args()
+    try:
+        compare(options)
+    except MonaiMambaError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
+    print(f"Wrote {Path(options.output_dir) / 'report.md'}. {ABSENT_RULE}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
