@@ -36,9 +36,10 @@ def set_scan_backend(backend: str) -> None:
     The environment variable ``MONAI_MAMBA_SCAN`` gives the setting at the start.
 
     Args:
-        backend: "auto" (the fastest usable one), "reference" (slow, readable), "torch" (plain PyTorch, any device),
-            "native" (C++ for the CPU, compiled when first used) or "mamba_ssm" (the CUDA kernel of mamba-ssm). Where
-            one of the last two cannot be used, "torch" with a warning.
+        backend: "auto" ("mamba_ssm" where it can be used, else "torch"), "reference" (slow, readable), "torch" (plain
+            PyTorch, any device), "native" (C++ for the CPU, compiled when first used) or "mamba_ssm" (the CUDA kernel
+            of mamba-ssm). Where one of the last two cannot be used, "torch" with a warning. "auto" never takes
+            "native": the last bits of a result would depend on what is installed and compiled.
 
     Raises:
         InputError: the name is not one of these.
@@ -85,12 +86,7 @@ class Choice(NamedTuple):
 
 
 def choose(
-    device: torch.device,
-    dtype: torch.dtype,
-    states: int,
-    state_gradient: bool = False,
-    backend: str = "auto",
-    updates: int = 0,
+    device: torch.device, dtype: torch.dtype, states: int, state_gradient: bool = False, backend: str = "auto"
 ) -> Choice:
     """Choose the implementation for a problem.
 
@@ -100,7 +96,6 @@ def choose(
         states: number of states N.
         state_gradient: a gradient flows through the last state.
         backend: what the caller asks for; "auto" leaves it to the setting.
-        updates: state updates of the scan, B K L E N; they count as a reason to compile the native kernel.
 
     Raises:
         InputError: the backend's name is unknown.
@@ -108,8 +103,8 @@ def choose(
     wanted = _checked(_setting if backend == "auto" else backend)
     if wanted in ("reference", "torch"):
         return Choice(wanted, "it was asked for")
-    if wanted == "native" or (wanted == "auto" and device.type != mamba_ssm.DEVICE_TYPE):
-        return _choose_native(device, dtype, updates, insist=wanted == "native")
+    if wanted == "native":
+        return _choose_native(device, dtype)
     obstacle = mamba_ssm.limit(device, dtype, states, state_gradient)
     if obstacle:
         return Choice("torch", obstacle, warn=wanted == "mamba_ssm")
@@ -119,16 +114,16 @@ def choose(
     return Choice("mamba_ssm", "its CUDA kernel is installed and works on this device")
 
 
-def _choose_native(device: torch.device, dtype: torch.dtype, updates: int, insist: bool) -> Choice:
+def _choose_native(device: torch.device, dtype: torch.dtype) -> Choice:
     if device.type != native.DEVICE_TYPE:
         obstacle = f"the tensors are on {device.type}, the native kernel needs {native.DEVICE_TYPE}"
     elif torch.compiler.is_compiling() or torch.jit.is_tracing():
         obstacle = "a recorded graph may run on a machine without the native kernel"
     else:
-        obstacle = native.obstacle(dtype, updates, insist)
+        obstacle = native.obstacle(dtype)
     if obstacle:
-        return Choice("torch", obstacle, warn=insist)
-    return Choice("native", "compiled for this processor")
+        return Choice("torch", obstacle, warn=True)
+    return Choice("native", "it was asked for, and is compiled for this processor")
 
 
 def explain(
@@ -143,7 +138,7 @@ def explain(
         backend: as in `selective_scan`.
 
     Returns:
-        One line, such as "torch: the native kernel cannot be used: there is no C++ compiler".
+        One line, such as "torch: the tensors are on cpu, the kernel of mamba-ssm needs cuda".
     """
     choice = choose(torch.device(device), dtype, states, backend=backend)
     return f"{choice.name}: {choice.reason}"
@@ -165,8 +160,7 @@ def _run(
     """Scan in the shapes of `reference`, by the implementation of choice."""
     tensors = (u, delta, A, B, C, delta_bias)
     save = torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
-    updates = 0 if torch.compiler.is_compiling() else delta.numel() * A.shape[-1]
-    choice = choose(u.device, u.dtype, A.shape[-1], save and with_state, backend, updates)
+    choice = choose(u.device, u.dtype, A.shape[-1], save and with_state, backend)
     if choice.warn:
         _warn_while_tracing(f"The selective scan runs in plain PyTorch, which gives the same results: {choice.reason}")
     if choice.name == "reference":

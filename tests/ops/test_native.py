@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import shutil
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from scan_problems import Size, cross_problem, deviation, leaves, single_problem
 from torch import Tensor
 
 from monai_mamba.errors import InputError
-from monai_mamba.ops import cross_selective_scan, explain, native, selective_scan
+from monai_mamba.ops import cross_selective_scan, dispatch, explain, native, scan_backend, selective_scan
 from monai_mamba.ops.custom_ops import scan_backward, scan_forward
 from monai_mamba.ops.native import build, loading
 from monai_mamba.ops.native.kernel import Kernel
@@ -37,8 +38,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def kernel(library: Path, monkeypatch: pytest.MonkeyPatch) -> Kernel:
-    """The kernel, loaded, so that scans on the CPU take it."""
-    monkeypatch.delenv(loading.VARIABLE)
+    """The kernel, loaded, so that scans that ask for it take it."""
     loader = loading.Loader()
     loader.kernel = Kernel(library)
     monkeypatch.setattr(native, "loader", loader)
@@ -304,15 +304,31 @@ def test_backward_without_kept_states_runs_the_forward_again() -> None:
     assert all(map(torch.equal, found, expected))
 
 
-def test_automatic_choice_takes_the_kernel_except_for_float64() -> None:
-    assert explain() == "native: compiled for this processor"
-    assert explain(dtype=torch.bfloat16).startswith("native: ")
-    assert explain(dtype=torch.float64) == "torch: the native kernel does not compute in float64"
-    assert explain("meta").startswith("torch: the tensors are on meta")
+def test_who_asks_for_the_kernel_gets_it_except_for_float64() -> None:
+    assert explain(backend="native") == "native: it was asked for, and is compiled for this processor"
+    assert explain(dtype=torch.bfloat16, backend="native").startswith("native: ")
+    obstacle = "the native kernel does not compute in float64"
+    assert explain(dtype=torch.float64, backend="native") == f"torch: {obstacle}"
+    assert explain("meta", backend="native").startswith("torch: the tensors are on meta")
+    dispatch.warn_once.cache_clear()
     problem = cross_problem(Size(1, 2, 10, 3, 2))
-    assert torch.equal(cross_selective_scan(**problem), cross_selective_scan(**problem, backend="torch"))
-    inputs = {name: tensor if name == "order" else tensor.float() for name, tensor in problem.items()}
-    assert torch.equal(cross_selective_scan(**inputs), cross_selective_scan(**inputs, backend="native"))
+    with pytest.warns(UserWarning, match=obstacle):
+        found = cross_selective_scan(**problem, backend="native")
+    assert torch.equal(found, cross_selective_scan(**problem, backend="torch"))
+
+
+def test_automatic_choice_leaves_a_loaded_kernel_alone(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = leaves(cross_problem(Size(1, 2, 10, 3, 2)), torch.float32)
+    calls = []
+    for name in ("forward", "backward"):
+        step = getattr(kernel, name)
+        monkeypatch.setattr(kernel, name, lambda *args, name=name, step=step: calls.append(name) or step(*args))
+    assert explain().startswith("torch: ")
+    cross_selective_scan(**inputs).sum().backward()
+    assert not calls
+    with scan_backend("native"):
+        cross_selective_scan(**inputs).sum().backward()
+    assert calls == ["forward", "backward"]
 
 
 class Scan(torch.nn.Module):
@@ -324,13 +340,18 @@ def test_graphs_hold_the_scan_that_runs_everywhere() -> None:
     problem = single_problem(1, 1, 4, 20, 3)
     inputs = tuple(problem[name].float() for name in ("u", "delta", "A", "B", "C"))
     expected = selective_scan(*inputs, delta_softplus=True, backend="torch")
+    dispatch.warn_once.cache_clear()
     for strict in (True, False):
-        program = torch.export.export(Scan(), inputs, strict=strict)
+        with scan_backend("native"), warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            program = torch.export.export(Scan(), inputs, strict=strict)
+        assert any("recorded graph" in str(warning.message) for warning in caught) == strict  # said once
         nodes = [node for node in program.graph.nodes if "monai_mamba.scan_forward" in str(node.target)]
         assert [node.args[-1] for node in nodes] == ["torch"]
         assert torch.equal(program.module()(*inputs), expected)
     compiled = torch.compile(Scan(), fullgraph=True, backend="aot_eager")
-    assert torch.equal(compiled(*inputs), expected)
+    with scan_backend("native"):
+        assert torch.equal(compiled(*inputs), expected)
 
 
 def instruction_sets() -> list[tuple[int, tuple[str, ...]]]:

@@ -18,11 +18,10 @@ from scan_problems import Size, cross_problem
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from monai_mamba.errors import DeviceError
-from monai_mamba.ops import cross_selective_scan, dispatch, explain, native
+from monai_mamba.ops import cross_selective_scan, dispatch, explain, native, scan_backend
 from monai_mamba.ops.native import build, loading
 
 SIZE = Size(1, 2, 21, 5, 3)
-UPDATES = 2 * 21 * 5 * 3
 
 
 @pytest.fixture(scope="module")
@@ -44,10 +43,8 @@ def library(compiler: list[str], tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache, and a loader that knows nothing and compiles at once."""
+    """An empty cache, and a loader that knows nothing."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.delenv(loading.VARIABLE)
-    monkeypatch.setattr(loading, "WORTH_COMPILING", 0)
     monkeypatch.setattr(native, "loader", loading.Loader())
     dispatch.warn_once.cache_clear()
     return tmp_path / "cache" / "monai_mamba"
@@ -127,11 +124,6 @@ def no_home(patch: pytest.MonkeyPatch, folder: Path) -> str:
     return "Could not determine home"
 
 
-def switched_off(patch: pytest.MonkeyPatch, folder: Path) -> str:
-    patch.setenv(loading.VARIABLE, "1")
-    return "MONAI_MAMBA_NO_JIT"
-
-
 def another_system(patch: pytest.MonkeyPatch, folder: Path) -> str:
     patch.setattr(build, "SYSTEM", "nt")
     return "Linux and macOS"
@@ -149,21 +141,23 @@ def another_system(patch: pytest.MonkeyPatch, folder: Path) -> str:
         compiler_of_rubbish,
         unwritable_cache,
         no_home,
-        switched_off,
         another_system,
     ],
 )
-def test_obstacles_are_silent_and_explained(
+def test_obstacles_cost_one_warning_and_are_explained(
     obstacle: Callable[[pytest.MonkeyPatch, Path], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = scan("torch")
     reason = obstacle(monkeypatch, tmp_path)
+    with pytest.warns(UserWarning, match=re.escape(reason)) as caught:
+        found = scan("native")
+    assert len(caught) == 1
+    assert torch.equal(found, expected)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert torch.equal(scan(), expected)
-        assert explain().startswith("torch: ")
-    with pytest.warns(UserWarning, match=re.escape(reason)):
         assert torch.equal(scan("native"), expected)
+        assert torch.equal(scan(), expected)
+        assert re.match(f"torch: .*{re.escape(reason)}", explain(backend="native"))
     with pytest.raises(DeviceError, match=f"{re.escape(reason)}.*backend='torch'"):
         native.forward()
 
@@ -175,49 +169,69 @@ def test_a_kernel_that_computes_wrong_values_is_not_used(
     source = tmp_path / "scan.cpp"
     source.write_text(build.SOURCE.read_text().replace("0.6931472f", "0.7f"))
     monkeypatch.setattr(build, "SOURCE", source)
-    with pytest.warns(UserWarning, match="wrong values"):
-        found = scan()
+    with pytest.warns(UserWarning, match="wrong values") as caught:
+        found = scan("native")
+    assert len(caught) == 1
     assert torch.equal(found, scan("torch"))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        scan()
-    assert "wrong values" in explain()
+        scan("native")
+    assert "wrong values" in explain(backend="native")
     assert list(cache.glob("scan-*.so"))  # it was made and refused
 
 
-def test_nothing_is_compiled_before_it_pays(quick: list[build.Target], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loading, "WORTH_COMPILING", 3 * UPDATES)
-    assert "compiled once a process has done" in explain()
-    assert torch.equal(scan(), scan("torch"))
-    scan()
-    assert not quick
-    scan()
-    assert len(quick) == 1
-    assert explain().startswith("native: ")
-    scan()
-    assert len(quick) == 1
+def test_automatic_choice_neither_looks_nor_compiles_nor_loads(
+    quick: list[build.Target], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise AssertionError("nobody asked for the native kernel")
 
-
-def test_a_library_that_is_there_is_loaded_at_once(quick: list[build.Target], monkeypatch: pytest.MonkeyPatch) -> None:
-    scan()
-    monkeypatch.setattr(loading, "WORTH_COMPILING", 1e9)
+    scan("native")  # leaves a library in the cache
     monkeypatch.setattr(native, "loader", loading.Loader())
-    assert explain().startswith("native: ")
+    for name in ("find_target", "build", "Kernel"):
+        monkeypatch.setattr(loading, name, fail)
+    assert explain().startswith("torch: ")
+    assert torch.equal(scan(), scan("torch"))
+    with pytest.raises(AssertionError, match="nobody asked"):  # so these are the ways there are
+        scan("native")
+
+
+def test_asking_for_the_kernel_compiles_it_once(quick: list[build.Target]) -> None:
+    assert explain(backend="native").startswith("native: ")
+    scan("native")
     assert len(quick) == 1
 
 
-def test_asking_for_the_kernel_compiles_it(quick: list[build.Target], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loading, "WORTH_COMPILING", 1e9)
+def test_the_setting_asks_for_the_kernel(quick: list[build.Target]) -> None:
+    with scan_backend("native"):
+        assert explain().startswith("native: ")
+        found = scan()
+    assert len(quick) == 1
+    assert torch.equal(found, scan("native"))
+
+
+@pytest.mark.usefixtures("compiler")
+def test_the_environment_variable_asks_for_the_kernel(cache: Path) -> None:
+    program = "from monai_mamba.ops import explain; print(explain())"
+    environment = {**os.environ, dispatch.VARIABLE: "native", "XDG_CACHE_HOME": str(cache.parent)}
+    found = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert found.stdout.startswith("native: ")
+    assert len(list(cache.glob("scan-*.so"))) == 1
+
+
+def test_a_library_that_is_there_is_loaded(quick: list[build.Target], monkeypatch: pytest.MonkeyPatch) -> None:
+    scan("native")
+    monkeypatch.setattr(native, "loader", loading.Loader())
     assert explain(backend="native").startswith("native: ")
     assert len(quick) == 1
 
 
 @pytest.mark.usefixtures("quick")
 def test_tensors_without_numbers_settle_nothing() -> None:
-    with FakeTensorMode():
-        assert scan().shape == (1, 21, 5)
+    with FakeTensorMode(), pytest.warns(UserWarning, match="hold no numbers"):
+        assert scan("native").shape == (1, 21, 5)
     assert native.loader.kernel is None
-    scan()
+    scan("native")
     assert native.loader.kernel is not None
 
 

@@ -1,7 +1,7 @@
 """The selective scan as compiled code for CPUs: one C++ file, loaded through ctypes.
 
-The library is compiled with the system's compiler when the work of a process pays for it, and kept in the user's cache
-folder; see `loading`. Nothing happens at import, and without a compiler nothing is lost but speed.
+The library is compiled with the system's compiler when a scan first asks for it, and kept in the user's cache folder;
+see `loading`. Nothing happens at import, and without a compiler nothing is lost but speed.
 """
 
 from __future__ import annotations
@@ -21,21 +21,15 @@ DEVICE_TYPE = "cpu"
 loader = Loader()
 
 
-def obstacle(dtype: torch.dtype, updates: int = 0, insist: bool = False) -> str:
-    """Say why the kernel cannot compute a scan; empty if it can.
-
-    Args:
-        dtype: type of u.
-        updates: state updates of the scan, B K L E N; they count as a reason to compile the kernel.
-        insist: compile it whatever the work.
-    """
+def obstacle(dtype: torch.dtype) -> str:
+    """Say why the kernel cannot compute a scan with u of this type; empty if it can, compiled now if need be."""
     if dtype == torch.float64:
         return "the native kernel does not compute in float64"
-    return loader.obstacle(updates, insist)
+    return loader.obstacle()
 
 
 def _kernel() -> Kernel:
-    reason = "" if loader.kernel else loader.obstacle(insist=True)
+    reason = "" if loader.kernel else loader.obstacle()
     if loader.kernel is None:
         raise DeviceError(f"The native scan cannot run: {reason}. Use backend='torch'.")
     return loader.kernel
