@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,6 +112,14 @@ class LabelTable:
     def index_of_id(self) -> dict[int, int]:
         """Channel of each label id, auxiliary classes included: the mapping that training targets need."""
         return {entry.id: entry.index for entry in self.entries}
+
+    @property
+    def mirror(self) -> list[int]:
+        """For each channel, the channel of the same structure on the other side, by the names `Left-`, `Right-`."""
+        index = {entry.name: entry.index for entry in self.entries}
+        swap = {"Left-": "Right-", "Right-": "Left-"}
+        names = [re.sub("^(Left-|Right-)", lambda side: swap[side[0]], entry.name) for entry in self.entries]
+        return [index.get(name, entry.index) for name, entry in zip(names, self.entries, strict=True)]
 
     def for_channels(self, channels: int) -> LabelTable:
         """The table of a network with `channels` outputs: all rows, or the written ones without the auxiliary classes.

@@ -25,6 +25,8 @@ class PatchVotingInferer(SlidingWindowInferer):
         overlap: part of a window that the next one covers again, 0 <= overlap < 1.
         amp: run the network in bfloat16 where the device computes in it natively, float32 elsewhere.
         progress: show a progress bar.
+        mirror: also vote with each window mirrored along its first axis (left-right in a conformed image), with the
+            channels exchanged: item c is the channel of channel c's structure on the other side. None does not.
 
     Raises:
         InputError: `overlap` or `sw_batch_size` is out of range.
@@ -37,6 +39,7 @@ class PatchVotingInferer(SlidingWindowInferer):
         overlap: Sequence[float] | float = 0.5,
         amp: bool = True,
         progress: bool = False,
+        mirror: Sequence[int] | None = None,
     ) -> None:
         if not all(isinstance(part, (int, float)) and 0 <= part < 1 for part in ensure_tuple(overlap)):
             raise InputError(f"--overlap is {overlap}, expected a number from 0 to below 1, such as 0.5.")
@@ -44,6 +47,7 @@ class PatchVotingInferer(SlidingWindowInferer):
             raise InputError(f"--sw_batch_size is {sw_batch_size}, expected a whole number from 1.")
         super().__init__(roi_size=roi_size, sw_batch_size=sw_batch_size, overlap=overlap, progress=progress)
         self.amp = amp
+        self.mirror = mirror
 
     def __call__(
         self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
@@ -59,12 +63,19 @@ class PatchVotingInferer(SlidingWindowInferer):
         device = inputs.device.type
         amp = self.amp and has_native_bfloat16(inputs.device)
 
-        def vote(window: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        def predict(window: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
             with torch.autocast(device, dtype=torch.bfloat16, enabled=amp):
                 logits = network(window.float(), *args, **kwargs)
             if logits.dtype == torch.bfloat16:
                 logits = logits.half()  # loses nothing, and gives finer probabilities
             return logits.softmax(dim=1).half()
+
+        def vote(window: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+            votes = predict(window, *args, **kwargs)
+            if self.mirror is None:
+                return votes
+            mirrored = predict(window.flip(2), *args, **kwargs).flip(2)
+            return votes.add_(mirrored[:, self.mirror[: votes.shape[1]]]).div_(2)
 
         # MONAI sums the votes in the type of the image. Half precision still tells 256 gray values well apart. Without
         # meta data, because MONAI would turn the result back into float32 with them.

@@ -37,7 +37,6 @@ class SynthesisTable:
             rows = list(csv.DictReader(file, delimiter="\t"))
         size = max(int(row["id"]) for row in rows) + 1
         index = {entry.id: entry.index for entry in labels}
-        side = {entry.name: entry.index for entry in labels}
         tissues = sorted({row["tissue"] for row in rows})
         t1 = {row["tissue"]: float("nan") if row["t1"] == "n/a" else float(row["t1"]) for row in rows}
 
@@ -51,8 +50,7 @@ class SynthesisTable:
             self.tissue[int(row["id"])] = tissues.index(row["tissue"])
             self.brain[int(row["id"])] = row["brain"] == "1"
         self.t1 = torch.tensor([t1[tissue] for tissue in tissues])
-        mirrored = [_other_side(entry.name) for entry in labels]
-        self.mirror = torch.tensor([side.get(name, i) for i, name in enumerate(mirrored)], dtype=torch.uint8)
+        self.mirror = torch.tensor(labels.mirror, dtype=torch.uint8)
 
     def check(self, ids: torch.Tensor) -> torch.Tensor:
         """Return a label map as it is, or refuse ids that the table does not list.
@@ -69,12 +67,6 @@ class SynthesisTable:
                 "Map them to listed ids, or give a table that has them."
             )
         return ids
-
-
-def _other_side(name: str) -> str:
-    if name.startswith("Left-"):
-        return name.replace("Left-", "Right-", 1)
-    return name.replace("Right-", "Left-", 1)
 
 
 class RandSynthesizeImaged(Randomizable, MapTransform):

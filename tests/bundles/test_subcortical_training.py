@@ -156,6 +156,7 @@ def test_evaluation_from_the_command_line(dataset, tmp_path):
         "output_dir": tmp_path / "out",
         "weights": tmp_path / "weights.pt",
         "network_def": "{'_target_': 'head_phantom.IntensityNetwork'}",
+        "mirror": "False",
         "labels": "$LabelTable.load('subcortical')",
         "roi_size": "[48, 48, 48]",
         "num_workers": 0,

@@ -65,3 +65,16 @@ def test_options_out_of_range_are_refused_by_name(name, value):
     with pytest.raises(InputError, match=f"--{name} is ") as refused:
         PatchVotingInferer(16, **{name: value})
     assert str(value) in str(refused.value)
+
+
+def test_mirrored_windows_make_the_result_the_same_for_a_mirrored_image():
+    torch.manual_seed(0)
+    network, image, mirror = torch.nn.Conv3d(1, 3, 3, padding=1), torch.rand(1, 1, 16, 16, 24), [0, 2, 1]
+    with torch.no_grad():
+        plain = PatchVotingInferer(16, amp=False)
+        both = PatchVotingInferer(16, amp=False, mirror=mirror)
+        result, mirrored = both(image, network), both(image.flip(2), network)
+        torch.testing.assert_close(mirrored.flip(2)[:, mirror].float(), result.float(), atol=2e-3, rtol=0)
+        expected = (plain(image, network) + plain(image.flip(2), network).flip(2)[:, mirror]) / 2
+        torch.testing.assert_close(result.float(), expected.float(), atol=2e-3, rtol=0)
+        assert (plain(image, network).float() - result.float()).abs().max() > 0.01

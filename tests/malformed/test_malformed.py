@@ -144,6 +144,7 @@ def options(tmp_path) -> dict[str, object]:
         "device": "cpu",
         "progress": False,
         "network_def": {"_target_": "head_phantom.IntensityNetwork"},
+        "mirror": False,
         "roi_size": [32, 32, 32],
     }
 
