@@ -63,9 +63,12 @@ def voxel_map(source: np.ndarray, target: np.ndarray) -> np.ndarray:
         target: `(4, 4)` affine of the second grid.
 
     Returns:
-        `(4, 4)`. Elements within 1e-5 of a whole number are rounded to it: headers store spacings such as 1.0000001,
-        and a grid that coincides with another must not lose its border voxels to that.
+        `(4, 4)`. Elements within 1e-5 of a whole number are rounded to it, and with them a shift within 1e-3 voxels:
+        headers store spacings such as 1.0000001, and grids that coincide must not blur or lose voxels to that.
     """
     matrix = np.linalg.inv(target) @ source
     whole = np.round(matrix)
-    return np.where(np.abs(matrix - whole) < 1e-5, whole, matrix)
+    near = np.abs(matrix - whole) < 1e-5
+    if near[:3, :3].all():
+        near[:3, 3] = np.abs(matrix - whole)[:3, 3] < 1e-3
+    return np.where(near, whole, matrix)

@@ -84,7 +84,7 @@ def segment(parser: ConfigParser, network: torch.nn.Module, path: Path) -> dict:
 def parser() -> ConfigParser:
     config = ConfigParser()
     config.read_config(str(CONFIG))
-    config["roi_size"], config["progress"] = [64, 64, 64], False
+    config["roi_size"], config["progress"], config["mirror"] = [64, 64, 64], False, False
     return config
 
 
