@@ -68,6 +68,33 @@ def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
     return dict(state)
 
 
+def load_weights(network: torch.nn.Module, path: str | Path, bundle_root: str | Path) -> torch.nn.Module:
+    """Give a network its weights, and return it.
+
+    Raises:
+        WeightsError: see `check_weights` and `read_weights`; or the weights belong to another network.
+    """
+    path = Path(path).expanduser()
+    check_weights(path, bundle_root)
+    state = read_weights(path)
+    own = network.state_dict()
+    differences = [f"misses {name}" for name in own if name not in state]
+    differences += [f"has an unknown {name}" for name in state if name not in own]
+    differences += [
+        f"{name} is {tuple(state[name].shape)} where the network has {tuple(value.shape)}"
+        for name, value in own.items()
+        if name in state and state[name].shape != value.shape
+    ]
+    if differences:
+        raise WeightsError(
+            f"{path}: the weights belong to another network than 'network_def' ({len(differences)} "
+            f"differences; the file {differences[0]}). Use the network that they were trained with."
+        )
+    network.load_state_dict(state)
+    logger.info("Weights: %s", path)
+    return network
+
+
 def save_weights(path: str | Path, network: torch.nn.Module) -> None:
     """Write a network's state dict, on the CPU, for `read_weights`; the file is complete or not there."""
     state = {name: value.cpu() for name, value in network.state_dict().items()}
@@ -99,25 +126,8 @@ class WeightsLoader:
         """Load the weights.
 
         Raises:
-            WeightsError: see `check_weights` and `read_weights`; or the weights belong to another network.
+            WeightsError: see `load_weights`.
         """
-        if self.loaded:
-            return
-        check_weights(self.path, self.bundle_root)
-        state = read_weights(self.path)
-        own = self.network.state_dict()
-        differences = [f"misses {name}" for name in own if name not in state]
-        differences += [f"has an unknown {name}" for name in state if name not in own]
-        differences += [
-            f"{name} is {tuple(state[name].shape)} where the network has {tuple(value.shape)}"
-            for name, value in own.items()
-            if name in state and state[name].shape != value.shape
-        ]
-        if differences:
-            raise WeightsError(
-                f"{self.path}: the weights belong to another network than 'network_def' ({len(differences)} "
-                f"differences; the file {differences[0]}). Use the network that they were trained with."
-            )
-        self.network.load_state_dict(state)
-        self.loaded = True
-        logger.info("Weights: %s", self.path)
+        if not self.loaded:
+            load_weights(self.network, self.path, self.bundle_root)
+            self.loaded = True

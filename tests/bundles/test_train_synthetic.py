@@ -62,6 +62,15 @@ def test_training_changes_the_weights_and_is_continued_where_it_stopped(label_ma
     assert any(not torch.equal(first["network"][name], second["network"][name]) for name in shipped)
 
 
+def test_training_starts_from_given_weights(label_maps, tmp_path):
+    train(label_maps, tmp_path / "first", epochs=1)
+    weights = tmp_path / "first" / "model.pt"
+    given = torch.load(weights, weights_only=True)
+    train(label_maps, tmp_path / "second", epochs=1, initial_weights=str(weights), learning_rate=0.0)
+    after = torch.load(tmp_path / "second" / "model.pt", weights_only=True)
+    torch.testing.assert_close(after, given, rtol=1e-5, atol=1e-6)
+
+
 def test_the_last_maps_are_held_out(label_maps, tmp_path):
     bundle = train(label_maps, tmp_path, epochs=1, held_out=2)
     assert len(bundle.parser.get_parsed_content("train#dataset")) == 1
