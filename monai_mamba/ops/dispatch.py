@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 import warnings
 from collections.abc import Iterator
@@ -15,11 +16,13 @@ from torch.nn.functional import silu
 
 from ..errors import InputError
 from . import mamba_ssm, native
-from .custom_ops import scan_forward
+from .custom_ops import IMPLEMENTATIONS, scan_forward
 from .reference import reference_scan
 
 BACKENDS = ("auto", "reference", "torch", "native", "mamba_ssm")
 VARIABLE = "MONAI_MAMBA_SCAN"
+PREFERENCE = ("mamba_ssm", "native")  # compiled implementations, the first that can be used is taken
+WINDOW = (1, 8, 216, 128)  # (B, K, L, E) of a scan of medsegmamba_small in a window of 96 mm
 
 _setting = os.environ.get(VARIABLE, "auto")
 
@@ -36,10 +39,9 @@ def set_scan_backend(backend: str) -> None:
     The environment variable ``MONAI_MAMBA_SCAN`` gives the setting at the start.
 
     Args:
-        backend: "auto" ("mamba_ssm" where it can be used, else "torch"), "reference" (slow, readable), "torch" (plain
-            PyTorch, any device), "native" (C++ for the CPU, compiled when first used) or "mamba_ssm" (the CUDA kernel
-            of mamba-ssm). Where one of the last two cannot be used, "torch" with a warning. "auto" never takes
-            "native": the last bits of a result would depend on what is installed and compiled.
+        backend: "auto" (the fastest that can be used), "reference" (slow, readable), "torch" (plain PyTorch, any
+            device), "native" (C++ for the CPU, compiled when first used) or "mamba_ssm" (the CUDA kernel of mamba-ssm).
+            Where one of the last two cannot be used, "torch" with a warning.
 
     Raises:
         InputError: the name is not one of these.
@@ -71,6 +73,24 @@ def _warn_while_tracing(text: str) -> bool:
     return True
 
 
+class Scan(NamedTuple):
+    """What the choice depends on, besides the machine.
+
+    Attributes:
+        device: where the tensors are.
+        dtype: type of u.
+        states: number of states N.
+        updates: state updates, B K L E N.
+        state_gradient: a gradient flows through the last state.
+    """
+
+    device: torch.device
+    dtype: torch.dtype
+    states: int
+    updates: int
+    state_gradient: bool = False
+
+
 class Choice(NamedTuple):
     """Who computes a scan.
 
@@ -85,16 +105,42 @@ class Choice(NamedTuple):
     warn: bool = False
 
 
-def choose(
-    device: torch.device, dtype: torch.dtype, states: int, state_gradient: bool = False, backend: str = "auto"
-) -> Choice:
-    """Choose the implementation for a problem.
+def _limit(name: str, scan: Scan) -> str:
+    """Say why a compiled implementation is not made for a scan; empty if it is."""
+    device_type = IMPLEMENTATIONS[name].DEVICE_TYPE
+    if scan.device.type != device_type:
+        return f"the tensors are on {scan.device.type}, {name} needs {device_type}"
+    if scan.dtype == torch.float64:
+        return f"{name} does not compute in float64"
+    return mamba_ssm.limit(scan.states, scan.state_gradient) if name == "mamba_ssm" else ""
+
+
+def _unasked(name: str, scan: Scan) -> str:
+    """Say why a compiled implementation is left alone unless it is asked for; empty if it is not."""
+    if name == "native" and scan.updates < native.WORTHWHILE:
+        return f"the scan has fewer than {native.WORTHWHILE:,} state updates"
+    return ""
+
+
+@torch.compiler.assume_constant_result
+def _obstacle(name: str, device: torch.device) -> str:
+    """Say why a compiled implementation cannot be used on this machine; empty if it can. It is tried to find out."""
+    return IMPLEMENTATIONS[name].obstacle(device)
+
+
+def _recording() -> bool:
+    """Whether the operations are being written down, to run elsewhere."""
+    return torch.compiler.is_exporting() or (not torch.compiler.is_compiling() and torch.jit.is_tracing())
+
+
+def choose(scan: Scan, backend: str = "auto") -> Choice:
+    """Choose the implementation for a scan.
+
+    Equal scans are computed alike throughout a process, and in every process on the same machine: nothing depends on
+    what was computed before.
 
     Args:
-        device: where the tensors are.
-        dtype: type of u.
-        states: number of states N.
-        state_gradient: a gradient flows through the last state.
+        scan: the scan.
         backend: what the caller asks for; "auto" leaves it to the setting.
 
     Raises:
@@ -103,45 +149,64 @@ def choose(
     wanted = _checked(_setting if backend == "auto" else backend)
     if wanted in ("reference", "torch"):
         return Choice(wanted, "it was asked for")
-    if wanted == "native":
-        return _choose_native(device, dtype)
-    obstacle = mamba_ssm.limit(device, dtype, states, state_gradient)
-    if obstacle:
-        return Choice("torch", obstacle, warn=wanted == "mamba_ssm")
-    obstacle = mamba_ssm.problem(device)
-    if obstacle:
-        return Choice("torch", obstacle, warn=True)
-    return Choice("mamba_ssm", "its CUDA kernel is installed and works on this device")
-
-
-def _choose_native(device: torch.device, dtype: torch.dtype) -> Choice:
-    if device.type != native.DEVICE_TYPE:
-        obstacle = f"the tensors are on {device.type}, the native kernel needs {native.DEVICE_TYPE}"
-    elif torch.compiler.is_compiling() or torch.jit.is_tracing():
-        obstacle = "a recorded graph may run on a machine without the native kernel"
-    else:
-        obstacle = native.obstacle(dtype)
-    if obstacle:
-        return Choice("torch", obstacle, warn=True)
-    return Choice("native", "it was asked for, and is compiled for this processor")
+    if _recording():
+        return Choice("torch", "what is recorded may run on another machine", warn=wanted != "auto")
+    if wanted != "auto":
+        obstacle = _limit(wanted, scan) or _obstacle(wanted, scan.device)
+        return Choice("torch", obstacle, warn=True) if obstacle else Choice(wanted, "it was asked for, and works here")
+    obstacles, warn = [], False
+    for name in PREFERENCE:
+        if scan.device.type != IMPLEMENTATIONS[name].DEVICE_TYPE:
+            continue
+        obstacle = _unasked(name, scan) or _limit(name, scan)
+        if not obstacle:
+            obstacle = _obstacle(name, scan.device)
+            if not obstacle:
+                return Choice(name, "it is the fastest that works here")
+            warn = warn or name != "native"  # a machine without a compiler is as good as any
+        obstacles.append(obstacle)
+    return Choice("torch", "; ".join(obstacles) or f"nothing faster runs on {scan.device.type}", warn)
 
 
 def explain(
-    device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32, states: int = 16, backend: str = "auto"
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+    states: int = 16,
+    backend: str = "auto",
+    *,
+    shape: tuple[int, int, int, int] = WINDOW,
 ) -> str:
-    """Say which implementation would compute a scan, and why.
+    """Say which implementation would compute a scan and why, and why not each of the others.
+
+    Those that need it are compiled or imported, and tried.
 
     Args:
         device: where the tensors would be.
         dtype: type of the input.
         states: number of states N.
         backend: as in `selective_scan`.
+        shape: (B, K, L, E): batch, directions (or groups of channels), tokens, channels of each direction. The default
+            is that of the small MedSegMamba in its usual window.
 
     Returns:
-        One line, such as "torch: the tensors are on cpu, the kernel of mamba-ssm needs cuda".
+        Lines: the choice, such as "native: it is the fastest that works here"; one for each implementation; the scan.
+
+    Raises:
+        InputError: the backend's name is unknown.
     """
-    choice = choose(torch.device(device), dtype, states, backend=backend)
-    return f"{choice.name}: {choice.reason}"
+    scan = Scan(torch.device(device), dtype, states, math.prod(shape) * states)
+    choice = choose(scan, backend)
+    wanted = _setting if backend == "auto" else backend
+    lines = [f"{choice.name}: {choice.reason}"]
+    for name in PREFERENCE:
+        obstacle = _limit(name, scan) or (wanted == "auto" and _unasked(name, scan)) or _obstacle(name, scan.device)
+        lines.append(f"- {name}: {obstacle or 'can be used'}")
+    lines.append("- torch: can be used everywhere")
+    lines.append("- reference: can be used everywhere, on request only")
+    sizes = ", ".join(f"{symbol} = {size}" for symbol, size in zip("BKLEN", (*shape, states), strict=True))
+    kind = str(dtype).removeprefix("torch.")
+    lines.append(f"Asked for: {wanted}. Scan: {kind} on {scan.device}, {sizes}; {scan.updates:,} state updates.")
+    return "\n".join(lines)
 
 
 def _run(
@@ -160,7 +225,8 @@ def _run(
     """Scan in the shapes of `reference`, by the implementation of choice."""
     tensors = (u, delta, A, B, C, delta_bias)
     save = torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
-    choice = choose(u.device, u.dtype, A.shape[-1], save and with_state, backend)
+    states = A.shape[-1]
+    choice = choose(Scan(u.device, u.dtype, states, delta.numel() * states, save and with_state), backend)
     if choice.warn:
         _warn_while_tracing(f"The selective scan runs in plain PyTorch, which gives the same results: {choice.reason}")
     if choice.name == "reference":

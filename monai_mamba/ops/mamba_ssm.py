@@ -28,19 +28,13 @@ REMEDY = (
 )
 
 
-def limit(device: torch.device, dtype: torch.dtype, states: int, state_gradient: bool) -> str:
-    """Say why the kernel is not made for a problem; empty if it is.
+def limit(states: int, state_gradient: bool) -> str:
+    """Say why the kernel is not made for a scan; empty if it is.
 
     Args:
-        device: where the tensors are.
-        dtype: type of u.
         states: number of states N.
         state_gradient: a gradient flows through the last state.
     """
-    if device.type != DEVICE_TYPE:
-        return f"the tensors are on {device.type}, the kernel of mamba-ssm needs {DEVICE_TYPE}"
-    if dtype == torch.float64:
-        return "the kernel of mamba-ssm does not compute in float64"
     if states > MAX_STATES:
         return f"the kernel of mamba-ssm holds at most {MAX_STATES} states, found {states}"
     if state_gradient:
@@ -53,15 +47,9 @@ def kernel() -> ModuleType:
     return importlib.import_module(MODULE)
 
 
-@torch.compiler.assume_constant_result
-def problem(device: torch.device) -> str:
-    """Say why the kernel cannot be used on a device; empty if it can. The first call runs a tiny scan to find out."""
-    return probe(device)
-
-
 @functools.cache
-def probe(device: torch.device) -> str:
-    """Import the kernel and try it on a device; the result as in `problem`."""
+def obstacle(device: torch.device) -> str:
+    """Say why the kernel cannot be used on a device; empty if it can. The first call runs a tiny scan to find out."""
     try:
         module = kernel()
     except ModuleNotFoundError as error:

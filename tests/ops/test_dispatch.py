@@ -19,16 +19,17 @@ from monai_mamba.ops import cross_selective_scan, dispatch, explain, mamba_ssm, 
 
 CPU = torch.device("cpu")
 SIZE = Size(2, 3, 21, 4, 3)
+TINY = (2, 3, 21, 4)  # (B, K, L, E) of the same, too small for the native kernel
 
 
 @pytest.fixture(autouse=True)
 def _fresh() -> Iterator[None]:
     """Forget what was found out and said before, and after."""
-    mamba_ssm.probe.cache_clear()
+    mamba_ssm.obstacle.cache_clear()
     dispatch.warn_once.cache_clear()
     with scan_backend("auto"):
         yield
-    mamba_ssm.probe.cache_clear()
+    mamba_ssm.obstacle.cache_clear()
     dispatch.warn_once.cache_clear()
 
 
@@ -62,7 +63,7 @@ def test_cpu_tensors_are_silent() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         cross_selective_scan(**cross_problem(SIZE))
-    assert explain("cpu").startswith("torch: ")
+    assert explain("cpu", shape=TINY).startswith("torch: ")
 
 
 @pytest.mark.parametrize("shared", [True, False])
@@ -148,7 +149,7 @@ def test_package_without_its_kernel_names_the_remedy(
     install(None)
     monkeypatch.setattr(mamba_ssm, "kernel", lambda: (_ for _ in ()).throw(ModuleNotFoundError(name=mamba_ssm.MODULE)))
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if name == "mamba_ssm" else None)
-    text = mamba_ssm.problem(CPU)
+    text = mamba_ssm.obstacle(CPU)
     assert "without its CUDA kernel" in text
     assert "MAMBA_KEEP_CUDA_BUILD=TRUE" in text
 
@@ -190,32 +191,47 @@ def test_limits_of_the_kernel_are_respected_in_silence(
     install(FakeKernel())
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        choice = dispatch.choose(CPU, dtype, states, state_gradient)
+        choice = dispatch.choose(dispatch.Scan(CPU, dtype, states, 100, state_gradient))
     assert choice.name == "torch"
     assert not choice.warn
     assert obstacle in choice.reason
 
 
 def test_setting_context_and_argument() -> None:
-    assert dispatch.choose(CPU, torch.float32, 4).name == "torch"
+    scan = dispatch.Scan(CPU, torch.float32, 4, 100)
+    assert dispatch.choose(scan).name == "torch"
     with scan_backend("reference"):
-        assert dispatch.choose(CPU, torch.float32, 4).name == "reference"
-        assert dispatch.choose(CPU, torch.float32, 4, backend="torch").name == "torch"
+        assert dispatch.choose(scan).name == "reference"
+        assert dispatch.choose(scan, backend="torch").name == "torch"
         with pytest.raises(RuntimeError), scan_backend("torch"):
             raise RuntimeError
-        assert explain().startswith("reference: ")
+        assert explain().startswith("reference: it was asked for\n")
     set_scan_backend("reference")
     assert explain().startswith("reference: ")
     set_scan_backend("auto")
-    assert explain().startswith("torch: ")
+    assert explain(shape=TINY).startswith("torch: ")
 
 
 def test_explaining_does_not_warn(install: Callable[[ModuleType], None]) -> None:
     install(raising(OSError("libcudart.so.12: cannot open")))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert explain().startswith("torch: ")
-        assert "libcudart" in explain()
+        text = explain(shape=TINY)
+    choice, *candidates, scan = text.splitlines()
+    assert re.match("torch: .*libcudart.*; the scan has fewer than", choice)
+    assert [line.split(":")[0] for line in candidates] == [
+        f"- {name}" for name in ("mamba_ssm", "native", "torch", "reference")
+    ]
+    assert "libcudart" in candidates[0]
+    assert "fewer than 1,048,576 state updates" in candidates[1]
+    assert scan == "Asked for: auto. Scan: float32 on cpu, B = 2, K = 3, L = 21, E = 4, N = 16; 8,064 state updates."
+
+
+def test_nothing_is_tried_on_a_device_that_nothing_was_made_for() -> None:
+    text = explain("meta")
+    assert text.startswith("torch: nothing faster runs on meta\n")
+    assert "- mamba_ssm: the tensors are on meta, mamba_ssm needs cuda\n" in text
+    assert "- native: the tensors are on meta, native needs cpu\n" in text
 
 
 def test_unknown_names_are_refused() -> None:
@@ -240,7 +256,7 @@ def started_with(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]
 
 
 def test_environment_variable_sets_the_start(started_with: Callable[[str], ModuleType]) -> None:
-    assert started_with("reference").explain().startswith("reference: ")
+    assert started_with("reference").explain(shape=TINY).startswith("reference: ")
 
 
 def test_unknown_name_in_the_environment_is_refused(started_with: Callable[[str], ModuleType]) -> None:

@@ -305,11 +305,12 @@ def test_backward_without_kept_states_runs_the_forward_again() -> None:
 
 
 def test_who_asks_for_the_kernel_gets_it_except_for_float64() -> None:
-    assert explain(backend="native") == "native: it was asked for, and is compiled for this processor"
-    assert explain(dtype=torch.bfloat16, backend="native").startswith("native: ")
-    obstacle = "the native kernel does not compute in float64"
-    assert explain(dtype=torch.float64, backend="native") == f"torch: {obstacle}"
-    assert explain("meta", backend="native").startswith("torch: the tensors are on meta")
+    small = {"shape": (1, 2, 10, 3), "states": 2, "backend": "native"}
+    assert explain(**small).startswith("native: it was asked for, and works here\n- mamba_ssm: ")
+    assert explain(dtype=torch.bfloat16, **small).startswith("native: ")
+    obstacle = "native does not compute in float64"
+    assert explain(dtype=torch.float64, **small).startswith(f"torch: {obstacle}\n")
+    assert explain("meta", backend="native").startswith("torch: the tensors are on meta, native needs cpu\n")
     dispatch.warn_once.cache_clear()
     problem = cross_problem(Size(1, 2, 10, 3, 2))
     with pytest.warns(UserWarning, match=obstacle):
@@ -317,13 +318,46 @@ def test_who_asks_for_the_kernel_gets_it_except_for_float64() -> None:
     assert torch.equal(found, cross_selective_scan(**problem, backend="torch"))
 
 
-def test_automatic_choice_leaves_a_loaded_kernel_alone(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
-    inputs = leaves(cross_problem(Size(1, 2, 10, 3, 2)), torch.float32)
-    calls = []
+@pytest.fixture
+def calls(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the kernel is asked to do."""
+    calls: list[str] = []
     for name in ("forward", "backward"):
         step = getattr(kernel, name)
         monkeypatch.setattr(kernel, name, lambda *args, name=name, step=step: calls.append(name) or step(*args))
-    assert explain().startswith("torch: ")
+    return calls
+
+
+UPDATES = 2 * 2 * 40 * 17 * 3  # of the size below
+
+
+@pytest.mark.parametrize(("threshold", "expected"), [(UPDATES, ["forward", "backward"]), (UPDATES + 1, [])])
+def test_automatic_choice_goes_by_the_size(
+    threshold: int, expected: list[str], calls: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(native, "WORTHWHILE", threshold)
+    problem = cross_problem(Size(2, 2, 40, 17, 3))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = solve(problem, torch.float32)
+        assert calls == expected
+        solve(problem, torch.float64)
+        assert calls == expected  # not in float64
+    name = "native" if expected else "torch"
+    y, grads = solve(problem, torch.float32, backend=name)
+    assert torch.equal(found[0], y)
+    assert all(torch.equal(found[1][key], grad) for key, grad in grads.items())
+    assert explain(shape=(2, 2, 40, 17), states=3).startswith(f"{name}: ")
+
+
+def test_the_shipped_network_is_large_enough_in_its_window_and_tests_are_not(calls: list[str]) -> None:
+    assert explain().startswith("native: it is the fastest that works here\n")  # the scan of medsegmamba_small
+    solve(cross_problem(Size(1, 2, 10, 3, 2)), torch.float32)
+    assert not calls
+
+
+def test_small_scans_take_the_kernel_on_request_only(calls: list[str]) -> None:
+    inputs = leaves(cross_problem(Size(1, 2, 10, 3, 2)), torch.float32)
     cross_selective_scan(**inputs).sum().backward()
     assert not calls
     with scan_backend("native"):
@@ -331,27 +365,40 @@ def test_automatic_choice_leaves_a_loaded_kernel_alone(kernel: Kernel, monkeypat
     assert calls == ["forward", "backward"]
 
 
-class Scan(torch.nn.Module):
+@pytest.mark.parametrize("backend", ["native", "auto"])
+def test_compiled_graphs_take_the_kernel(backend: str, calls: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "WORTHWHILE", UPDATES)
+    problem = cross_problem(Size(2, 2, 40, 17, 3))
+    eager, compiled = leaves(problem, torch.float32), leaves(problem, torch.float32)
+    scan = torch.compile(cross_selective_scan, fullgraph=True, backend="aot_eager")
+    found = scan(**compiled, backend=backend)
+    found.sum().backward()
+    assert calls == ["forward", "backward"]
+    expected = cross_selective_scan(**eager, backend="native")
+    expected.sum().backward()
+    assert torch.equal(found, expected)
+    for name, tensor in eager.items():
+        if tensor.grad is not None:
+            assert torch.equal(compiled[name].grad, tensor.grad), name
+
+
+class ScanModule(torch.nn.Module):
     def forward(self, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
         return selective_scan(u, delta, A, B, C, delta_softplus=True)
 
 
-def test_graphs_hold_the_scan_that_runs_everywhere() -> None:
+@pytest.mark.parametrize("strict", [True, False])
+def test_exported_graphs_hold_the_scan_that_runs_everywhere(strict: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "WORTHWHILE", 0)
     problem = single_problem(1, 1, 4, 20, 3)
     inputs = tuple(problem[name].float() for name in ("u", "delta", "A", "B", "C"))
-    expected = selective_scan(*inputs, delta_softplus=True, backend="torch")
-    dispatch.warn_once.cache_clear()
-    for strict in (True, False):
-        with scan_backend("native"), warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            program = torch.export.export(Scan(), inputs, strict=strict)
-        assert any("recorded graph" in str(warning.message) for warning in caught) == strict  # said once
-        nodes = [node for node in program.graph.nodes if "monai_mamba.scan_forward" in str(node.target)]
-        assert [node.args[-1] for node in nodes] == ["torch"]
-        assert torch.equal(program.module()(*inputs), expected)
-    compiled = torch.compile(Scan(), fullgraph=True, backend="aot_eager")
-    with scan_backend("native"):
-        assert torch.equal(compiled(*inputs), expected)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        program = torch.export.export(ScanModule(), inputs, strict=strict)
+    assert not [warning for warning in caught if "selective scan" in str(warning.message)]
+    nodes = [node for node in program.graph.nodes if "monai_mamba.scan_forward" in str(node.target)]
+    assert [node.args[-1] for node in nodes] == ["torch"]
+    assert torch.equal(program.module()(*inputs), selective_scan(*inputs, delta_softplus=True, backend="torch"))
 
 
 def instruction_sets() -> list[tuple[int, tuple[str, ...]]]:

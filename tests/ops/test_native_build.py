@@ -124,6 +124,16 @@ def no_home(patch: pytest.MonkeyPatch, folder: Path) -> str:
     return "Could not determine home"
 
 
+def switched_off(patch: pytest.MonkeyPatch, folder: Path) -> str:
+    patch.setenv(loading.VARIABLE, "1")
+    return "MONAI_MAMBA_NO_JIT is set"
+
+
+def unbalanced_quotes(patch: pytest.MonkeyPatch, folder: Path) -> str:
+    patch.setenv("CXX", "c++ 'quoted")
+    return "No closing quotation"
+
+
 def another_system(patch: pytest.MonkeyPatch, folder: Path) -> str:
     patch.setattr(build, "SYSTEM", "nt")
     return "Linux and macOS"
@@ -141,14 +151,20 @@ def another_system(patch: pytest.MonkeyPatch, folder: Path) -> str:
         compiler_of_rubbish,
         unwritable_cache,
         no_home,
+        switched_off,
+        unbalanced_quotes,
         another_system,
     ],
 )
-def test_obstacles_cost_one_warning_and_are_explained(
+def test_obstacles_cost_nothing_unasked_and_one_warning_on_request(
     obstacle: Callable[[pytest.MonkeyPatch, Path], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(native, "WORTHWHILE", 0)
     expected = scan("torch")
     reason = obstacle(monkeypatch, tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert torch.equal(scan(), expected)
     with pytest.warns(UserWarning, match=re.escape(reason)) as caught:
         found = scan("native")
     assert len(caught) == 1
@@ -156,8 +172,8 @@ def test_obstacles_cost_one_warning_and_are_explained(
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert torch.equal(scan("native"), expected)
-        assert torch.equal(scan(), expected)
         assert re.match(f"torch: .*{re.escape(reason)}", explain(backend="native"))
+        assert re.search(f"^- native: .*{re.escape(reason)}", explain(), re.MULTILINE)
     with pytest.raises(DeviceError, match=f"{re.escape(reason)}.*backend='torch'"):
         native.forward()
 
@@ -180,20 +196,41 @@ def test_a_kernel_that_computes_wrong_values_is_not_used(
     assert list(cache.glob("scan-*.so"))  # it was made and refused
 
 
-def test_automatic_choice_neither_looks_nor_compiles_nor_loads(
+def test_small_scans_neither_look_nor_compile_nor_load(
     quick: list[build.Target], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*arguments: object) -> None:
-        raise AssertionError("nobody asked for the native kernel")
+        raise LookupError("nobody asked for the native kernel")
 
     scan("native")  # leaves a library in the cache
     monkeypatch.setattr(native, "loader", loading.Loader())
     for name in ("find_target", "build", "Kernel"):
         monkeypatch.setattr(loading, name, fail)
-    assert explain().startswith("torch: ")
+    assert explain(shape=(1, 2, 21, 5), states=3).startswith("torch: the scan has fewer than 1,048,576 state updates\n")
     assert torch.equal(scan(), scan("torch"))
-    with pytest.raises(AssertionError, match="nobody asked"):  # so these are the ways there are
+    with pytest.warns(UserWarning, match="nobody asked"):  # so these are the ways there are
         scan("native")
+
+
+def test_the_first_large_scan_compiles_the_kernel_and_takes_it(
+    quick: list[build.Target], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(native, "WORTHWHILE", 2 * 21 * 5 * 3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        first, second = scan(), scan()
+    assert len(quick) == 1
+    assert torch.equal(first, second)
+    assert torch.equal(first, scan("native"))
+
+
+@pytest.mark.parametrize("value", ["", "0"])
+def test_compiling_can_be_allowed_again(value: str, quick: list[build.Target], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(loading.VARIABLE, "1")
+    assert explain().startswith("torch: MONAI_MAMBA_NO_JIT is set\n")
+    monkeypatch.setenv(loading.VARIABLE, value)
+    assert explain().startswith("native: ")
+    assert len(quick) == 1
 
 
 def test_asking_for_the_kernel_compiles_it_once(quick: list[build.Target]) -> None:
@@ -208,6 +245,22 @@ def test_the_setting_asks_for_the_kernel(quick: list[build.Target]) -> None:
         found = scan()
     assert len(quick) == 1
     assert torch.equal(found, scan("native"))
+
+
+def test_machines_that_share_a_home_do_not_share_a_library(
+    compiler: list[str], tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # the same command everywhere, though the macros tell the processors apart
+    monkeypatch.setenv("CXX", script(tmp_path / "c++", f'exec {shlex.join(compiler)} "$@" $PROCESSOR'))
+    targets = []
+    for processor, libc in (("", "2.36"), ("-D__AVX1024F__", "2.36"), ("", "2.17")):
+        monkeypatch.setenv("PROCESSOR", processor)
+        monkeypatch.setattr(build.platform, "libc_ver", lambda libc=libc: ("glibc", libc))
+        targets.append(build.find_target())
+        assert build.find_target() == targets[-1]
+    assert len({target.command for target in targets}) == 1
+    assert {target.library.parent for target in targets} == {cache}
+    assert len({target.library for target in targets}) == 3
 
 
 @pytest.mark.usefixtures("compiler")

@@ -1,7 +1,7 @@
 """The selective scan as compiled code for CPUs: one C++ file, loaded through ctypes.
 
-The library is compiled with the system's compiler when a scan first asks for it, and kept in the user's cache folder;
-see `loading`. Nothing happens at import, and without a compiler nothing is lost but speed.
+The library is compiled with the system's compiler for the first scan that is large enough or asks for it, and kept in
+the user's cache folder; see `loading`. Nothing happens at import, and without a compiler nothing is lost but speed.
 """
 
 from __future__ import annotations
@@ -15,16 +15,18 @@ from ...errors import DeviceError
 from .kernel import Kernel, saved_shape
 from .loading import Loader
 
-__all__ = ["DEVICE_TYPE", "backward", "forward", "obstacle", "saved_shape"]
+__all__ = ["DEVICE_TYPE", "WORTHWHILE", "backward", "forward", "obstacle", "saved_shape"]
 
 DEVICE_TYPE = "cpu"
+# State updates, B K L E N, from which a scan takes the kernel unasked. The kernel is the faster one at every size; but
+# nobody shall wait a second for a compiler to save less than a few milliseconds. The size alone decides, not what was
+# computed before, so that equal scans give equal bits.
+WORTHWHILE = 1 << 20
 loader = Loader()
 
 
-def obstacle(dtype: torch.dtype) -> str:
-    """Say why the kernel cannot compute a scan with u of this type; empty if it can, compiled now if need be."""
-    if dtype == torch.float64:
-        return "the native kernel does not compute in float64"
+def obstacle(device: torch.device) -> str:
+    """Say why the kernel cannot be used; empty if it can, compiled now if need be. All CPUs are alike."""
     return loader.obstacle()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import shlex
 import shutil
 import subprocess
@@ -43,7 +44,8 @@ def find_target() -> Target:
     """Find compiler, flags and place of the library for this machine.
 
     The compiler is ``$CXX``, or else the first of c++, g++ and clang++. It is asked for its predefined macros: they
-    name its version and the instruction sets of this processor.
+    name its version and the instruction sets of this processor. Machines that share a home but differ in these, or in
+    the C library, each get a library of their own.
 
     Raises:
         BuildError: there is no compiler, it does not work, or there is no home for the library.
@@ -58,7 +60,7 @@ def find_target() -> Target:
     else:
         raise BuildError(f"the C++ compiler {shlex.join(compiler)} does not work{_last_line(result)}")
     digest = hashlib.sha256(SOURCE.read_bytes())
-    digest.update(f"{shlex.join((*compiler, *flags))}\n{result.stdout}".encode())
+    digest.update(f"{shlex.join((*compiler, *flags))}\n{platform.libc_ver()}\n{result.stdout}".encode())
     return Target((*compiler, *flags), cache_folder() / f"scan-{digest.hexdigest()[:20]}.so")
 
 

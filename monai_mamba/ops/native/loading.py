@@ -1,8 +1,9 @@
-"""Whether the native kernel can be used, found out when a scan first asks for it."""
+"""Whether the native kernel can be used, found out when a scan first needs to know."""
 
 from __future__ import annotations
 
 import math
+import os
 import threading
 
 import torch
@@ -12,6 +13,7 @@ from .. import torch_scan
 from .build import BuildError, build, find_target
 from .kernel import Kernel
 
+VARIABLE = "MONAI_MAMBA_NO_JIT"
 SELF_CHECK_TOLERANCE = 1e-4  # relative to the largest value
 
 
@@ -24,12 +26,18 @@ class Loader:
         self._lock = threading.Lock()
 
     def obstacle(self) -> str:
-        """Say why the kernel cannot be used; empty if it can. A library that is not there yet is compiled."""
+        """Say why the kernel cannot be used; empty if it can. A library that is not there yet is compiled.
+
+        The environment variable ``MONAI_MAMBA_NO_JIT`` forbids this: nothing is compiled, nor loaded from the cache, so
+        that results do not depend on what the cache holds.
+        """
+        if os.environ.get(VARIABLE, "0") not in ("", "0"):
+            return f"{VARIABLE} is set"
         if self.kernel is None and not self._failure:
             with self._lock:
                 try:
                     return self._failure or self._find()
-                except (BuildError, OSError, AttributeError) as error:
+                except Exception as error:  # compilers, file systems and libraries fail in many ways; PyTorch goes on
                     self._failure = f"the native kernel cannot be used: {error}"
         return self._failure
 
