@@ -1,38 +1,105 @@
-"""The benchmark prints what a figure belongs to, and shares that are shares."""
+"""The benchmarks of networks and of whole scans print what a figure belongs to, and shares that are shares."""
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
+import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
+from matplotlib.image import imread
 
 from monai_mamba import MedSegMamba
 
-SCRIPT = Path(__file__).resolve().parents[2] / "tools" / "benchmark.py"
+TOOLS = Path(__file__).resolve().parents[2] / "tools"
+TINY = partial(MedSegMamba, channels=(8, 8, 8), depth=1, d_state=2, stem_stride=2)
 
 
 @pytest.fixture
-def benchmark(monkeypatch):
-    spec = importlib.util.spec_from_file_location("benchmark_tool", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    tiny = {"with": lambda: MedSegMamba(channels=(8, 8, 8), depth=1, d_state=2, stem_stride=2)}
-    tiny["without"] = lambda: MedSegMamba(channels=(8, 8, 8), depth=1, mixer=None, stem_stride=2)
-    monkeypatch.setattr(module, "NETWORKS", tiny)
-    return module
+def run(monkeypatch, capsys):
+    """Run the command line; its rows, and what it says on stderr."""
+    monkeypatch.syspath_prepend(TOOLS)
+
+    def run(*arguments: object) -> tuple[list[dict], str]:
+        monkeypatch.setattr(sys, "argv", ["benchmark.py", *map(str, arguments)])
+        importlib.import_module("benchmark").main()
+        output = capsys.readouterr()
+        return [json.loads(line) for line in output.out.splitlines()], output.err
+
+    return run
 
 
-def test_network_costs_are_printed_with_their_machine(benchmark, monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["benchmark.py", "network", "--repeats", "1", "--threads", "1"])
-    benchmark.main()
-    rows = {row["network"]: row for row in map(json.loads, capsys.readouterr().out.splitlines())}
-    assert set(rows) == {"with", "without"}
-    for row in rows.values():
-        assert row["seconds_per_window"] > 0
-        assert 0 < row["share_convolution"] < 1
-        assert {"cpu", "threads", "torch", "date", "parameters"} <= set(row)
-    assert rows["with"]["share_scan"] > 0
-    assert rows["without"]["share_scan"] == 0
-    assert rows["with"]["parameters"] > rows["without"]["parameters"]
+@pytest.fixture
+def network(run):
+    return importlib.import_module("benchmarks.network")
+
+
+def test_network_costs_are_printed_with_their_machine(run, network, monkeypatch, tmp_path):
+    monkeypatch.setattr(network, "NETWORKS", {"tiny": TINY, "tiny without Mamba": partial(TINY, mixer=None)})
+    arguments = ["network", "--networks", "tiny", "tiny without Mamba", "--window", 16, 16, 32, "--classes", 3]
+    arguments += ["--repeats", 1, "--threads", 1, "--no-memory", "--output_dir", tmp_path]
+    rows, _ = run(*arguments)
+    for kind in ("inference", "training"):
+        same = {row["network"]: row for row in rows if row["pass"] == kind}
+        assert list(same) == ["tiny", "tiny without Mamba"]
+        for row in same.values():
+            assert row["seconds"] > 0
+            assert 0 < row["share_convolution"] < 1
+            assert (row["window"], row["classes"], row["settings"]) == ("16x16x32", 3, "float32")
+            assert {"cpu", "threads", "torch", "date"} <= set(row)
+        full, twin = same.values()
+        assert 0 < full["share_scan"] < 1
+        assert twin["share_scan"] == 0
+        assert full["parameters"] > twin["parameters"] > 0
+        assert full["times_without_mamba"] == pytest.approx(full["seconds"] / twin["seconds"])
+    assert len(rows) == 4
+
+    more, _ = run(*arguments, "--passes", "inference", "--amp", "--channels_last_3d")
+    assert {row["settings"] for row in more} == {"amp channels_last_3d"}
+    text = (tmp_path / "network.md").read_text()
+    assert text.count("| tiny | ") == 3
+    assert "## training, window 16x16x32, 3 classes" in text
+    assert imread(tmp_path / "network.png").shape[0] > 200
+    assert len((tmp_path / "network.jsonl").read_text().splitlines()) == 6
+
+
+def test_the_networks_of_monai_are_built_and_their_memory_is_measured(run, network):
+    window = ["--window", 32, "--classes", 2, "--repeats", 1, "--threads", 1, "--passes", "inference"]
+    (row,), _ = run("network", "--networks", "SegResNet", *window)
+    assert row["network"] == "SegResNet"
+    if Path("/proc/self/clear_refs").exists():
+        logits = 2 * 32**3 * 4 / 2**20
+        assert logits < row["peak_extra_MiB"] < 500
+    else:
+        assert row["peak_extra_MiB"] is None
+
+
+def test_a_network_that_cannot_be_built_is_left_out(run, network):
+    if importlib.util.find_spec("nvsubquadratic"):
+        pytest.skip("what HyenaNDUNETR needs is installed")
+    rows, errors = run("network", "--networks", "HyenaNDUNETR", "--window", 32, "--no-memory", "--repeats", 1)
+    assert rows == []
+    assert "HyenaNDUNETR is left out: " in errors
+
+
+def test_scan_to_labels_runs_the_bundle_with_each_value(run, monkeypatch, tmp_path):
+    module = importlib.import_module("benchmarks.scan_to_labels")
+    log = tmp_path / "log"
+    config = {"run": [f"$open({str(log)!r}, 'a').write(repr((@input, @amp, @mirror, @device)) + chr(10))"]}
+    for name in ("input", "amp", "mirror", "device", "output_dir"):
+        config[name] = None
+    monkeypatch.setattr(module, "CONFIG", tmp_path / "config.json")
+    module.CONFIG.write_text(json.dumps(config))
+    arguments = ["scan-to-labels", "--input", "head.nii", "--mirror", "True", "False", "--repeats", 1, "--threads", 1]
+    rows, _ = run(*arguments, "--output_dir", tmp_path)
+    assert log.read_text().splitlines() == ["('head.nii', True, True, 'cpu')", "('head.nii', True, False, 'cpu')"]
+    for row, mirror in zip(rows, ("True", "False"), strict=True):
+        assert (row["input"], row["amp"], row["mirror"]) == ("head.nii", "True", mirror)
+        assert [row["seconds"]] == row["all_seconds"]
+        assert row["seconds"] > 0
+        assert row["peak_GiB"] > 0.05
+    text = (tmp_path / "scan-to-labels.md").read_text()
+    assert "| True, False | " in text

@@ -1,0 +1,117 @@
+"""Other ways to compute a selective scan: what there is without this package, to compare it with.
+
+Each takes u (B, K, L, E), delta (B, K, L, E), A (K, E, N), B and C (B, K, L, N) and delta_bias (K, E), and returns
+y (B, K, L, E); a direction is a sequence of its own, in scan order.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from monai_mamba.ops import mamba_ssm
+
+
+def naive_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, delta_bias: Tensor) -> Tensor:
+    """Decays and inputs of all tokens at once, channels first, then one token after the other.
+
+    It follows the pattern of the reference implementation in mamba-ssm, in layout and memory (several arrays of B * K *
+    E * L * N); gradients come from autograd. Indexing the tokens one by one would make the backward quadratic in L, so
+    they are unbound, to be fair.
+    """
+    dt = softplus(delta + delta_bias[:, None]).transpose(2, 3)  # (B, K, E, L)
+    decays = torch.exp(torch.einsum("bkel,ken->bkeln", dt, A))
+    inputs = torch.einsum("bkel,bkln->bkeln", dt * u.transpose(2, 3), B)
+    state = torch.zeros_like(inputs[:, :, :, 0])
+    outputs = []
+    for decay, value, row in zip(decays.unbind(3), inputs.unbind(3), C.unbind(2), strict=True):
+        state = decay * state + value
+        outputs.append(torch.einsum("bken,bkn->bke", state, row))
+    return torch.stack(outputs, dim=2)
+
+
+def parallel_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, delta_bias: Tensor) -> Tensor:
+    """All tokens at once, in a number of operations that is logarithmic in their number; see `_Recurrence`."""
+    dt = softplus(delta + delta_bias[:, None])
+    decays = torch.exp(dt[..., None] * A[:, None])  # (B, K, L, E, N)
+    states = _Recurrence.apply(decays, (dt * u)[..., None] * B[..., None, :])
+    return (states @ C[..., None]).squeeze(-1)
+
+
+class _Recurrence(torch.autograd.Function):
+    """h_t = a_t h_{t-1} + x_t along the third axis by a work-efficient parallel prefix, as in mamba.py.
+
+    Source: Blelloch, "Prefix sums and their applications", 1990, section 1.4 (recurrences).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, factors: Tensor, values: Tensor) -> Tensor:
+        states = values.clone()
+        _recur_in_place(factors.clone(), states, reverse=False)
+        ctx.save_for_backward(factors, states)
+        return states
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        factors, states = ctx.saved_tensors
+        later = torch.cat([factors[:, :, 1:], torch.zeros_like(factors[:, :, :1])], dim=2)
+        grad_values = grad.clone()
+        _recur_in_place(later, grad_values, reverse=True)
+        grad_factors = torch.zeros_like(factors)
+        torch.mul(grad_values[:, :, 1:], states[:, :, :-1], out=grad_factors[:, :, 1:])
+        return grad_factors, grad_values
+
+
+def _recur_in_place(factors: Tensor, values: Tensor, reverse: bool) -> None:
+    """Make values_t the state after token t (from the last token on if ``reverse``); factors are used up.
+
+    Every second token takes in its predecessor, these are solved as a problem of half the length, and then hand their
+    states to the tokens between them.
+    """
+    length = values.shape[2]
+    if length < 2:
+        return
+    to, by = _neighbors(length % 2 if reverse else 1, length // 2, reverse)
+    values[:, :, to].addcmul_(factors[:, :, to], values[:, :, by])
+    factors[:, :, to].mul_(factors[:, :, by])
+    _recur_in_place(factors[:, :, to], values[:, :, to], reverse)
+    to, by = _neighbors((length - 1) % 2 if reverse else 2, (length - 1) // 2, reverse)
+    values[:, :, to].addcmul_(factors[:, :, to], values[:, :, by])
+
+
+def _neighbors(start: int, count: int, reverse: bool) -> tuple[slice, slice]:
+    """So many tokens, every second one from ``start`` on, and the tokens that come before them."""
+    shift = 1 if reverse else -1
+    return slice(start, start + 2 * count, 2), slice(start + shift, start + shift + 2 * count, 2)
+
+
+class CudaKernel:
+    """``selective_scan_cuda`` of mamba-ssm, called directly on sequences in its own layout.
+
+    Args:
+        u: (B, K, L, E), on a device that the kernel works on.
+        delta: (B, K, L, E).
+        A: (K, E, N).
+        B: (B, K, L, N).
+        C: (B, K, L, N).
+        delta_bias: (K, E).
+        grad_y: (B, K, L, E), gradient of the result.
+    """
+
+    def __init__(
+        self, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, delta_bias: Tensor, grad_y: Tensor
+    ) -> None:
+        packing = mamba_ssm.Packing(delta, None)
+        self.kernel = mamba_ssm.kernel()
+        self.arguments = packing.arguments(u, delta, A, B, C, delta_bias)
+        self.grad_y = packing.sequences(grad_y).flatten(1, 2)
+
+    def __call__(self, backward: bool) -> Tensor:
+        """Scan, and compute all gradients if ``backward``; the result is (B, K * E, L)."""
+        y, saved = self.kernel.fwd(*self.arguments, True)[:2]
+        if backward:
+            self.kernel.bwd(*self.arguments, self.grad_y, saved, None, None, True, False)
+        return y

@@ -1,0 +1,253 @@
+"""What a figure belongs to: the machine, its arithmetic rates, and how time and memory are measured on it."""
+
+from __future__ import annotations
+
+import ctypes
+import datetime
+import gc
+import math
+import multiprocessing
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+SHORTEST_SAMPLE = 0.05  # seconds: quicker functions are called several times for one sample
+LARGEST_COUNT = 100
+
+
+def describe(device: torch.device, threads: int) -> dict[str, object]:
+    """Processor, threads, version of PyTorch and date; the name of the GPU if that is the device."""
+    cpu = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        names = [
+            line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
+        ]
+        cpu = names[0] if names else cpu
+    gpu = {"gpu": torch.cuda.get_device_name(device)} if device.type == "cuda" else {}
+    return {
+        "device": device.type,
+        "cpu": cpu,
+        **gpu,
+        "threads": threads,
+        "torch": torch.__version__,
+        "date": datetime.date.today().isoformat(),
+    }
+
+
+@dataclass
+class Stopwatch:
+    """Samples of the time that a function takes.
+
+    Args:
+        function: what to time; the first call is not a sample.
+        device: where it computes; on a GPU its events tell the time.
+
+    Attributes:
+        seconds: wall time of one call in each sample.
+        cpu_seconds: time of all processor cores for one call in each sample; empty on a GPU.
+    """
+
+    function: Callable[[], object]
+    device: torch.device
+    seconds: list[float] = field(default_factory=list)
+    cpu_seconds: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._calls = 1
+        for _ in range(2):  # the first call loads, compiles and fills caches
+            self.sample()
+            if self.seconds[-1] > SHORTEST_SAMPLE:
+                break
+        self._calls = min(max(math.ceil(SHORTEST_SAMPLE / max(self.seconds[-1], 1e-9)), 1), LARGEST_COUNT)
+        self.seconds.clear()
+        self.cpu_seconds.clear()
+
+    def sample(self) -> None:
+        """Take one sample."""
+        if self.device.type == "cuda":
+            started, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            started.record()
+            self._repeat()
+            ended.record()
+            ended.synchronize()
+            self.seconds.append(started.elapsed_time(ended) / 1000 / self._calls)
+            return
+        wall, cpu = time.perf_counter(), time.process_time()
+        self._repeat()
+        self.cpu_seconds.append((time.process_time() - cpu) / self._calls)
+        self.seconds.append((time.perf_counter() - wall) / self._calls)
+
+    def _repeat(self) -> None:
+        for _ in range(self._calls):
+            self.function()
+
+    def result(self) -> dict[str, float]:
+        """Median and shortest wall time and median processor time of a call, in seconds."""
+        cpu = {"cpu_seconds": median(self.cpu_seconds)} if self.cpu_seconds else {}
+        return {"seconds": median(self.seconds), "shortest_seconds": min(self.seconds), **cpu}
+
+
+def peak_extra_memory(
+    prepare: Callable[[], Callable[[], object]],
+    device: torch.device,
+    threads: int,
+    warm_up: Callable[[], Callable[[], object]] | None = None,
+) -> float | None:
+    """Most memory that a function takes beyond what was there before its call, in MiB.
+
+    On the CPU that is the growth of the resident set of a fresh process, which Linux alone can tell.
+
+    Args:
+        prepare: makes the function; on the CPU a picklable one.
+        device: where it computes.
+        threads: of the CPU.
+        warm_up: makes a small function of the same kind, which is called before.
+
+    Returns:
+        MiB, or None where it cannot be measured.
+    """
+    if device.type == "cuda":
+        run = prepare()
+        run()
+        torch.cuda.synchronize(device)
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        run()
+        torch.cuda.synchronize(device)
+        return (torch.cuda.max_memory_allocated(device) - before) / 2**20
+    if not os.access("/proc/self/clear_refs", os.W_OK):
+        return None
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(_growth, prepare, threads, warm_up).result()
+
+
+def _growth(prepare: Callable[[], Callable[[], object]], threads: int, warm_up: Any) -> float:
+    torch.set_num_threads(threads)
+    if warm_up is not None:
+        warm_up()()
+    run = prepare()
+    gc.collect()
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak of the resident set
+    before = _status("VmRSS")
+    run()
+    return max(_status("VmHWM") - before, 0) / 1024
+
+
+def _status(name: str) -> int:
+    """A figure of this process in KiB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
+
+
+FMA_LOOP = """
+#if defined(__AVX512F__)
+#define BYTES 64
+#elif defined(__AVX__)
+#define BYTES 32
+#else
+#define BYTES 16
+#endif
+typedef float Vec __attribute__((vector_size(BYTES)));
+extern "C" long fmas_per_round() { return 12 * BYTES / sizeof(float); }
+extern "C" float fma_loop(long rounds) {
+    Vec sum[12];
+    for (int i = 0; i < 12; ++i) sum[i] = Vec{} + (float)(i + 2);  // 1 would stay 1
+    const Vec factor = Vec{} + 0.999f, term = Vec{} + 0.001f;
+    for (long r = 0; r < rounds; ++r)
+        for (int i = 0; i < 12; ++i) sum[i] = sum[i] * factor + term;
+    Vec total = Vec{};
+    for (int i = 0; i < 12; ++i) total += sum[i];
+    return total[0];
+}
+"""
+
+
+class Rates:
+    """Measures how fast a device computes exponentials and fused multiply-adds.
+
+    Exponentials: ``torch.exp2`` in float32 on arrays that stay in the caches. Multiply-adds: on a CPU with a
+    C++ compiler twelve independent chains in registers, on every thread; elsewhere a float32 matrix product.
+
+    Args:
+        device: which one.
+        threads: of the CPU.
+    """
+
+    def __init__(self, device: torch.device, threads: int) -> None:
+        self._elements = 1 << 22 if device.type == "cuda" else threads << 15
+        powers = torch.linspace(-20, 0, self._elements, device=device)
+        result = torch.empty_like(powers)
+        self._exp2 = Stopwatch(lambda: torch.exp2(powers, out=result), device)
+        loop = _fma_loop() if device.type == "cpu" else None
+        if loop is not None:
+            self.fma_from = "multiply-adds in registers, C++"
+            self._fmas, function = loop(threads)
+        else:
+            size = 4096 if device.type == "cuda" else 1024
+            matrix = torch.ones(size, size, device=device)
+            self.fma_from = "matrix product in float32"
+            self._fmas = size**3
+            function = lambda: torch.mm(matrix, matrix)  # noqa: E731
+        self._fma = Stopwatch(function, device)
+
+    def sample(self) -> None:
+        """Take one sample of each."""
+        self._exp2.sample()
+        self._fma.sample()
+
+    def result(self) -> dict[str, object]:
+        """Exponentials and multiply-adds per second, of one lane each, and how the latter were measured."""
+        return {
+            "exp2_per_second": self._elements / self._exp2.result()["seconds"],
+            "fma_per_second": self._fmas / self._fma.result()["seconds"],
+            "fma_from": self.fma_from,
+        }
+
+
+def _fma_loop() -> Callable[[int], tuple[int, Callable[[], None]]] | None:
+    """Compile the loop. For a number of threads it gives its multiply-adds and the function that does them.
+
+    None where there is no compiler that works.
+    """
+    compiler = shlex.split(os.environ.get("CXX", "")) or [
+        next(filter(None, map(shutil.which, ("c++", "g++", "clang++"))), "")
+    ]
+    if not compiler[0] or os.name != "posix":
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        library = Path(folder) / "fma.so"
+        command = [*compiler, "-O3", "-march=native", "-ffp-contract=fast", "-shared", "-fPIC"]
+        command += ["-x", "c++", "-", "-o", str(library)]
+        result = subprocess.run(command, input=FMA_LOOP, text=True, capture_output=True, check=False)
+        if result.returncode:
+            return None
+        code = ctypes.CDLL(str(library))
+    rounds = 1_000_000
+    code.fma_loop.argtypes, code.fma_loop.restype = (ctypes.c_long,), ctypes.c_float
+    code.fmas_per_round.restype = ctypes.c_long
+
+    def on(threads: int) -> tuple[int, Callable[[], None]]:
+        def run() -> None:  # ctypes lets go of the interpreter while the loop runs
+            workers = [threading.Thread(target=code.fma_loop, args=(rounds,)) for _ in range(threads)]
+            for worker in workers:
+                worker.start()
+            for worker in workers:
+                worker.join()
+
+        return threads * rounds * code.fmas_per_round(), run
+
+    return on

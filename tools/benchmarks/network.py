@@ -1,0 +1,211 @@
+"""Time and memory of whole networks on one window: those of this package and MONAI's own."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+from monai.losses import DiceCELoss
+from monai.networks.nets import DynUNet, HyenaNDUNETR, SegResNet, SwinUNETR
+from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
+
+from monai_mamba import MedSegMamba, SegMamba, medsegmamba_small, segmamba_small
+
+from . import report
+from .machine import Stopwatch, describe, peak_extra_memory
+from .report import Row, dates, groups, machine_line, number, percent, table
+
+KEY = ("network", "pass", "window", "classes", "settings", "device", "cpu", "gpu", "threads")
+
+
+def _dynunet(in_channels: int, out_channels: int) -> nn.Module:
+    """As nnU-Net plans it for windows whose sizes 32 divides."""
+    return DynUNet(3, in_channels, out_channels, [3] * 6, [1, *[2] * 5], [2] * 5)
+
+
+NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "MedSegMamba": MedSegMamba,
+    "MedSegMamba without Mamba": partial(MedSegMamba, mixer=None),
+    "medsegmamba_small": medsegmamba_small,
+    "medsegmamba_small without Mamba": partial(medsegmamba_small, mixer=None),
+    "SegMamba": SegMamba,
+    "SegMamba without Mamba": partial(SegMamba, mixer=None),
+    "segmamba_small": segmamba_small,
+    "segmamba_small without Mamba": partial(segmamba_small, mixer=None),
+    "SwinUNETR": partial(SwinUNETR, feature_size=48),
+    "SegResNet": partial(SegResNet, init_filters=32),
+    "DynUNet": _dynunet,
+    "HyenaNDUNETR": partial(HyenaNDUNETR.get_variant, "HHAA", feature_size=48),
+}
+
+
+class Step:
+    """One step of a network on one window.
+
+    Args:
+        name: of the network.
+        training: forward, Dice and cross-entropy loss, and backward, without optimizer; else the forward alone, in
+            evaluation mode.
+        options: of the command line.
+
+    Raises:
+        ImportError: the network needs a package that is not installed.
+    """
+
+    def __init__(self, name: str, training: bool, options: argparse.Namespace) -> None:
+        torch.manual_seed(0)
+        device = options.device
+        layout = torch.channels_last_3d if options.channels_last_3d else torch.contiguous_format
+        net = NETWORKS[name](in_channels=1, out_channels=options.classes).train(training)
+        self.parameters = sum(parameter.numel() for parameter in net.parameters())
+        net = net.to(device, memory_format=layout)
+        self._net = torch.compile(net) if options.compile else net
+        self._window = torch.rand(1, 1, *options.window, device=device).to(memory_format=layout)
+        self._label = torch.randint(options.classes, (1, 1, *options.window), device=device)
+        self._loss = DiceCELoss(to_onehot_y=True, softmax=True)
+        self._training, self._amp = training, options.amp
+
+    def __call__(self) -> Tensor:
+        """Return the logits."""
+        with (
+            torch.inference_mode(not self._training),
+            torch.autocast(self._window.device.type, torch.bfloat16, enabled=self._amp),
+        ):
+            logits = self._net(self._window)
+        if self._training:
+            self._loss(logits.float(), self._label).backward()
+            self._net.zero_grad(set_to_none=True)
+        return logits
+
+
+def operator_shares(step: Callable[[], object], device: torch.device) -> dict[str, float]:
+    """Shares of all operator time spent in convolutions, and in the selective scan with everything it calls."""
+    on_gpu = device.type == "cuda"
+    activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if on_gpu else [])
+    with profile(activities=activities) as profiler:
+        step()
+    kind = "device" if on_gpu else "cpu"
+    events = profiler.key_averages()
+    everything = sum(getattr(event, f"self_{kind}_time_total") for event in events)
+    convolution = sum(getattr(event, f"self_{kind}_time_total") for event in events if "conv" in event.key)
+    scans = ("monai_mamba::scan_forward", "monai_mamba::scan_backward")
+    scan = sum(getattr(event, f"{kind}_time_total") for event in events if event.key in scans)
+    return {"share_convolution": convolution / everything, "share_scan": scan / everything}
+
+
+def measure(training: bool, options: argparse.Namespace) -> list[Row]:
+    """Time one kind of step of all networks, in turns; then memory and shares of the operators."""
+    steps, watches = {}, {}
+    for name in options.networks:
+        try:
+            steps[name] = Step(name, training, options)
+            watches[name] = Stopwatch(steps[name], options.device)
+        except (ImportError, ValueError, torch.cuda.OutOfMemoryError) as error:
+            print(f"{name} is left out: {error}", file=sys.stderr)
+            steps.pop(name, None)
+    for _ in range(options.repeats):
+        for watch in watches.values():
+            watch.sample()
+    settings = [name for name in ("amp", "channels_last_3d", "compile") if getattr(options, name)]
+    rows = []
+    for name, watch in watches.items():
+        row = {
+            "benchmark": "network",
+            "network": name,
+            "parameters": steps[name].parameters,
+            "pass": "training" if training else "inference",
+            "window": "x".join(map(str, options.window)),
+            "classes": options.classes,
+            "settings": " ".join(settings) or "float32",
+            **watch.result(),
+            "repeats": options.repeats,
+            **operator_shares(steps[name], options.device),
+        }
+        if options.memory:
+            prepare = partial(Step, name, training, options)
+            row["peak_extra_MiB"] = peak_extra_memory(prepare, options.device, options.threads)
+        rows.append({**row, **describe(options.device, options.threads)})
+    seconds = {row["network"]: row["seconds"] for row in rows}
+    for row in rows:
+        twin = seconds.get(f"{row['network']} without Mamba")
+        row["times_without_mamba"] = twin and row["seconds"] / twin
+    return rows
+
+
+def markdown(rows: list[Row]) -> str:
+    """Document of all rows, one section per machine, window and pass."""
+    parts = ["# Networks\n\nWritten by `tools/benchmark.py network`; see docs/benchmarks.md.\n"]
+    for same in groups(rows, "device", "cpu", "gpu", "threads", "torch", "window", "classes", "pass").values():
+        first = same[0]
+        parts.append(f"\n## {first['pass']}, window {first['window']}, {first['classes']} classes\n\n")
+        parts.append(f"{machine_line(first)}; {dates(same)}; medians of {min(row['repeats'] for row in same)} rounds ")
+        parts.append("or more.\n\n")
+        headers = ("network", "settings", "M parameters", "s", "x without Mamba", "convolution", "scan", "extra MiB")
+        parts.append(table(headers, map(_cells, same)))
+    return "".join(parts)
+
+
+def _cells(row: Row) -> list[str]:
+    return [
+        row["network"],
+        row["settings"],
+        number(row["parameters"], 1e6),
+        number(row["seconds"]),
+        number(row["times_without_mamba"]),
+        percent(row["share_convolution"]),
+        percent(row["share_scan"]),
+        number(row.get("peak_extra_MiB")),
+    ]
+
+
+def plot(rows: list[Row], file: Path) -> None:
+    """Bars of the time of a window, one panel per machine, window, settings and pass."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    panels = groups(rows, "device", "cpu", "gpu", "threads", "window", "classes", "settings", "pass").values()
+    figure = Figure(figsize=(8, sum(1.2 + 0.3 * len(same) for same in panels)), layout="constrained")
+    FigureCanvasAgg(figure)
+    heights = [1.2 + 0.3 * len(same) for same in panels]
+    for axes, same in zip(
+        figure.subplots(len(panels), squeeze=False, height_ratios=heights)[:, 0], panels, strict=True
+    ):
+        first = same[0]
+        axes.barh([row["network"] for row in same], [row["seconds"] for row in same], color="C0")
+        axes.invert_yaxis()
+        axes.set_xlabel("seconds")
+        title = f"{first['pass']}, {first['window']}, {first['settings']}, {machine_line(first)}"
+        axes.set_title(title, fontsize="small")
+    figure.savefig(file, dpi=110)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of this benchmark."""
+    switch = argparse.BooleanOptionalAction
+    parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS), metavar="NAME")
+    parser.add_argument("--window", nargs="+", type=int, default=[96], help="voxels, one number or three")
+    parser.add_argument("--classes", type=int, default=36)
+    parser.add_argument("--passes", nargs="+", choices=["inference", "training"], default=["inference", "training"])
+    parser.add_argument("--amp", action=switch, default=False, help="bfloat16")
+    parser.add_argument("--channels_last_3d", action=switch, default=False)
+    parser.add_argument("--compile", action=switch, default=False, help="torch.compile")
+    parser.add_argument("--memory", action=switch, default=True, help="measure memory as well")
+    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1), help="of the CPU")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
+    report.add_output_argument(parser)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Print a line of JSON for each network and pass; with an output folder, write the lines, a table and a plot."""
+    options.window = options.window * 3 if len(options.window) == 1 else options.window
+    torch.set_num_threads(options.threads)
+    for name in options.passes:
+        rows = measure(name == "training", options)
+        report.write("network", rows, KEY, options.output_dir, markdown, plot)

@@ -1,0 +1,126 @@
+"""Selective scans to time: sizes, and inputs spread like those of a trained network."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from monai_mamba.networks.layers.traversal import serpentine_orders, tri_oriented_orders
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Sizes of one selective scan over a volume.
+
+    Attributes:
+        name: in the results.
+        batch: volumes B.
+        directions: traversals K, 1 to 8.
+        grid: tokens along the three axes; their product is the length L.
+        channels: channels E of a direction.
+        states: states N of a channel.
+    """
+
+    name: str
+    batch: int
+    directions: int
+    grid: tuple[int, int, int]
+    channels: int
+    states: int
+
+    @property
+    def length(self) -> int:
+        """Tokens L."""
+        return math.prod(self.grid)
+
+    @property
+    def updates(self) -> int:
+        """State updates: one exponential and two multiply-adds each."""
+        return self.batch * self.directions * self.length * self.channels * self.states
+
+    def one_direction(self) -> Problem:
+        """The same with a single traversal of a single volume."""
+        return replace(self, batch=1, directions=1)
+
+    def orders(self, device: torch.device) -> Tensor:
+        """Walks through the volume, (K, L): those of SegMamba for three directions, else those of MedSegMamba."""
+        if self.directions == 3:
+            return tri_oriented_orders(self.grid, device)
+        return serpentine_orders(self.grid, 0, device)[: self.directions]
+
+
+PROBLEMS = {
+    problem.name: problem
+    for problem in (
+        Problem("W1", 1, 8, (12, 12, 12), 1024, 64),  # a block of the published MedSegMamba, window of 96
+        Problem("W1-one-direction", 1, 1, (12, 12, 12), 1024, 64),
+        Problem("W1-batch2", 2, 8, (12, 12, 12), 1024, 64),
+        Problem("W1-N16", 1, 8, (12, 12, 12), 1024, 16),
+        Problem("W2", 1, 1, (48, 48, 48), 96, 16),  # long and thin, as in the first stage of SegMamba
+        Problem("W3", 1, 3, (24, 24, 24), 192, 16),  # its second stage
+        Problem("small", 1, 8, (6, 6, 6), 128, 16),  # a block of medsegmamba_small, window of 96
+    )
+}
+
+
+def parse_problem(text: str) -> Problem:
+    """The problem of a command line: a name, or the numbers B,K,H,W,D,E,N."""
+    if text in PROBLEMS:
+        return PROBLEMS[text]
+    try:
+        batch, directions, *grid, channels, states = (int(number) for number in text.split(","))
+        problem = Problem(text, batch, directions, (grid[0], grid[1], grid[2]), channels, states)
+    except (ValueError, IndexError):
+        problem = None
+    if problem is None or len(grid) != 3 or problem.updates < 1 or not 1 <= directions <= 8:
+        raise argparse.ArgumentTypeError(
+            f"problem is {text!r}, expected one of {', '.join(PROBLEMS)} or positive numbers B,K,H,W,D,E,N with K <= 8."
+        )
+    return problem
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a scan reads, in float32; symbols and shapes as in `cross_selective_scan`.
+
+    Attributes:
+        x: (B, L, E), one volume that all directions read.
+        delta: (B, K, L, E), before bias and softplus.
+        A: (K, E, N).
+        B: (B, K, L, N).
+        C: (B, K, L, N).
+        delta_bias: (K, E); the step sizes lie around 1e-3 .. 1e-1.
+        order: (K, L).
+    """
+
+    x: Tensor
+    delta: Tensor
+    A: Tensor
+    B: Tensor
+    C: Tensor
+    delta_bias: Tensor
+    order: Tensor
+
+
+def make_inputs(problem: Problem, device: torch.device) -> Inputs:
+    """Random inputs, the same at every call."""
+    b, k, n_tokens, e, n = problem.batch, problem.directions, problem.length, problem.channels, problem.states
+    generator = torch.Generator(device).manual_seed(0)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator, device=device)
+
+    step = torch.rand((k, e), generator=generator, device=device).mul_(math.log(100)).sub_(math.log(1000)).exp_()
+    return Inputs(
+        x=normal(b, n_tokens, e),
+        delta=normal(b, k, n_tokens, e).mul_(0.3),
+        A=-torch.arange(1, n + 1, device=device) * normal(k, e, n).mul_(0.3).exp_(),
+        B=normal(b, k, n_tokens, n),
+        C=normal(b, k, n_tokens, n),
+        delta_bias=step + torch.log(-torch.expm1(-step)),  # the inverse of softplus
+        order=problem.orders(device),
+    )

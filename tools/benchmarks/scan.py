@@ -1,0 +1,222 @@
+"""Time and memory of the selective scan: all usable backends and the baselines, in turns, in one run."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import NamedTuple
+from unittest.mock import patch
+
+import torch
+from torch import Tensor
+
+from monai_mamba.ops import cross_selective_scan, explain, recurrence, torch_scan
+from monai_mamba.ops.dispatch import BACKENDS
+
+from . import report, scan_report
+from .baselines import CudaKernel, naive_scan, parallel_scan
+from .machine import Rates, Stopwatch, describe, peak_extra_memory
+from .problems import PROBLEMS, Inputs, Problem, make_inputs, parse_problem
+
+BASELINES = {"naive": naive_scan, "parallel scan": parallel_scan}
+KERNEL = "selective_scan_cuda"
+NO_SEGMENTS, TOKEN_BY_TOKEN = "torch, no segments", "torch, token by token"
+LAYOUTS = ("bare", "fused", "gathered")
+CPU_BASELINE_UPDATES = 1 << 27  # larger problems: baselines do one direction, in gigabytes of memory even so
+FMAS_PER_UPDATE = 10  # of the forward: 6 in 2^x by a polynomial, dt * A, x * B, and one each for state and result
+KEY = ("problem", "pass", "method", "layout", "device", "cpu", "gpu", "threads")
+
+
+class Contender(NamedTuple):
+    """A way to compute a scan.
+
+    Attributes:
+        method: a backend of the package, or one of the names above.
+        layout: "bare" scans K prepared sequences; "fused" reads and writes one volume through K traversals and sums;
+            "gathered" does the same by indexing before and after a bare scan.
+    """
+
+    method: str
+    layout: str
+
+
+def _sequences(inputs: Inputs) -> dict[str, Tensor]:
+    """Arguments of a bare scan, the tokens taken as they lie."""
+    u = inputs.x[:, None].expand(inputs.delta.shape).contiguous()
+    names = ("delta", "A", "B", "C", "delta_bias")
+    return {"u": u, **{name: getattr(inputs, name) for name in names}}
+
+
+def bare_scan(backend: str, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, delta_bias: Tensor) -> Tensor:
+    """Scan of prepared sequences by a backend; arguments and result as in `baselines`."""
+    return cross_selective_scan(u, delta, A, B, C, None, None, delta_bias=delta_bias, merge=None, backend=backend)
+
+
+def fused_scan(
+    backend: str, x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, delta_bias: Tensor, order: Tensor
+) -> Tensor:
+    """Cross scan of a volume, (B, L, E), by a backend."""
+    return cross_selective_scan(x, delta, A, B, C, None, order, delta_bias=delta_bias, backend=backend)
+
+
+def gathered_scan(
+    backend: str, x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, delta_bias: Tensor, order: Tensor
+) -> Tensor:
+    """The same result as `fused_scan` with the sequences made before the scan and put back after it."""
+    direction = torch.arange(len(order), device=order.device)[:, None]
+    u = x[:, order]
+    delta, B, C = (volume[:, direction, order] for volume in (delta, B, C))
+    y = bare_scan(backend, u, delta, A, B, C, delta_bias)
+    return y[:, direction, order.argsort(dim=1)].sum(1)
+
+
+def _setting(method: str) -> AbstractContextManager:
+    """What makes the PyTorch path do without what it gains by."""
+    if method == NO_SEGMENTS:
+        return patch.object(recurrence, "segment_count", lambda *_: 1)
+    if method == TOKEN_BY_TOKEN:
+        return patch.multiple(torch_scan, ARRAY_ELEMENTS=1, ARRAY_ELEMENTS_ACCELERATOR=1)
+    return nullcontext()
+
+
+def prepare(problem: Problem, contender: Contender, backward: bool, device: torch.device) -> Callable[[], Tensor]:
+    """Make inputs, and the function that computes their scan, with all gradients if ``backward``."""
+    method, layout = contender
+    inputs = make_inputs(problem, device)
+    arguments = _sequences(inputs) if layout == "bare" else dict(vars(inputs))
+    if method == KERNEL:
+        return partial(CudaKernel(**arguments, grad_y=torch.ones_like(inputs.delta)), backward)
+    if method in BASELINES:
+        scan = BASELINES[method]
+    else:
+        function = {"bare": bare_scan, "fused": fused_scan, "gathered": gathered_scan}[layout]
+        scan = partial(function, "torch" if method in (NO_SEGMENTS, TOKEN_BY_TOKEN) else method)
+    leaves = [tensor for tensor in arguments.values() if tensor.is_floating_point()]
+    for leaf in leaves:
+        leaf.requires_grad_(backward)
+    grad_y = torch.ones_like(inputs.delta if layout == "bare" else inputs.x)
+
+    def run() -> Tensor:
+        with _setting(method), torch.set_grad_enabled(backward):
+            y = scan(**arguments)
+            if backward:
+                torch.autograd.grad(y, leaves, grad_y)
+            return y
+
+    return run
+
+
+def contenders(methods: list[str], problem: Problem, backward: bool, device: torch.device) -> list[Contender]:
+    """What to compare on a problem: methods on prepared sequences, and backends in all layouts.
+
+    Where the PyTorch path does several segments of the sequences side by side, also the same without segments and, in
+    the forward, without doing several tokens at once.
+    """
+    chosen = []
+    for method in methods:
+        layouts = ("bare",) if method in BASELINES or method == KERNEL else LAYOUTS
+        chosen += [Contender(method, layout) for layout in layouts]
+    row = (problem.batch, problem.directions, problem.length, problem.channels)
+    chunk = torch_scan.plan_scan(torch.empty(1, device=device).expand(row), problem.states).chunk
+    if "torch" in methods and recurrence.segment_count(chunk, problem.updates // problem.length, device.type) > 1:
+        chosen += [Contender(method, "bare") for method in (NO_SEGMENTS, TOKEN_BY_TOKEN)[: 1 if backward else 2]]
+    return chosen
+
+
+def unusable(method: str, device: torch.device) -> str:
+    """Why a method cannot run on a device; empty if it can."""
+    if method in BASELINES:
+        return ""
+    backend = "mamba_ssm" if method == KERNEL else method
+    found, _, reason = explain(device, backend=backend).splitlines()[0].partition(": ")
+    return "" if found == backend else reason
+
+
+def measure(
+    problem: Problem, methods: list[str], backward: bool, threads: int, options: argparse.Namespace
+) -> list[dict[str, object]]:
+    """Time one pass of one problem on so many threads, everything in turns, and say what it takes in memory."""
+    device = options.device
+    torch.set_num_threads(threads)
+    rates = Rates(device, threads)
+    shared = {"benchmark": "scan", "pass": "forward+backward" if backward else "forward", "problem": problem.name}
+    watches, parts, rows = {}, {}, []
+    for contender in contenders(methods, problem, backward, device):
+        large = device.type == "cpu" and problem.updates > CPU_BASELINE_UPDATES
+        part = problem.one_direction() if large and contender.method in BASELINES else problem
+        try:
+            watches[contender] = Stopwatch(prepare(part, contender, backward, device), device)
+        except torch.cuda.OutOfMemoryError:
+            print(f"{problem.name}: {contender.method} does not fit into the memory", file=sys.stderr)
+            continue
+        parts[contender] = part
+    for _ in range(options.repeats):
+        rates.sample()
+        for watch in watches.values():
+            watch.sample()
+    for contender, watch in watches.items():
+        part = parts[contender]
+        scale = problem.updates // part.updates
+        row = {**shared, "method": contender.method, "layout": contender.layout, "updates": problem.updates}
+        row["scaled_from"] = f"1/{scale}" if scale > 1 else None
+        row |= {name: seconds * scale for name, seconds in watch.result().items()}
+        if options.memory:
+            build = partial(prepare, contender=contender, backward=backward, device=device)
+            small = Problem("", 1, 1, (2, 2, 2), part.channels, part.states)
+            memory = peak_extra_memory(partial(build, part), device, threads, partial(build, small))
+            row["peak_extra_MiB"] = None if memory is None else memory * scale
+        rows.append({**row, "repeats": options.repeats, **rates.result(), **describe(device, threads)})
+    for row in rows:
+        add_ratios(row, rows)
+    return rows
+
+
+def add_ratios(row: dict[str, object], rows: list[dict[str, object]]) -> None:
+    """Relate a row to the others of its run, and to the rates of the machine."""
+    rate = row["updates"] / row["seconds"]
+    row["updates_per_second"] = rate
+    row["share_of_exp2_rate"] = rate / row["exp2_per_second"]
+    if row["pass"] == "forward":
+        row["share_of_fma_floor"] = FMAS_PER_UPDATE * rate / row["fma_per_second"]
+    bare = {other["method"]: other["seconds"] for other in rows if other["layout"] == "bare"}
+    for name in (*BASELINES, KERNEL):
+        if name in bare:
+            row[f"speedup_over_{name.replace(' ', '_')}"] = bare[name] / row["seconds"]
+    row["times_bare"] = row["seconds"] / bare[row["method"]]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of this benchmark."""
+    backends = [name for name in BACKENDS if name not in ("auto", "reference", "export")]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    everything = [*BASELINES, KERNEL, *backends]
+    names = f"{', '.join(PROBLEMS)}, or numbers B,K,H,W,D,E,N"
+    parser.add_argument("--problem", nargs="+", type=parse_problem, default=list(PROBLEMS.values()), help=names)
+    parser.add_argument("--backends", nargs="+", choices=everything, default=everything, metavar="NAME")
+    parser.add_argument("--passes", nargs="+", choices=["forward", "forward+backward"], default=None)
+    parser.add_argument("--threads", nargs="+", type=int, default=sorted({1, cores}), help="of the CPU")
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--memory", action=argparse.BooleanOptionalAction, default=True, help="measure memory as well")
+    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
+    report.add_output_argument(parser)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Print a line of JSON for each measurement; with an output folder, write the lines, a table and a plot there."""
+    methods = []
+    for method in options.backends:
+        reason = unusable(method, options.device)
+        if reason:
+            print(f"{method} is left out: {reason}", file=sys.stderr)
+        else:
+            methods.append(method)
+    threads = options.threads if options.device.type == "cpu" else options.threads[:1]
+    for problem in options.problem:
+        for name in options.passes or ("forward", "forward+backward"):
+            for count in threads:
+                rows = measure(problem, methods, name == "forward+backward", count, options)
+                report.write("scan", rows, KEY, options.output_dir, scan_report.markdown, scan_report.plot)
