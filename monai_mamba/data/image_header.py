@@ -22,15 +22,16 @@ MIN_VOXELS_PER_AXIS = 8
 MIN_EXTENT_MM, MAX_EXTENT_MM = 5.0, 600.0
 
 
-def check_header(path: str | Path) -> None:
+def check_header(path: str | Path, volumes: int = 1) -> None:
     """Refuse a file that cannot be processed, from its header and size alone; the voxels are not read.
 
     Args:
         path: NIfTI-1, NIfTI-2 or MGH file (`.nii`, `.nii.gz`, `.mgz`, `.mgh`).
+        volumes: number of volumes that the file must hold; more than one lie along the fourth axis.
 
     Raises:
-        InputError: the file is missing, empty, truncated, no image, not one three-dimensional real-valued volume, or
-            has no usable affine.
+        InputError: the file is missing, empty, truncated, no image, not real-valued, has another number of
+            volumes, or has no usable affine.
     """
     path = Path(path)
     if path.is_symlink() and not path.exists():
@@ -58,8 +59,8 @@ def check_header(path: str | Path) -> None:
             f"{path}: not a readable NIfTI or MGH image ({_first_line(error)}). {_advice(path)}"
         ) from error
     if dtype.fields is not None or np.issubdtype(dtype, np.complexfloating):
-        raise InputError(f"{path}: voxels are of type {dtype}; expected one real number a voxel (a T1-weighted scan).")
-    check_shape(path, shape)
+        raise InputError(f"{path}: voxels are of type {dtype}; expected one real number a voxel.")
+    check_shape(path, shape, volumes)
     check_affine(path, image.affine)
     check_extent(path, shape, image.affine)
     expected = int(image.dataobj.offset) + math.prod(shape) * dtype.itemsize
@@ -71,14 +72,16 @@ def check_header(path: str | Path) -> None:
         )
 
 
-def check_shape(name: str | Path, shape: Sequence[int]) -> None:
-    """Refuse a shape that is not one volume; axes of length 1 after the third are tolerated.
+def check_shape(name: str | Path, shape: Sequence[int], volumes: int = 1) -> None:
+    """Refuse a shape that is not so many volumes; axes of length 1 after the third are tolerated.
 
     Raises:
         InputError: the image is a series, a single slice, or has an absurd number of voxels.
     """
     text = " x ".join(str(size) for size in shape)
-    if any(size > 1 for size in shape[3:]):
+    if volumes > 1 and (len(shape) < 4 or shape[3] != volumes or math.prod(shape[4:]) != 1):
+        raise InputError(f"{name}: {text} voxels; expected {volumes} volumes along a fourth axis.")
+    if volumes == 1 and any(size > 1 for size in shape[3:]):
         raise InputError(
             f"{name}: a series of {math.prod(shape[3:])} volumes ({text}); expected one 3-D volume. Save the volume to "
             "be segmented as a file of its own."

@@ -62,7 +62,7 @@ def find_pairs(dataset_dir: str | Path) -> list[dict[str, str]]:
             )
     pairs = [{"image": str(images[name]), "label": str(labels[name]), "subject": name} for name in sorted(images)]
     for pair in pairs:
-        _check_grid(pair["image"], pair["label"])
+        check_same_grid(pair["image"], pair["label"])
     return pairs
 
 
@@ -71,9 +71,10 @@ def split_pairs(
 ) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
     """Divide pairs into a training and a validation set so that no person is in both.
 
-    A person is the `sub-...` part of the subject's name, or the whole name where there is none. The order that decides
-    comes from a hash of the person's name, hence does not depend on the machine or on the order of the files. With one
-    person only, both sets are that person, with a warning: good for a trial, useless as validation.
+    A person is the entry `person`, or the `sub-...` part of the subject's name, or the whole name where there is none.
+    The order that decides comes from a hash of the person's name, hence does not depend on the machine or on the order
+    of the files. With one person only, both sets are that person, with a warning: good for a trial, useless as
+    validation.
 
     Args:
         pairs: what `find_pairs` returned.
@@ -103,7 +104,7 @@ def split_pairs(
 
 def _person(pair: dict[str, str]) -> str:
     match = re.search(r"sub-[A-Za-z0-9]+", pair["subject"])
-    return match.group() if match else pair["subject"]
+    return pair.get("person") or (match.group() if match else pair["subject"])
 
 
 def _stems(folder: Path) -> dict[str, Path]:
@@ -120,7 +121,12 @@ def _stems(folder: Path) -> dict[str, Path]:
     return stems
 
 
-def _check_grid(image: str, label: str) -> None:
+def check_same_grid(image: str, label: str) -> None:
+    """Refuse a label map that does not lie on the grid of its image. Only headers are read.
+
+    Raises:
+        InputError: a file cannot be read, or shapes or affines differ.
+    """
     (image_shape, image_affine), (label_shape, label_affine) = _grid(image), _grid(label)
     if image_shape != label_shape:
         raise InputError(

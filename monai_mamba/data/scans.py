@@ -93,7 +93,7 @@ def _expand(sources: Sequence[str]) -> list[tuple[Path, Path]]:
                 raise InputError(
                     f"No image matches the pattern {source}. Check it with 'ls', and quote it in the shell."
                 )
-            root = _fixed_part(root)
+            root = fixed_part(root)
         for file in files:
             found.setdefault(file, file.parent.relative_to(root))
     return list(found.items())
@@ -101,7 +101,7 @@ def _expand(sources: Sequence[str]) -> list[tuple[Path, Path]]:
 
 def _images_below(root: Path) -> list[Path]:
     files = [path for path in files_below(root) if _is_image(path)]
-    t1_weighted = [path for path in files if _bare(path).endswith(BIDS_SUFFIX)]
+    t1_weighted = [path for path in files if bare_name(path).endswith(BIDS_SUFFIX)]
     return t1_weighted or files
 
 
@@ -109,12 +109,12 @@ def _is_image(path: Path) -> bool:
     return (
         path.name.lower().endswith(IMAGE_SUFFIXES)
         and not path.name.startswith(".")
-        and not _bare(path).endswith(DERIVATIVES)
+        and not bare_name(path).endswith(DERIVATIVES)
         and (path.is_file() or path.is_symlink())  # a link that leads nowhere is reported, not passed over
     )
 
 
-def _fixed_part(pattern: Path) -> Path:
+def fixed_part(pattern: Path) -> Path:
     """The folders of a pattern up to its first wildcard."""
     parts = []
     for part in pattern.parent.parts:
@@ -124,7 +124,7 @@ def _fixed_part(pattern: Path) -> Path:
     return Path(*parts)
 
 
-def _bare(path: Path) -> str:
+def bare_name(path: Path) -> str:
     """File name without the endings of image files."""
     name = path.name
     for suffix in sorted(IMAGE_SUFFIXES, key=len, reverse=True):
@@ -135,4 +135,4 @@ def _bare(path: Path) -> str:
 
 def _stem(path: Path) -> str:
     """Name for the results: BIDS derivatives put another suffix in the place of `_T1w`."""
-    return _bare(path).removesuffix(BIDS_SUFFIX)
+    return bare_name(path).removesuffix(BIDS_SUFFIX)

@@ -23,7 +23,8 @@ class ScanEvaluator(SupervisedEvaluator):
     """A `SupervisedEvaluator` that takes each scan of its data loader by itself.
 
     A scan that cannot be processed is reported, and the others go on. Arguments are those of `SupervisedEvaluator`; the
-    items of the data loader's dataset are dictionaries as made by `find_scans`.
+    items of the data loader's dataset are dictionaries as made by `find_scans`; messages call a scan by its entry
+    `name`, or by `image` where it has none.
     """
 
     # Otherwise Ignite continues a run that ended in an error instead of starting the next one.
@@ -44,7 +45,7 @@ class ScanEvaluator(SupervisedEvaluator):
         dataset = self.data_loader.dataset
         failures: list[MonaiMambaError] = []
         for index, scan in enumerate(dataset.data):
-            started = time.monotonic()
+            started, name = time.monotonic(), scan.get("name", scan["image"])
             try:
                 if "problem" in scan:
                     raise MonaiMambaError(scan["problem"])
@@ -52,13 +53,11 @@ class ScanEvaluator(SupervisedEvaluator):
             except WeightsError:
                 raise
             except Exception as error:  # whatever is wrong with one scan must not stop the others
-                failures.append(_explain(error, scan["image"], self.state.device))
+                failures.append(_explain(error, name, self.state.device))
                 logger.error("[%d/%d] %s", index + 1, len(dataset), failures[-1])
             else:
                 took = time.monotonic() - started
-                logger.info(
-                    "[%d/%d] %s: done in %.0f s, %s*", index + 1, len(dataset), scan["image"], took, scan["output"]
-                )
+                logger.info("[%d/%d] %s: done in %.0f s, %s*", index + 1, len(dataset), name, took, scan["output"])
             finally:
                 self.state.batch = self.state.output = None  # the probabilities of a head are large
         if failures and len(dataset) == 1:

@@ -58,7 +58,9 @@ class ResultSaver:
             OutputError: a file cannot be written.
         """
         source, labels = nib.load(prediction.meta["filename_or_obj"]), prediction[0].numpy()
-        table = self._volume_table(labels, prediction.meta["soft_volumes"], source.affine)
+        if prediction.meta.get("volume") is not None:  # of a file with several
+            source = source.slicer[..., prediction.meta["volume"]]
+        table = self._volume_table(prediction, source.affine)
         try:
             # Results of an earlier run must not pass for those of this one, should it be stopped between two files.
             Path(output + RESULTS["labels"]).unlink(missing_ok=True)
@@ -71,7 +73,8 @@ class ResultSaver:
                 "another folder with --output_dir."
             ) from error
 
-    def _volume_table(self, labels: np.ndarray, soft_volumes: dict[int, float], affine: np.ndarray) -> str:
+    def _volume_table(self, prediction: MetaTensor, affine: np.ndarray) -> str:
+        labels, soft_volumes = prediction.numpy(), prediction.meta["soft_volumes"]
         voxel_volume = abs(np.linalg.det(affine[:3, :3]))
         counts = np.bincount(labels.ravel(), minlength=max(self.table.ids) + 1)
         lines = ["id\tname\tvoxels\tmm3\tmm3_soft"]

@@ -29,14 +29,20 @@ def check_weights(path: str | Path, bundle_root: str | Path) -> None:
         WeightsError: the file is not there, or its hash differs.
     """
     path, root = Path(path).expanduser(), Path(bundle_root)
-    if not path.is_file():
-        raise WeightsError(
-            f"{path}: there is no weights file. Restore models/model.pt of the bundle, or give a file with --weights."
-        )
     try:
         known = json.loads((root / "configs" / "metadata.json").read_text(encoding="utf-8")).get("weights", {})
     except (OSError, ValueError):
         known = {}
+    if not path.is_file():
+        if not known and path.resolve().is_relative_to(root.resolve()):
+            raise WeightsError(
+                f"{path}: this bundle comes without trained weights. Train a network on labeled cases (python -m "
+                f"monai.bundle run --config_file {root / 'configs' / 'train.json'} --dataset_dir CASES --output_dir "
+                "run), then give its file with --weights run/model.pt."
+            )
+        raise WeightsError(
+            f"{path}: there is no weights file. Restore models/model.pt of the bundle, or give a file with --weights."
+        )
     expected = {(root / name).resolve(): entry.get("sha256") for name, entry in known.items()}.get(path.resolve())
     if not expected:
         return

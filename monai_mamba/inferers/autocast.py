@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from monai.inferers import SimpleInferer
+from torch.utils._pytree import tree_map
 
 __all__ = ["AutocastInferer"]
 
@@ -21,8 +22,12 @@ class AutocastInferer(SimpleInferer):
         super().__init__()
         self.amp = amp
 
-    def __call__(self, inputs: torch.Tensor, network: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """``network(inputs)``, in float32."""
+    def __call__(self, inputs: torch.Tensor, network: Any, *args: Any, **kwargs: Any) -> Any:
+        """``network(inputs)``, its tensors in float32, also in the lists, tuples and dictionaries of several scales."""
         with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=self.amp):
             output = super().__call__(inputs, network, *args, **kwargs)
-        return output.float()  # a loss summed in bfloat16 cannot see small structures
+        return tree_map(_to_float32, output)  # a loss summed in bfloat16 cannot see small structures
+
+
+def _to_float32(output: Any) -> Any:
+    return output.float() if isinstance(output, torch.Tensor) else output

@@ -14,7 +14,7 @@ from monai_mamba.errors import InputError
 
 
 class PatchVotingInferer(SlidingWindowInferer):
-    """MONAI's sliding window, averaging the softmax probabilities of overlapping windows with equal weight.
+    """MONAI's sliding window, averaging the probabilities of overlapping windows.
 
     Windows are voted as in MedSegMamba (Cao et al., 2024), divided by the number of windows that saw a voxel so that
     the result is a probability. Votes are summed in half precision: 36 classes of a head take 0.5 GB.
@@ -27,6 +27,8 @@ class PatchVotingInferer(SlidingWindowInferer):
         progress: show a progress bar.
         mirror: also vote with each window mirrored along its first axis (left-right in a conformed image), with the
             channels exchanged: item c is the channel of channel c's structure on the other side. None does not.
+        sigmoid: channels are regions that may overlap, each with a probability of its own; else classes (softmax).
+        mode: weight of a window's voxels, `"constant"` as in MedSegMamba, or `"gaussian"`, less towards its border.
 
     Raises:
         InputError: `overlap` or `sw_batch_size` is out of range.
@@ -40,14 +42,17 @@ class PatchVotingInferer(SlidingWindowInferer):
         amp: bool = True,
         progress: bool = False,
         mirror: Sequence[int] | None = None,
+        sigmoid: bool = False,
+        mode: str = "constant",
     ) -> None:
         if not all(isinstance(part, (int, float)) and 0 <= part < 1 for part in ensure_tuple(overlap)):
             raise InputError(f"--overlap is {overlap}, expected a number from 0 to below 1, such as 0.5.")
         if not isinstance(sw_batch_size, int) or sw_batch_size < 1:
             raise InputError(f"--sw_batch_size is {sw_batch_size}, expected a whole number from 1.")
-        super().__init__(roi_size=roi_size, sw_batch_size=sw_batch_size, overlap=overlap, progress=progress)
+        super().__init__(roi_size=roi_size, sw_batch_size=sw_batch_size, overlap=overlap, mode=mode, progress=progress)
         self.amp = amp
         self.mirror = mirror
+        self.sigmoid = sigmoid
 
     def __call__(
         self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
@@ -55,7 +60,7 @@ class PatchVotingInferer(SlidingWindowInferer):
         """Return probabilities `(1, C, H, W, D)`, float16, 0..1, with the meta data of `inputs`.
 
         Args:
-            inputs: images `(1, in_channels, H, W, D)`, 0..1.
+            inputs: images `(1, in_channels, H, W, D)`.
             network: maps windows `(B, in_channels, *roi_size)` to logits `(B, C, *roi_size)`.
             args: further arguments of the network.
             kwargs: further keyword arguments of the network.
@@ -68,7 +73,7 @@ class PatchVotingInferer(SlidingWindowInferer):
                 logits = network(window.float(), *args, **kwargs)
             if logits.dtype == torch.bfloat16:
                 logits = logits.half()  # loses nothing, and gives finer probabilities
-            return logits.softmax(dim=1).half()
+            return (logits.sigmoid() if self.sigmoid else logits.softmax(dim=1)).half()
 
         def vote(window: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
             votes = predict(window, *args, **kwargs)
