@@ -25,9 +25,10 @@ class SynthesisTable:
     """What each id of a label map becomes: a class to predict and a tissue with an intensity.
 
     Args:
-        source: TSV file (or the name of one of the package) with the columns ``id, target, tissue, t1, brain``: the id
-            in the label map; the id to predict; the name of the tissue (ids of one tissue share an intensity); its
-            usual T1-weighted intensity in [0, 1] or ``n/a`` for any; 1 if skull stripping keeps it.
+        source: TSV file (or the name of one of the package) with the columns ``id, target, tissue, t1, brain,
+            ventricle``: the id in the label map; the id to predict; the name of the tissue (ids of one tissue share an
+            intensity); its usual T1-weighted intensity in [0, 1] or ``n/a`` for any; 1 if skull stripping keeps it; 1
+            if it lies in the ventricles, whose size differs most between people.
         labels: the classes of the task.
     """
 
@@ -44,11 +45,13 @@ class SynthesisTable:
         self.target = torch.zeros(size, dtype=torch.uint8)
         self.tissue = torch.zeros(size, dtype=torch.long)
         self.brain = torch.zeros(size, dtype=torch.bool)
+        self.ventricle = torch.zeros(size, dtype=torch.bool)
         for row in rows:
             self.known[int(row["id"])] = True
             self.target[int(row["id"])] = index[int(row["target"])]
             self.tissue[int(row["id"])] = tissues.index(row["tissue"])
             self.brain[int(row["id"])] = row["brain"] == "1"
+            self.ventricle[int(row["id"])] = row["ventricle"] == "1"
         self.t1 = torch.tensor([t1[tissue] for tissue in tissues])
         self.mirror = torch.tensor(labels.mirror, dtype=torch.uint8)
 
@@ -73,9 +76,10 @@ class RandSynthesizeImaged(Randomizable, MapTransform):
     """Draw one image window and its labels from a label map.
 
     The window is placed on a structure chosen at random (each class equally often) or anywhere in the head, deformed
-    (rotation, scaling, shear, smooth elastic field, mirroring with left and right ids exchanged), filled with one
-    random Gaussian per tissue, then skull-stripped or not, blurred, resampled, and given a bias field, noise and a
-    random gamma. After Billot et al., "SynthSeg", Medical Image Analysis 2023, section 3; the ranges are our own.
+    (rotation, scaling, shear, smooth elastic field, mirroring with left and right ids exchanged, ventricles a voxel
+    larger or smaller), filled with one random mean, noise and texture per tissue, then skull-stripped or not, blurred,
+    resampled, and given a bias field, noise and a random gamma. After Billot et al., "SynthSeg", Medical Image
+    Analysis 2023, section 3; ventricles, texture and the ranges are our own.
 
     Args:
         keys: key of the label map, ``(1, H, W, D)`` ids that the table lists, with left-right as the first axis.
@@ -113,6 +117,7 @@ class RandSynthesizeImaged(Randomizable, MapTransform):
         self.generator.manual_seed(int(self.R.randint(2**31)))
         mirrored = self.R.rand() < 0.5
         ids = self._deform(volume.long() if volume.is_floating_point() else volume, mirrored)
+        ids = self._resize_ventricles(ids)
         label = self.table.target[ids]
         if mirrored:
             label = self.table.mirror[label.long()]
@@ -153,6 +158,24 @@ class RandSynthesizeImaged(Randomizable, MapTransform):
         flat.masked_fill_(~inside, 0)
         return volume.flatten()[flat].long().masked_fill_(~inside, 0)
 
+    def _resize_ventricles(self, ids: torch.Tensor) -> torch.Tensor:
+        """Move the walls of the ventricles by up to a voxel on each side, outward or inward; often leave them."""
+        kind = self.R.rand()
+        if kind > 0.5:
+            return ids
+        ventricle = self.table.ventricle[ids]
+        changing = ventricle if kind > 0.2 else ~ventricle  # smaller ventricles, or larger ones
+        result = ids.clone()
+        front, back = slice(None, -1), slice(1, None)
+        for axis in range(3):
+            for side, opposite in ((front, back), (back, front)):
+                if self.R.rand() < 0.5:
+                    here, there = [slice(None)] * 3, [slice(None)] * 3
+                    here[axis], there[axis] = side, opposite
+                    taken = changing[tuple(here)] & ~changing[tuple(there)]
+                    result[tuple(here)][taken] = ids[tuple(there)][taken]
+        return result
+
     def _center(self, volume: torch.Tensor) -> np.ndarray:
         if self.R.rand() < self.anywhere_prob:
             return self.R.uniform(0, 1, 3) * volume.shape
@@ -176,6 +199,8 @@ class RandSynthesizeImaged(Randomizable, MapTransform):
         std = torch.as_tensor(self.R.uniform(0.01, 0.08, tissues), dtype=torch.float32)
         tissue = self.table.tissue[ids]
         image = mean[tissue] + std[tissue] * torch.randn(self.roi_size, generator=self.generator)
+        texture = torch.as_tensor(self.R.uniform(0, 0.1, tissues), dtype=torch.float32)
+        image += texture[tissue] * self._smooth_field(int(self.R.choice([24, 32, 48])), 1.0)
         image += self._smooth_field(int(self.R.choice([8, 16, 24])), self.R.uniform(0, 0.05))
 
         if self.R.rand() < self.strip_prob:

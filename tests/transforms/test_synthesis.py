@@ -119,3 +119,22 @@ def test_an_unknown_id_is_refused_by_name():
         ids[0, 0, 0, 0] = unknown
         with pytest.raises(InputError, match=str(unknown)):
             table.check(ids)
+
+
+def test_ventricles_change_by_a_voxel_at_most_and_only_at_their_walls():
+    ids = torch.full((20, 20, 20), 2)
+    ids[6:14, 6:14, 6:14] = 4
+    ids[9:11, 9:11, 9:11] = 163  # plexus inside
+    core, hull = torch.zeros(20, 20, 20, dtype=torch.bool), torch.zeros(20, 20, 20, dtype=torch.bool)
+    core[7:13, 7:13, 7:13] = True
+    hull[5:15, 5:15, 5:15] = True
+    transform = synthesis()
+    sizes = set()
+    for seed in range(20):
+        changed = transform.set_random_state(seed)._resize_ventricles(ids)
+        assert torch.equal(changed[core], ids[core])
+        assert torch.equal(changed[~hull], ids[~hull])
+        assert set(changed.unique().tolist()) == {2, 4, 163}
+        sizes.add(int((changed != 2).sum()))
+    assert min(sizes) < 512 < max(sizes)
+    assert 512 in sizes
