@@ -1,0 +1,59 @@
+"""Tighter crops around a structure, as an augmentation."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.transforms import MapTransform, Randomizable, SpatialCrop
+
+
+class RandCropMarginsd(Randomizable, MapTransform):
+    """Cuts random parts of the margins around the labeled voxels away, on each of the six sides by itself.
+
+    A crop from a data set then has margins as narrow as a hasty box, or as wide as it came with.
+
+    Args:
+        keys: entries `(C, H, W, D)` on one grid.
+        label_key: the entry that says what is inside; voxels other than 0 are never cut away.
+        keep: voxels of margin that stay on each side, where there are as many.
+        prob: probability that a case is cut.
+        allow_missing_keys: whether to leave out keys that are absent.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        label_key: str = "label",
+        keep: int = 2,
+        prob: float = 0.5,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        MapTransform.__init__(self, keys, allow_missing_keys)
+        self.label_key = label_key
+        self.keep = keep
+        self.prob = prob
+
+    def randomize(self, margins: np.ndarray) -> np.ndarray:
+        """Voxels to cut away, `(2, 3)`, at most what the margins `(2, 3)` hold beyond `keep`."""
+        if self.R.rand() >= self.prob:
+            return np.zeros_like(margins)
+        return self.R.randint(0, np.maximum(margins - self.keep, 0) + 1)
+
+    def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict[Hashable, Any]:
+        """Return the data with the entries cut alike."""
+        result = dict(data)
+        label = result[self.label_key]
+        marked = torch.nonzero(label[0])
+        if len(marked) == 0:
+            return result
+        shape = np.array(label.shape[1:])
+        first, last = marked.min(dim=0).values.cpu().numpy(), marked.max(dim=0).values.cpu().numpy()
+        low, high = self.randomize(np.stack([first, shape - 1 - last]))
+        crop = SpatialCrop(roi_start=low, roi_end=shape - high)
+        for key in self.key_iterator(result):
+            result[key] = crop(result[key])
+        return result
