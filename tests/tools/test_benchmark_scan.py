@@ -159,6 +159,7 @@ def test_peak_memory_is_that_of_the_call_alone(modules):
 @pytest.mark.parametrize("compiler", [True, False])
 def test_rates_of_the_machine(modules, monkeypatch, compiler):
     machine = modules.machine
+    machine._fma_loop.cache_clear()
     if not compiler:
         monkeypatch.delenv("CXX", raising=False)
         monkeypatch.setattr(machine.shutil, "which", lambda _: None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import datetime
+import functools
 import gc
 import math
 import multiprocessing
@@ -218,6 +219,7 @@ class Rates:
         }
 
 
+@functools.cache
 def _fma_loop() -> Callable[[int], tuple[int, Callable[[], None]]] | None:
     """Compile the loop. For a number of threads it gives its multiply-adds and the function that does them.
 

@@ -106,7 +106,7 @@ def measure(training: bool, options: argparse.Namespace) -> list[Row]:
         try:
             steps[name] = Step(name, training, options)
             watches[name] = Stopwatch(steps[name], options.device)
-        except (ImportError, ValueError, torch.cuda.OutOfMemoryError) as error:
+        except (ImportError, ValueError, RuntimeError) as error:  # a package, window or memory that it lacks
             print(f"{name} is left out: {error}", file=sys.stderr)
             steps.pop(name, None)
     for _ in range(options.repeats):

@@ -186,7 +186,8 @@ def add_ratios(row: dict[str, object], rows: list[dict[str, object]]) -> None:
     for name in (*BASELINES, KERNEL):
         if name in bare:
             row[f"speedup_over_{name.replace(' ', '_')}"] = bare[name] / row["seconds"]
-    row["times_bare"] = row["seconds"] / bare[row["method"]]
+    if row["method"] in bare:
+        row["times_bare"] = row["seconds"] / bare[row["method"]]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -63,7 +63,7 @@ def _cross(rows: list[Row]) -> str:
     """The fused cross scan, and indexing before and after, against the bare scan."""
     lines = []
     for (problem, method), same in groups(rows, "problem", "method").items():
-        times = {row["layout"]: row["times_bare"] for row in same}
+        times = {row["layout"]: row.get("times_bare") for row in same}
         if "fused" in times:
             lines.append([f"{problem}, {method}", number(times["fused"]), number(times.get("gathered"))])
     return table(("problem, method", "fused / bare", "gathered / bare"), lines) if lines else ""
