@@ -112,7 +112,11 @@ def _limit(name: str, scan: Scan) -> str:
         return f"the tensors are on {scan.device.type}, {name} needs {device_type}"
     if scan.dtype == torch.float64:
         return f"{name} does not compute in float64"
-    return mamba_ssm.limit(scan.states, scan.state_gradient) if name == "mamba_ssm" else ""
+    if name == "mamba_ssm" and scan.states > mamba_ssm.MAX_STATES:
+        return f"{name} holds at most {mamba_ssm.MAX_STATES} states, found {scan.states}"
+    if name == "mamba_ssm" and scan.state_gradient:
+        return f"{name} has no gradient of the last state"
+    return ""
 
 
 def _unasked(name: str, scan: Scan) -> str:
@@ -123,9 +127,9 @@ def _unasked(name: str, scan: Scan) -> str:
 
 
 @torch.compiler.assume_constant_result
-def _obstacle(name: str, device: torch.device) -> str:
+def _obstacle(name: str, device: torch.device, dtype: torch.dtype, states: int) -> str:
     """Say why a compiled implementation cannot be used on this machine; empty if it can. It is tried to find out."""
-    return IMPLEMENTATIONS[name].obstacle(device)
+    return IMPLEMENTATIONS[name].obstacle(device, dtype, states)
 
 
 def _recording() -> bool:
@@ -152,7 +156,7 @@ def choose(scan: Scan, backend: str = "auto") -> Choice:
     if _recording():
         return Choice("torch", "what is recorded may run on another machine", warn=wanted != "auto")
     if wanted != "auto":
-        obstacle = _limit(wanted, scan) or _obstacle(wanted, scan.device)
+        obstacle = _limit(wanted, scan) or _obstacle(wanted, *scan[:3])
         return Choice("torch", obstacle, warn=True) if obstacle else Choice(wanted, "it was asked for, and works here")
     obstacles, warn = [], False
     for name in PREFERENCE:
@@ -160,7 +164,7 @@ def choose(scan: Scan, backend: str = "auto") -> Choice:
             continue
         obstacle = _unasked(name, scan) or _limit(name, scan)
         if not obstacle:
-            obstacle = _obstacle(name, scan.device)
+            obstacle = _obstacle(name, *scan[:3])
             if not obstacle:
                 return Choice(name, "it is the fastest that works here")
             warn = warn or name != "native"  # a machine without a compiler is as good as any
@@ -199,7 +203,7 @@ def explain(
     wanted = _setting if backend == "auto" else backend
     lines = [f"{choice.name}: {choice.reason}"]
     for name in PREFERENCE:
-        obstacle = _limit(name, scan) or (wanted == "auto" and _unasked(name, scan)) or _obstacle(name, scan.device)
+        obstacle = _limit(name, scan) or (wanted == "auto" and _unasked(name, scan)) or _obstacle(name, *scan[:3])
         lines.append(f"- {name}: {obstacle or 'can be used'}")
     lines.append("- torch: can be used everywhere")
     lines.append("- reference: can be used everywhere, on request only")

@@ -28,28 +28,19 @@ REMEDY = (
 )
 
 
-def limit(states: int, state_gradient: bool) -> str:
-    """Say why the kernel is not made for a scan; empty if it is.
-
-    Args:
-        states: number of states N.
-        state_gradient: a gradient flows through the last state.
-    """
-    if states > MAX_STATES:
-        return f"the kernel of mamba-ssm holds at most {MAX_STATES} states, found {states}"
-    if state_gradient:
-        return "the kernel of mamba-ssm has no gradient of the last state"
-    return ""
-
-
 def kernel() -> ModuleType:
     """Import the extension module; whatever a broken build raises is the caller's to handle."""
     return importlib.import_module(MODULE)
 
 
+def obstacle(device: torch.device, dtype: torch.dtype, states: int) -> str:
+    """Say why the kernel cannot be used on a device; empty if it can, for every scan within its limits."""
+    return probe(device)
+
+
 @functools.cache
-def obstacle(device: torch.device) -> str:
-    """Say why the kernel cannot be used on a device; empty if it can. The first call runs a tiny scan to find out."""
+def probe(device: torch.device) -> str:
+    """Import the kernel and run a tiny scan on a device; the result as in `obstacle`."""
     try:
         module = kernel()
     except ModuleNotFoundError as error:

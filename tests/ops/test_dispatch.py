@@ -25,11 +25,11 @@ TINY = (2, 3, 21, 4)  # (B, K, L, E) of the same, too small for the native kerne
 @pytest.fixture(autouse=True)
 def _fresh() -> Iterator[None]:
     """Forget what was found out and said before, and after."""
-    mamba_ssm.obstacle.cache_clear()
+    mamba_ssm.probe.cache_clear()
     dispatch.warn_once.cache_clear()
     with scan_backend("auto"):
         yield
-    mamba_ssm.obstacle.cache_clear()
+    mamba_ssm.probe.cache_clear()
     dispatch.warn_once.cache_clear()
 
 
@@ -149,7 +149,7 @@ def test_package_without_its_kernel_names_the_remedy(
     install(None)
     monkeypatch.setattr(mamba_ssm, "kernel", lambda: (_ for _ in ()).throw(ModuleNotFoundError(name=mamba_ssm.MODULE)))
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if name == "mamba_ssm" else None)
-    text = mamba_ssm.obstacle(CPU)
+    text = mamba_ssm.probe(CPU)
     assert "without its CUDA kernel" in text
     assert "MAMBA_KEEP_CUDA_BUILD=TRUE" in text
 

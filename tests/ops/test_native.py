@@ -22,27 +22,7 @@ from monai_mamba.ops.native.kernel import Kernel
 FORWARD = 1e-6  # relative to the largest value, in float32
 BACKWARD = 5e-6
 
-
-@pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The library, compiled for this machine."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        try:
-            target = build.find_target()
-        except build.BuildError as error:
-            pytest.skip(f"the native kernel cannot be compiled here: {error}")
-        build.build(target)
-        return target.library
-
-
-@pytest.fixture(autouse=True)
-def kernel(library: Path, monkeypatch: pytest.MonkeyPatch) -> Kernel:
-    """The kernel, loaded, so that scans that ask for it take it."""
-    loader = loading.Loader()
-    loader.kernel = Kernel(library)
-    monkeypatch.setattr(native, "loader", loader)
-    return loader.kernel
+pytestmark = pytest.mark.usefixtures("kernel")
 
 
 @pytest.fixture
@@ -64,19 +44,7 @@ def assert_close(found: Tensor, grads: dict[str, Tensor], expected: Tensor, expe
 @pytest.mark.parametrize("merge", ["sum", None])
 @pytest.mark.parametrize("shared", [True, False], ids=["one input", "one per direction"])
 @pytest.mark.parametrize("ordered", [True, False], ids=["permuted", "as is"])
-@pytest.mark.parametrize(
-    "size",
-    [
-        Size(1, 1, 1, 1, 1),
-        Size(2, 3, 70, 5, 3),
-        Size(1, 8, 27, 16, 1),
-        Size(3, 2, 33, 20, 6),
-        Size(1, 2, 65, 49, 16),
-        Size(1, 1, 64, 130, 4),
-        Size(1, 1, 63, 15, 100),
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize("size", [Size(2, 3, 70, 5, 3), Size(3, 2, 33, 20, 6)], ids=str)
 def test_cross_scan_equals_the_reference(size: Size, ordered: bool, shared: bool, merge: str | None) -> None:
     problem = cross_problem(size, shared)
     if not ordered:
@@ -139,25 +107,6 @@ def test_gradient_of_the_last_state() -> None:
         grads.append({name: inputs[name].grad for name in ("u", "delta", "A", "B", "delta_bias")})
     for name, grad in grads[1].items():
         assert deviation(grad, grads[0][name]) <= BACKWARD, name
-
-
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_inputs(dtype: torch.dtype) -> None:
-    problem = cross_problem(Size(2, 2, 50, 17, 8))
-    names = ("x", "delta", "B", "C")
-    for name in names:
-        problem[name] = problem[name].to(dtype).double()  # the same values in both types
-    expected, expected_grads = solve(problem, backend="reference")
-    inputs = leaves(problem, torch.float32)
-    inputs |= {name: inputs[name].detach().to(dtype).requires_grad_() for name in names}
-    y = cross_selective_scan(**inputs, backend="native")
-    assert y.dtype == dtype
-    assert deviation(y, expected) <= 2e-2
-    weight = torch.randn(y.shape, generator=torch.Generator().manual_seed(99), dtype=torch.float64)
-    (y.double() * weight).sum().backward()
-    for name, grad in expected_grads.items():
-        assert inputs[name].grad.dtype == inputs[name].dtype, name
-        assert deviation(inputs[name].grad, grad) <= 2e-2, name
 
 
 @pytest.mark.parametrize("step", [0.0, 10.0, 1e3, 1e30])

@@ -34,7 +34,7 @@ def compiler() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def library(compiler: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def hasty_library(compiler: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A library, compiled in haste."""
     path = tmp_path_factory.mktemp("library") / "scan.so"
     build.build(build.Target((*compiler, *build.FLAGS, "-O1"), path))
@@ -51,14 +51,14 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def quick(library: Path, monkeypatch: pytest.MonkeyPatch) -> list[build.Target]:
+def quick(hasty_library: Path, monkeypatch: pytest.MonkeyPatch) -> list[build.Target]:
     """Copy the library instead of compiling it; the targets that were asked for."""
     built: list[build.Target] = []
 
     def copy(target: build.Target) -> None:
         built.append(target)
         target.library.parent.mkdir(parents=True)
-        shutil.copy(library, target.library)
+        shutil.copy(hasty_library, target.library)
 
     monkeypatch.setattr(loading, "build", copy)
     return built

@@ -25,8 +25,8 @@ WORTHWHILE = 1 << 20
 loader = Loader()
 
 
-def obstacle(device: torch.device) -> str:
-    """Say why the kernel cannot be used; empty if it can, compiled now if need be. All CPUs are alike."""
+def obstacle(device: torch.device, dtype: torch.dtype, states: int) -> str:
+    """Say why the kernel cannot be used here, compiled now if need be; empty if it can, for every scan of its type."""
     return loader.obstacle()
 
 
