@@ -1,0 +1,164 @@
+"""When the Triton kernels are used and when not, without a GPU; and their tests under Triton's interpreter."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from monai_mamba.ops import torch_scan, triton_scan
+from monai_mamba.ops.triton_scan import plan
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+
+
+@pytest.fixture(autouse=True)
+def _fresh() -> Iterator[None]:
+    triton_scan._probe.cache_clear()
+    yield
+    triton_scan._probe.cache_clear()
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let it seem that there is a GPU, down to where something would be computed on it."""
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    monkeypatch.setattr(triton_scan, "self_check", lambda *args: 1e-6)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
+@pytest.mark.skipif(torch.cuda.is_available() or INTERPRETED, reason="test_triton_scan.py runs by itself here")
+def test_kernels_under_the_interpreter() -> None:
+    tests = Path(__file__).with_name("test_triton_scan.py")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tests)]
+    result = subprocess.run(
+        command,
+        env={**os.environ, "TRITON_INTERPRET": "1"},
+        cwd=tests.parents[2],
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout
+    assert "skipped" not in result.stdout
+
+
+def test_importing_the_package_does_not_import_the_kernels() -> None:
+    code = "import sys, monai_mamba.ops.triton_scan as t; assert not {t.__name__ + '.launch'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.skipif(INTERPRETED, reason="the interpreter takes CPU tensors")
+def test_other_devices_are_refused() -> None:
+    assert "tensors are on cpu" in triton_scan.obstacle(CPU)
+
+
+def test_float64_and_many_states_are_refused(gpu: None) -> None:
+    assert "float64" in triton_scan.obstacle(GPU, torch.float64)
+    assert "at most 256 states, found 257" in triton_scan.obstacle(GPU, states=257)
+    assert triton_scan.obstacle(GPU, states=256) == ""
+
+
+def test_builds_for_other_gpus_and_old_gpus_are_refused(gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
+    assert "need compute capability 8.0, found 7.5" in triton_scan.obstacle(GPU)
+    triton_scan._probe.cache_clear()
+    monkeypatch.setattr(torch.version, "cuda", None)
+    assert "this PyTorch is built for others" in triton_scan.obstacle(GPU)
+
+
+@pytest.mark.parametrize(
+    ("failure", "words"),
+    [
+        (ModuleNotFoundError("No module named 'triton'", name="triton"), "Triton is not installed"),
+        (ImportError("undefined symbol"), "do not run here (ImportError: undefined symbol)"),
+        (RuntimeError("PTX was compiled"), "do not run here (RuntimeError: PTX was compiled)"),
+    ],
+    ids=["missing", "broken", "not compiled"],
+)
+def test_failures_become_reasons(gpu: None, monkeypatch: pytest.MonkeyPatch, failure: Exception, words: str) -> None:
+    def fail(*args: object) -> float:
+        raise failure
+
+    monkeypatch.setattr(triton_scan, "self_check", fail)
+    assert words in triton_scan.obstacle(GPU)
+
+
+@pytest.mark.parametrize("error", [1.0, float("nan")])
+def test_wrong_values_are_refused(gpu: None, monkeypatch: pytest.MonkeyPatch, error: float) -> None:
+    monkeypatch.setattr(triton_scan, "self_check", lambda *args: error)
+    assert "compute wrong values here" in triton_scan.obstacle(GPU)
+
+
+def test_each_kind_of_scan_is_tried_once(gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = []
+    monkeypatch.setattr(triton_scan, "self_check", lambda *kind: tried.append(kind) or 0.0)
+    for states in (9, 16, 17):
+        for dtype in (torch.float32, torch.bfloat16):
+            assert triton_scan.obstacle(GPU, dtype, states) == ""
+    assert [(dtype, states) for _, dtype, states in tried] == [
+        (torch.float32, 16),
+        (torch.bfloat16, 16),
+        (torch.float32, 32),
+        (torch.bfloat16, 32),
+    ]
+
+
+def test_tensors_without_numbers_are_refused_for_now(gpu: None) -> None:
+    with FakeTensorMode():
+        assert "hold no numbers" in triton_scan.obstacle(GPU)
+    assert triton_scan.obstacle(GPU) == ""
+
+
+@pytest.mark.parametrize(("factor", "passes"), [(1.0, True), (1.001, False), (float("nan"), False)])
+def test_the_self_check_compares_values_and_gradients(
+    monkeypatch: pytest.MonkeyPatch, factor: float, passes: bool
+) -> None:
+    def backward(*args: object) -> tuple[torch.Tensor, ...]:
+        *others, last = torch_scan.backward(*args)
+        return (*others, last * factor)
+
+    kernels = SimpleNamespace(forward=torch_scan.forward, backward=backward)
+    monkeypatch.setattr(triton_scan, "_kernels", lambda: kernels)
+    monkeypatch.setattr(plan, "MIN_CHUNK", plan.INTERVAL)
+    assert (triton_scan.self_check(CPU, torch.float32, 3) <= triton_scan.SELF_CHECK_TOLERANCE) == passes
+
+
+def sizes(batch: int, directions: int, length: int, channels: int) -> torch.Tensor:
+    return torch.empty(batch, directions, length, channels, device="meta")
+
+
+def test_many_channels_stream_and_few_are_cut_into_chunks() -> None:
+    published = plan.plan_scan(sizes(1, 8, 1728, 1024), 64, multiprocessors=132)
+    assert published == plan.Plan(blocks=32, padded_states=64, warps=4, chunk=1728, chunks=1)
+    long = plan.plan_scan(sizes(1, 1, 48**3, 96), 16, multiprocessors=132)
+    assert (long.blocks, long.warps) == (3, 1)
+    assert long.chunk % plan.INTERVAL == 0
+    assert (long.chunks - 1) * long.chunk < 48**3 <= long.chunks * long.chunk
+    assert 132 < 3 * long.chunks <= 4 * 132
+    short = plan.plan_scan(sizes(1, 1, 100, 96), 16, multiprocessors=132)
+    assert short.chunks == 1
+
+
+@pytest.mark.parametrize("states", [1, 2, 3, 16, 20, 64, 100, 256])
+def test_tiles_hold_all_states(states: int) -> None:
+    found = plan.plan_scan(sizes(1, 1, 10, 33), states, multiprocessors=1)
+    assert found.padded_states / 2 < states <= found.padded_states
+    assert found.warps & (found.warps - 1) == 0
+    assert plan.CHANNELS * found.padded_states <= found.warps * 32 * plan.STATES_PER_THREAD
+    assert (found.blocks, found.chunk) == (2, 32)
+
+
+def test_kept_states_cover_the_sequence() -> None:
+    assert triton_scan.saved_shape(sizes(2, 3, 65, 5), 7) == (2, 3, 3, 5, 7)
