@@ -60,10 +60,10 @@ class TriOrientedMamba(nn.Module):
             ValueError: if ``num_slices`` does not divide the number of voxels.
         """
         batch, *size, _ = x.shape
-        length = x.shape[1:-1].numel()
+        length = math.prod(size)
         slices = self.num_slices or size[0]
-        orders = tri_oriented_orders(size, x.device, num_slices=slices)
-        inverses = tri_oriented_orders(size, x.device, num_slices=length // slices)
+        orders = tri_oriented_orders(size, x, num_slices=slices)
+        inverses = tri_oriented_orders(size, x, num_slices=length // slices)
         x, gate = self.in_proj(x.flatten(1, 3)).chunk(2, dim=-1)  # (B, L, E)
 
         # The causal convolution runs along the scan, so the sequences are unrolled before it.

@@ -80,7 +80,7 @@ class SS3D(nn.Module):
             b,
             c,
             self.D,
-            serpentine_orders(size, self.orientation, x.device),
+            serpentine_orders(size, self.orientation, x),
             delta_bias=self.dt_bias,
             delta_softplus=True,
         )

@@ -13,7 +13,11 @@ from typing import Any
 
 import torch
 
+from monai_mamba.ops.recording import is_recording
+
 __all__ = ["bidirectional_orders", "serpentine_order", "serpentine_orders", "tri_oriented_orders"]
+
+Place = torch.device | str | torch.Tensor
 
 # (fast, middle, slow) axis of sequences 0 and 2, then of sequences 1 and 3, for each of the six orientations
 _AXES = (
@@ -27,43 +31,64 @@ _AXES = (
 _CORNERS = ((0, 0, 0), (0, 1, 1), (1, 0, 1), (1, 1, 0))
 
 
-def serpentine_order(spatial_size: Sequence[int], axes: Sequence[int], corner: Sequence[int]) -> torch.Tensor:
+def serpentine_order(
+    spatial_size: Sequence[int], axes: Sequence[int], corner: Sequence[int], device: Place = "cpu"
+) -> torch.Tensor:
     """One serpentine (boustrophedon) walk through a box; consecutive voxels always share a face.
 
     Args:
         spatial_size: voxels ``(H, W, D)``.
         axes: the ``(fast, middle, slow)`` axis.
         corner: start corner, for each axis 0 (low end) or 1 (high end).
+        device: where the table lives, or a tensor that lives there.
 
     Returns:
         int64 tensor ``(L,)``, a permutation of ``0 .. L - 1``.
     """
-    fast, middle, slow = axes
-    volume = torch.arange(spatial_size[0] * spatial_size[1] * spatial_size[2]).reshape(tuple(spatial_size))
-    volume = volume.flip([axis for axis in range(3) if corner[axis]]).permute(slow, middle, fast).contiguous()
-    volume[:, 1::2] = volume[:, 1::2].flip(2)
-    volume[1::2] = volume[1::2].flip(1, 2)
-    return volume.flatten()
+    n_fast, n_middle, n_slow = (spatial_size[axis] for axis in axes)
+    slow = _count(n_slow, device).reshape(-1, 1, 1)
+    middle = _count(n_middle, device).reshape(-1, 1)
+    middle = torch.where(slow % 2 == 1, n_middle - 1 - middle, middle)
+    fast = _count(n_fast, device)
+    fast = torch.where((slow + middle) % 2 == 1, n_fast - 1 - fast, fast)
+    order: torch.Tensor | int = 0
+    position = dict(zip(axes, (fast, middle, slow), strict=True))
+    for axis in range(3):
+        along = spatial_size[axis] - 1 - position[axis] if corner[axis] else position[axis]
+        order = order * spatial_size[axis] + along
+    return order.flatten()
 
 
-def _cached(build: Callable[..., torch.Tensor], *key: Any) -> torch.Tensor:
+def _count(stop: int, device: Place) -> torch.Tensor:
+    """0 .. stop - 1. Beside a tensor, where a recorder watches, the device is not written down but that tensor's."""
+    if isinstance(device, torch.Tensor):
+        return device.new_ones(stop, dtype=torch.long).cumsum(0) - 1
+    return torch.arange(stop, device=device)
+
+
+def _table(
+    build: Callable[..., torch.Tensor], spatial_size: Sequence[int], device: Place, *options: Any
+) -> torch.Tensor:
     """Table from the cache of ``build``, in a form that any later call can use."""
+    if is_recording():  # operations on sizes that may differ when they run
+        return build.__wrapped__(tuple(spatial_size), device, *options)
+    size = tuple(int(n) for n in spatial_size)
+    device = device.device if isinstance(device, torch.Tensor) else torch.device(device)
     if torch.compiler.is_compiling():  # a tracer's tensors must not stay in the cache
-        return build.__wrapped__(*key)
+        return build.__wrapped__(size, device, *options)
     with torch.inference_mode(False):  # a table that inference built must serve training as well
-        return build(*key)
+        return build(size, device, *options)
 
 
 @lru_cache(maxsize=128)
-def _serpentine_orders(spatial_size: tuple[int, ...], orientation: int, device: torch.device) -> torch.Tensor:
+def _serpentine_orders(spatial_size: tuple[int, ...], device: Place, orientation: int) -> torch.Tensor:
     axes = _AXES[orientation]
-    forward = torch.stack([serpentine_order(spatial_size, axes[k % 2], _CORNERS[k]) for k in range(4)])
-    return torch.cat([forward, forward.flip(1)]).to(device)
+    walks = [serpentine_order(spatial_size, axes[k % 2], _CORNERS[k], device) for k in range(4)]
+    forward = torch.stack(walks)
+    return torch.cat([forward, forward.flip(1)])
 
 
-def serpentine_orders(
-    spatial_size: Sequence[int], orientation: int, device: torch.device | str = "cpu"
-) -> torch.Tensor:
+def serpentine_orders(spatial_size: Sequence[int], orientation: int, device: Place = "cpu") -> torch.Tensor:
     """The eight serpentine walks of one MedSegMamba orientation, for any box.
 
     Four walks start at corners 000, 011, 101 and 110 (H, W, D), the other four are the same walks backwards. The six
@@ -74,7 +99,7 @@ def serpentine_orders(
     Args:
         spatial_size: voxels ``(H, W, D)``.
         orientation: 0 to 5.
-        device: where the table lives; tables are cached.
+        device: where the table lives, or a tensor that lives there; tables are cached.
 
     Returns:
         int64 tensor ``(8, L)``.
@@ -84,25 +109,25 @@ def serpentine_orders(
     """
     if not 0 <= orientation < len(_AXES):
         raise ValueError(f"orientation must be 0 to {len(_AXES) - 1}, got {orientation}.")
-    return _cached(_serpentine_orders, tuple(int(n) for n in spatial_size), orientation, torch.device(device))
+    return _table(_serpentine_orders, spatial_size, device, orientation)
 
 
 @lru_cache(maxsize=64)
-def _raster_orders(length: int, num_slices: int | None, device: torch.device) -> torch.Tensor:
-    forward = torch.arange(length)
+def _raster_orders(spatial_size: tuple[int, ...], device: Place, num_slices: int | None) -> torch.Tensor:
+    forward = _count(math.prod(spatial_size), device)
     orders = [forward, forward.flip(0)]
     if num_slices is not None:
         orders.append(forward.reshape(num_slices, -1).t().flatten())
-    return torch.stack(orders).to(device)
+    return torch.stack(orders)
 
 
-def bidirectional_orders(spatial_size: Sequence[int], device: torch.device | str = "cpu") -> torch.Tensor:
+def bidirectional_orders(spatial_size: Sequence[int], device: Place = "cpu") -> torch.Tensor:
     """Raster order and its reverse, int64 ``(2, L)``."""
-    return _cached(_raster_orders, math.prod([int(n) for n in spatial_size]), None, torch.device(device))
+    return _table(_raster_orders, spatial_size, device, None)
 
 
 def tri_oriented_orders(
-    spatial_size: Sequence[int], device: torch.device | str = "cpu", num_slices: int | None = None
+    spatial_size: Sequence[int], device: Place = "cpu", num_slices: int | None = None
 ) -> torch.Tensor:
     """Raster order, its reverse, and the inter-slice order: first tokens of all slices, then second tokens, and so on.
 
@@ -111,7 +136,7 @@ def tri_oriented_orders(
 
     Args:
         spatial_size: voxels ``(H, W, D)``.
-        device: where the table lives; tables are cached.
+        device: where the table lives, or a tensor that lives there; tables are cached.
         num_slices: number of equal runs that the sequence is cut into; None takes the slices of the first axis, which
             makes that axis the fastest.
 
@@ -121,10 +146,10 @@ def tri_oriented_orders(
     Raises:
         ValueError: if ``num_slices`` does not divide the number of voxels.
     """
-    length = math.prod([int(n) for n in spatial_size])
-    num_slices = num_slices or int(spatial_size[0])
-    if length % num_slices:
+    num_slices = num_slices or spatial_size[0]
+    if not is_recording() and math.prod(spatial_size) % num_slices:
         raise ValueError(
-            f"num_slices={num_slices} does not divide the {length} voxels of a {tuple(spatial_size)} grid."
+            f"num_slices={num_slices} does not divide the {math.prod(spatial_size)} voxels of a {tuple(spatial_size)} "
+            "grid."
         )
-    return _cached(_raster_orders, length, num_slices, torch.device(device))
+    return _table(_raster_orders, spatial_size, device, num_slices)

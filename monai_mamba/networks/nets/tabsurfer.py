@@ -13,6 +13,7 @@ from torch import nn
 from monai_mamba.networks.blocks.attention import PreNormTransformerBlock
 from monai_mamba.networks.blocks.residual_conv import ConvNormAct, ResidualConvBlock
 from monai_mamba.networks.layers.grid import check_spatial_size
+from monai_mamba.ops.recording import is_recording
 
 __all__ = ["TABSurfer", "tabsurfer_small"]
 
@@ -104,7 +105,7 @@ class TABSurfer(nn.Module):
         x = self.expand(skips.pop())
         grid = x.shape[2:]
         position = self.position
-        if position.shape[2:] != grid:
+        if is_recording() or position.shape[2:] != grid:  # a recorded graph serves other sizes as well
             position = nn.functional.interpolate(position, size=grid, mode="trilinear")
         x = (x + position).flatten(2).transpose(1, 2)
         for block in self.blocks:

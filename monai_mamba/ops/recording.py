@@ -1,0 +1,10 @@
+"""Whether operations are being written down, to run elsewhere."""
+
+from __future__ import annotations
+
+import torch
+
+
+def is_recording() -> bool:
+    """True under torch.export, the ONNX exporter and torch.jit.trace; False under torch.compile, which runs here."""
+    return torch.compiler.is_exporting() or (not torch.compiler.is_compiling() and torch.jit.is_tracing())
