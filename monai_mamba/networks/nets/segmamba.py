@@ -102,7 +102,7 @@ class SegMamba(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits ``(B, out_channels, H, W, D)`` of ``(B, in_channels, H, W, D)``, multiples of ``self.stride``."""
         check_spatial_size(x, self.stride, type(self).__name__)
-        if x.shape[2:].numel() == self.stride**3:
+        if all(size == self.stride for size in x.shape[2:]):
             raise InputError(
                 f"SegMamba normalizes over the {self.stride}-voxel cells of its deepest stage and needs more than one: "
                 f"got {tuple(x.shape[2:])}; pad an axis to {2 * self.stride}."
