@@ -192,7 +192,7 @@ class RandSynthesizeImaged(Randomizable, MapTransform):
         tissues = len(self.table.t1)
         mean = torch.as_tensor(self.R.uniform(0, 1, tissues), dtype=torch.float32)
         if self.R.rand() < self.t1_prob:
-            jitter = torch.as_tensor(self.R.normal(0, self.R.uniform(0.02, 0.07), tissues), dtype=torch.float32)
+            jitter = torch.as_tensor(self.R.normal(0, self.R.uniform(0, 0.05), tissues), dtype=torch.float32)
             known = (self.table.t1 + jitter - 0.5) * self.R.uniform(0.8, 1.25) + 0.5 + self.R.uniform(-0.06, 0.06)
             mean = torch.where(self.table.t1.isnan(), mean, known)
         mean[self.table.tissue[0]] = self.R.uniform(0, 0.06)
