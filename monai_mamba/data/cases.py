@@ -1,0 +1,323 @@
+"""Cases of several sequences: which files belong together, for inference and for training."""
+
+from __future__ import annotations
+
+import glob
+import json
+import logging
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import nibabel as nib
+from monai.data import load_decathlon_datalist
+
+from monai_mamba.data.files import files_below
+from monai_mamba.data.image_header import IMAGE_SUFFIXES, check_header
+from monai_mamba.data.pairs import check_same_grid
+from monai_mamba.data.regions import RegionTable
+from monai_mamba.data.scans import bare_name, fixed_part, is_finished
+from monai_mamba.data.sequences import DISPLAY, NAMES_KNOWN, SEQUENCES, channel_order, recognize, subset_name
+from monai_mamba.errors import InputError
+
+DATALIST = "dataset.json"
+ORDER = ", ".join(DISPLAY.values())
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class TumorCase:
+    """Files of one case.
+
+    Attributes:
+        name: name for results.
+        folder: folder relative to where the search began.
+        image: sequence to file, or one file with a volume for each of `channels`.
+        channels: sequences of the volumes of a single file.
+        label: label map, if there is one.
+        problem: what is wrong with the files.
+    """
+
+    name: str
+    folder: Path
+    image: dict[str, str] | str = field(default_factory=dict)
+    channels: tuple[str, ...] = SEQUENCES
+    label: str | None = None
+    problem: str | None = None
+
+    @property
+    def present(self) -> tuple[str, ...]:
+        """Sequences that have a file or a volume, in channel order."""
+        there = self.channels if isinstance(self.image, str) else self.image
+        return tuple(name for name in SEQUENCES if name in there)
+
+    @property
+    def title(self) -> str:
+        """Name for messages."""
+        return self.name if self.folder.name in ("", self.name) else (self.folder / self.name).as_posix()
+
+    def add(self, kind: str, path: str) -> None:
+        """Take a file in, `kind` being a sequence or `"label"`."""
+        known = self.label if kind == "label" else self.image.get(kind)
+        if known:
+            what = "the label map" if kind == "label" else f"the sequence {DISPLAY[kind]}"
+            self.problem = f"{path}: {known} is {what} of the case {self.name} too; expected one file. Remove one."
+        elif kind == "label":
+            self.label = path
+        else:
+            self.image[kind] = path
+
+    def check(self) -> None:
+        """Check the headers of the images; their voxels are not read.
+
+        Raises:
+            InputError: a file cannot be processed.
+        """
+        if self.problem:
+            raise InputError(self.problem)
+        if isinstance(self.image, Mapping):
+            for path in self.image.values():
+                check_header(path)
+            return
+        count = _volumes(self.image)
+        if count is not None and count != len(self.channels):
+            raise InputError(
+                f"{self.image}: {count} volumes in one file; expected {len(self.channels)}, in the order "
+                f"{', '.join(DISPLAY[name] for name in self.channels)}. Where a sequence is missing, give the others "
+                f"as files of their own. {NAMES_KNOWN}"
+            )
+        check_header(self.image, volumes=len(self.channels))
+
+    def item(self) -> dict:
+        """Entries for `LoadSequencesd`."""
+        entries = {"name": self.title, "image": self.image, "present": "+".join(self.present)}
+        return entries | ({"channels": "+".join(self.channels)} if isinstance(self.image, str) else {})
+
+
+def find_cases(
+    source: str | Sequence[str] | Mapping[str, str], output_dir: str, task: str = "tumor", overwrite: bool = False
+) -> list[dict]:
+    """List the cases to segment. Headers are checked; voxels are not read.
+
+    Args:
+        source: a folder (searched with its subfolders; one case per folder or several side by side), a pattern, the
+            files of one case in a list, a mapping from sequence to file, one 4-D file with the volumes FLAIR, T1, T1ce,
+            T2, or a datalist (`dataset.json`, whose `test` list is taken, or `training` without one; also where the
+            folder holds one). A case may lack up to three sequences. Names: `NAMES_KNOWN`.
+        output_dir: folder of the results; the subfolders below `source` are repeated there.
+        task: goes into the names of the results, `<case>_desc-<task>_dseg.nii.gz`.
+        overwrite: also list cases whose results are complete.
+
+    Returns:
+        One dictionary a case: `name`; `image`, a mapping from sequence to path, or the path of a 4-D file with its
+        `channels`; `present`, the sequences joined by `+`; `output`, path of its results without their endings; and
+        `problem`, only where it cannot be processed, with the reason.
+
+    Raises:
+        InputError: nothing was found, or no case can be processed.
+    """
+    items: list[dict] = []
+    first_of: dict[str, str] = {}
+    finished = 0
+    for case in _collect(source, labeled=False):
+        output = str(Path(str(output_dir)).expanduser() / case.folder / f"{case.name}_desc-{task}")
+        item = {**case.item(), "output": output}
+        if output in first_of:
+            item["problem"] = f"{case.title}: two cases have this name ({output}*). Give one of them another name."
+        elif not overwrite and is_finished(output):
+            finished += 1
+            continue
+        else:
+            try:
+                case.check()
+            except InputError as error:
+                item["problem"] = str(error)
+        first_of[output] = case.title
+        items.append(item)
+    if finished:
+        have = "1 case has its" if finished == 1 else f"{finished} cases have their"
+        logger.info("%s results in %s already (--overwrite True does them again).", have, output_dir)
+    problems = [item["problem"] for item in items if "problem" in item]
+    if problems and len(problems) == len(items):
+        raise InputError("\n".join(problems))
+    return items
+
+
+def find_labeled_cases(dataset_dir: str, label_convention: str) -> list[dict]:
+    """List the cases of a data set that have a label map, which must lie on the grid of one of the sequences.
+
+    Args:
+        dataset_dir: folder with a folder per case, or with a `dataset.json`, or the path of such a file (its list
+            `training` is taken).
+        label_convention: see `RegionTable`; where a `dataset.json` names its labels, they are compared with it.
+
+    Returns:
+        Dictionaries with `subject` (a unique name), `person` (where BraTS names tell it: several time points may be of
+        one person), `label`, and the entries of `find_cases`.
+
+    Raises:
+        InputError: nothing was found, a file cannot be used, or a label map belongs to another grid or convention.
+    """
+    table = RegionTable.load(label_convention)
+    items = []
+    for case in _collect(dataset_dir, labeled=True, table=table):
+        if not case.label or not case.image:
+            what = "no label map (NAME_seg or NAME-seg)" if case.image else "a label map but no sequence"
+            logger.warning("%s: %s; left out.", case.title, what)
+            continue
+        case.check()
+        _check_label(case)
+        person = re.match(r"BraTS-[A-Za-z]+-\d+", case.name)
+        item = {**case.item(), "label": case.label, "subject": case.title}
+        items.append(item | ({"person": person.group()} if person else {}))
+    if not items:
+        raise InputError(f"{dataset_dir}: no case with sequences and a label map (_seg, -seg). {NAMES_KNOWN}")
+    names = [item["subject"] for item in items]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(f"{dataset_dir}: two cases are named {twice}. Give one of them another name.")
+    return items
+
+
+def _check_label(case: TumorCase) -> None:
+    files = [case.image] if isinstance(case.image, str) else list(case.image.values())
+    for index, path in enumerate(files):
+        try:
+            return check_same_grid(path, case.label)
+        except InputError:
+            if index == len(files) - 1:
+                raise
+
+
+def _collect(
+    source: str | Sequence[str] | Mapping[str, str], labeled: bool, table: RegionTable | None = None
+) -> list[TumorCase]:
+    if isinstance(source, Mapping):
+        order = channel_order(source, "--input")
+        files = {name: str(Path(str(path)).expanduser()) for name, path in zip(order, source.values(), strict=True)}
+        return [TumorCase(recognize(next(iter(files.values())))[0], Path(), files)]
+    if isinstance(source, (list, tuple)):
+        return [_one_case([Path(str(path)).expanduser() for path in source])]
+    root = Path(str(source)).expanduser()
+    if root.suffix == ".json":
+        return _from_datalist(root, labeled, table)
+    if (root / DATALIST).is_file():
+        return _from_datalist(root / DATALIST, labeled, table)
+    if root.is_dir():
+        return _group((path for path in files_below(root) if _is_image(path)), root)
+    if glob.has_magic(str(root)) and not root.exists():
+        files = [Path(name) for name in sorted(glob.glob(str(root), recursive=True))]
+        return _group((path for path in files if _is_image(path)), fixed_part(root), what=f"the pattern {source}")
+    if not root.is_file():
+        raise InputError(f"{root}: there is no such file or folder. Check the path given as 'input'.")
+    return [_one_case([root])]
+
+
+def _one_case(paths: list[Path]) -> TumorCase:
+    """The case of files that are named one by one: all must be of one case."""
+    if len(paths) == 1 and (recognize(paths[0])[1] in (None, "label") or (_volumes(paths[0]) or 1) > 1):
+        return TumorCase(bare_name(paths[0]), Path(), str(paths[0]))
+    if not 1 <= len(paths) <= len(SEQUENCES):
+        raise InputError(f"--input names {len(paths)} files; expected 1 to 4, the sequences of one case: {ORDER}.")
+    known = [recognize(path) for path in paths]
+    for path, (_, kind) in zip(paths, known, strict=True):
+        if kind not in SEQUENCES:
+            raise InputError(
+                f"{path}: its name tells no sequence. {NAMES_KNOWN} Other names: --input \"{{'flair': 'a.nii.gz', "
+                "'t1': 'b.nii.gz', ...}\"."
+            )
+    cases = sorted({case for case, _ in known})
+    if len(cases) > 1:
+        raise InputError(
+            f"The files given as 'input' belong to different cases by their names: {', '.join(cases)}. Expected the "
+            "sequences of one case; for several cases give their folder."
+        )
+    case = TumorCase(cases[0], Path())
+    for path, (_, kind) in zip(paths, known, strict=True):
+        case.add(kind, str(path))
+    return case
+
+
+def _group(paths: Iterable[Path], root: Path, what: str | None = None) -> list[TumorCase]:
+    """Cases of files found below a folder: those of one name, side by side; and every file with four volumes."""
+    cases: dict[tuple[Path, str], TumorCase] = {}
+    ignored = []
+    for path in paths:
+        name, kind = recognize(path)
+        folder = path.parent.relative_to(root)
+        if kind is None and _volumes(path) == len(SEQUENCES):
+            cases[folder, str(path)] = TumorCase(name, folder, str(path))
+        elif kind is None:
+            ignored.append(path)
+        else:
+            cases.setdefault((folder, name), TumorCase(name, folder)).add(kind, str(path))
+    found = [case for case in cases.values() if case.image]
+    if not found:
+        raise InputError(f"{what or root}: no file there is a sequence of a case. {NAMES_KNOWN}")
+    if ignored:
+        logger.warning("%d images tell no sequence by their names and are ignored, first %s.", len(ignored), ignored[0])
+    return found
+
+
+def _from_datalist(path: Path, labeled: bool, table: RegionTable | None) -> list[TumorCase]:
+    """Cases of a datalist in the format of the Medical Segmentation Decathlon."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        key = "test" if not labeled and content.get("test") else "training"
+        entries = load_decathlon_datalist(path, data_list_key=key)
+        names = content.get("modality") or content.get("channel_names") or {}
+        order = channel_order([names[index] for index in sorted(names, key=int)], path) if names else SEQUENCES
+        images = [entry["image"] for entry in entries]
+    except InputError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{path}: not a datalist ({str(error) or type(error).__name__}); expected the format of the Medical "
+            'Segmentation Decathlon: {"modality": {"0": "FLAIR", ...}, "training": [{"image": ..., "label": ...}]}.'
+        ) from error
+    if table:
+        _compare_label_names(path, content.get("labels"), table)
+    return [_datalist_case(path, image, entry, order) for image, entry in zip(images, entries, strict=True)]
+
+
+def _datalist_case(path: Path, image: str | list[str], entry: Mapping, order: tuple[str, ...]) -> TumorCase:
+    label = entry.get("label")
+    if isinstance(image, str):
+        return TumorCase(bare_name(Path(image)), Path(), image, order, label)
+    case = TumorCase(recognize(image[0])[0] if image else "case", Path(), label=label)
+    if len(image) != len(order):
+        case.problem = (
+            f"{path}: the case {case.name} has {len(image)} files; expected {len(order)}, for the channels "
+            f"{subset_name(order)}. Correct the entry, or the list 'modality'."
+        )
+    case.image = dict(zip(order, image, strict=False))
+    return case
+
+
+def _compare_label_names(path: Path, names: object, table: RegionTable) -> None:
+    """Refuse a convention that contradicts the names in a datalist: swapped labels are not seen in the values."""
+    if not isinstance(names, Mapping):
+        return
+    pairs = [(key, value) if str(key).isdigit() else (value, key) for key, value in names.items()]
+    expected = next(entry.id for entry in table.labels if "edema" in entry.name)
+    for number, name in pairs:
+        if "edema" in str(name).lower() and str(number) != str(expected):
+            raise InputError(
+                f"{path}: label {number} is '{name}', but the convention {table.convention} expects edema to be "
+                f"{expected}. Set --label_convention (brats_msd is that of Decathlon Task01)."
+            )
+
+
+def _is_image(path: Path) -> bool:
+    return path.name.lower().endswith(IMAGE_SUFFIXES) and not path.name.startswith(".")
+
+
+def _volumes(path: str | Path) -> int | None:
+    """Volumes of a file by its header; None if it cannot be read, which `check_header` explains."""
+    try:
+        shape = nib.load(path).shape
+    except Exception:  # nibabel passes on whatever its file readers raise
+        return None
+    return shape[3] if len(shape) > 3 else 1

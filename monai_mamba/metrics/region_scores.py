@@ -1,0 +1,143 @@
+"""Scores of tumor regions by the rules of the BraTS challenges, whole and lesion by lesion."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.metrics import CumulativeIterationMetric, compute_dice, compute_hausdorff_distance
+from scipy import ndimage
+
+REGION_SCORES = ("dsc", "hd95_mm")
+LESION_SCORES = ("lesion_dsc", "lesion_hd95_mm", "lesions", "lesions_missed", "lesions_false")
+WORST_HD95 = math.hypot(240, 240, 155)  # mm, diagonal of a BraTS volume: 373.1287
+WORST_LESION_HD95 = 374.0  # mm, as in the program of BraTS 2023
+DILATIONS = 3
+MIN_LESION_MM3 = 50.0
+
+EMPTY_RULE = (
+    "A region that is empty in reference and prediction has DSC 1 and HD95 0; empty in one of them, DSC 0 and HD95 "
+    f"{WORST_HD95:.4f} mm (the diagonal of a BraTS volume)."
+)
+LESION_RULE = (
+    f"Lesions of the reference: parts that stay apart (26 neighbors) after {DILATIONS} dilations (18 neighbors). Parts "
+    "of the prediction that touch a dilated lesion are compared with it. A lesion without such a part, and a part that "
+    f"touches none, count DSC 0 and HD95 {WORST_LESION_HD95:g} mm. Lesions up to {MIN_LESION_MM3:g} mm3 are left out. "
+    "Mean over lesions and false parts; DSC 1 and HD95 0 where there are none. Rule of BraTS 2023 (adult glioma)."
+)
+
+
+def region_scores(prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float]) -> tuple[float, float]:
+    """DSC and HD95 of one region, by MONAI, with `EMPTY_RULE` (BraTS 2017-2022, evaluation of the leaderboard).
+
+    Args:
+        prediction: mask `(H, W, D)`.
+        reference: mask on the same grid.
+        spacing: size of a voxel along each axis in mm.
+
+    Returns:
+        DSC, 0..1, and HD95 in mm, the larger of the two directed 95th percentiles.
+    """
+    predicted, expected = np.asarray(prediction, dtype=bool), np.asarray(reference, dtype=bool)
+    if not predicted.any() or not expected.any():
+        both = predicted.any() == expected.any()
+        return (1.0, 0.0) if both else (0.0, WORST_HD95)
+    return _overlap_and_distance(predicted, expected, spacing)
+
+
+def lesion_scores(prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float]) -> tuple[float, ...]:
+    """DSC and HD95 of one region averaged over its lesions, with `LESION_RULE`.
+
+    Args:
+        prediction: mask `(H, W, D)`.
+        reference: mask on the same grid.
+        spacing: size of a voxel along each axis in mm.
+
+    Returns:
+        DSC, HD95 in mm, number of lesions, of missed lesions and of false parts, as in `LESION_SCORES`.
+
+    Source:
+        Saluja et al., evaluation program of BraTS 2023, https://github.com/rachitsaluja/BraTS-2023-Metrics.
+    """
+    predicted, expected = np.asarray(prediction, dtype=bool), np.asarray(reference, dtype=bool)
+    near, touching = ndimage.generate_binary_structure(3, 2), ndimage.generate_binary_structure(3, 3)
+    parts, count = ndimage.label(predicted, touching)
+    dilated = ndimage.binary_dilation(expected, near, iterations=DILATIONS)
+    grown, lesions = ndimage.label(dilated, touching)
+    found: set[int] = set()
+    scores, missed = [], 0
+    for lesion in range(1, lesions + 1):
+        # A dilated lesion is its component of all dilated lesions: those of others do not reach it.
+        inside = grown == lesion
+        members = [part for part in np.unique(parts[inside]).tolist() if part]
+        found.update(members)
+        truth = expected & inside
+        if truth.sum() * math.prod(spacing) <= MIN_LESION_MM3:
+            continue
+        if members:
+            scores.append(_overlap_and_distance(np.isin(parts, members), truth, spacing))
+        else:
+            missed += 1
+    false = count - len(found)
+    total = len(scores) + missed + false
+    counts = (float(len(scores) + missed), float(missed), float(false))
+    if not total:
+        return (1.0, 0.0, *counts)
+    overlap = sum(dsc for dsc, _ in scores) / total
+    distance = (sum(hd95 for _, hd95 in scores) + WORST_LESION_HD95 * (missed + false)) / total
+    return (overlap, distance, *counts)
+
+
+def _overlap_and_distance(predicted: np.ndarray, expected: np.ndarray, spacing: Sequence[float]) -> tuple[float, float]:
+    boxes = ndimage.find_objects((predicted | expected).astype(np.uint8))
+    # One voxel around, so that the surface of a region is the same as in the whole image.
+    box = tuple(slice(max(part.start - 1, 0), part.stop + 1) for part in boxes[0])
+    masks = [torch.from_numpy(np.ascontiguousarray(mask[box]))[None, None] for mask in (predicted, expected)]
+    distance = compute_hausdorff_distance(
+        *masks, include_background=True, percentile=95, spacing=[float(size) for size in spacing]
+    )
+    return compute_dice(*masks).item(), distance.item()
+
+
+class RegionScoresMetric(CumulativeIterationMetric):
+    """`region_scores` of every case and region, and `lesion_scores` if asked for, gathered over the iterations.
+
+    Inputs are masks `(B, R, H, W, D)`. The size of a voxel is taken from the affine of the reference if that is a
+    `MetaTensor`, otherwise it is 1 mm. The buffer is `(N, R, S)` with the columns `REGION_SCORES` and then, if asked
+    for, `LESION_SCORES`.
+
+    Args:
+        lesion_wise: whether to score lesions, too.
+    """
+
+    def __init__(self, lesion_wise: bool = False) -> None:
+        super().__init__()
+        self.lesion_wise = lesion_wise
+
+    def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        spacing = y.pixdim.flatten()[:3].tolist() if isinstance(y, MetaTensor) else (1.0, 1.0, 1.0)
+        predicted, reference = (torch.as_tensor(masks).cpu().numpy() for masks in (y_pred, y))
+        return torch.tensor(
+            [
+                [self._scores(p, r, spacing) for p, r in zip(case_predicted, case_reference, strict=True)]
+                for case_predicted, case_reference in zip(predicted, reference, strict=True)
+            ]
+        )
+
+    def _scores(self, predicted: np.ndarray, reference: np.ndarray, spacing: Sequence[float]) -> tuple[float, ...]:
+        whole = region_scores(predicted, reference, spacing)
+        return whole + lesion_scores(predicted, reference, spacing) if self.lesion_wise else whole
+
+    def aggregate(self) -> torch.Tensor:  # type: ignore[override]
+        """DSC, averaged over regions and cases.
+
+        Raises:
+            ValueError: nothing has been accumulated.
+        """
+        scores = self.get_buffer()
+        if scores is None:
+            raise ValueError("There is nothing to aggregate: call the metric on at least one batch before.")
+        return scores[:, :, 0].mean()

@@ -1,0 +1,132 @@
+"""From tumor labels to the regions that a network is trained with, and from its output back to labels."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform
+from monai.transforms.utils import generate_spatial_bounding_box
+
+from monai_mamba.data.regions import RegionTable, fitting_conventions
+from monai_mamba.errors import InputError
+from monai_mamba.transforms.resample import map_box, sample_linearly, voxel_map
+
+
+class ToTumorRegionsd(MapTransform):
+    """Turn label maps into masks of the regions TC, WT and ET.
+
+    MONAI's `ConvertToMultiChannelBasedOnBratsClassesd` gives the same channels without checking the labels, for which
+    the conventions differ.
+
+    Args:
+        keys: label maps `(1, H, W, D)`.
+        label_convention: what the labels mean, see `RegionTable`.
+        allow_missing_keys: do not raise if a key is missing.
+    """
+
+    def __init__(self, keys: KeysCollection, label_convention: str, allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.table = RegionTable.load(label_convention)
+
+    def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict[Hashable, torch.Tensor]:
+        """Return the data with masks `(3, H, W, D)`, uint8.
+
+        Raises:
+            InputError: a map holds something else than the labels of the convention.
+        """
+        result = dict(data)
+        for key in self.key_iterator(result):
+            label = result[key]
+            ids = label[0].numpy()
+            self._check(ids, label)
+            masks = torch.from_numpy(self.table.to_regions(ids))
+            result[key] = MetaTensor(masks, meta=label.meta) if isinstance(label, MetaTensor) else masks
+        return result
+
+    def _check(self, ids: np.ndarray, label: torch.Tensor) -> None:
+        found = np.unique(ids)
+        known = set(self.table.labels.ids)
+        unknown = [value for value in found.tolist() if value not in known]
+        if not unknown:
+            return
+        name = label.meta.get("filename_or_obj", "label map") if isinstance(label, MetaTensor) else "label map"
+        fitting = fitting_conventions(found.tolist())
+        advice = (
+            f"They are the labels of {' or '.join(fitting)}: set --label_convention."
+            if fitting
+            else "Is this the tumor label map of the case? Labels of other structures, such as the resection cavity "
+            "(4) of BraTS 2024, have to be set to 0 first."
+        )
+        values = ", ".join(f"{value:g}" for value in found[:10].tolist())
+        raise InputError(
+            f"{name}: its values are {values}; expected {', '.join(map(str, sorted(known)))} (--label_convention "
+            f"{self.table.convention}). {advice}"
+        )
+
+
+class RestoreTumorLabelsd(MapTransform):
+    """Resample the probabilities of the regions to the input's own grid, and write labels where they exceed one half.
+
+    The smaller region wins, so ET lies inside TC inside WT (`RegionTable.to_ids`). Probabilities are resampled, not
+    labels; where the two grids coincide the result is exact. The input's grid is read from `original_affine` and
+    `spatial_shape` in the meta data.
+
+    Args:
+        keys: `MetaTensor` probabilities `(3, H, W, D)`, 0..1, with their own affine.
+        label_convention: which labels to write, see `RegionTable`.
+        allow_missing_keys: do not raise if a key is missing.
+    """
+
+    def __init__(self, keys: KeysCollection, label_convention: str, allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.table = RegionTable.load(label_convention)
+
+    def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict[Hashable, torch.Tensor]:
+        """Return the data with label maps `(1, H, W, D)`, uint8, of the input's shape and affine.
+
+        Raises:
+            InputError: the number of channels is not that of the regions.
+        """
+        result = dict(data)
+        for key in self.key_iterator(result):
+            result[key] = _restore_regions(result[key], self.table)
+        return result
+
+
+def _restore_regions(probabilities: MetaTensor, table: RegionTable) -> MetaTensor:
+    if probabilities.shape[0] != len(table):
+        raise InputError(
+            f"The network has {probabilities.shape[0]} output channels, but the regions are {', '.join(table.names)}. "
+            "Use a network with 3 output channels."
+        )
+    affine = _square(probabilities.affine)
+    native_affine = _square(probabilities.meta["original_affine"])
+    shape = tuple(int(size) for size in np.ravel(probabilities.meta["spatial_shape"])[:3])
+    ids = np.zeros(shape, dtype=np.uint8)
+    regions = probabilities.as_tensor().cpu()
+    # One voxel more than where a region is likely, because linear interpolation reaches that far.
+    low, high = generate_spatial_bounding_box(regions, select_fn=lambda p: p > 0.5, margin=1)
+    box = None
+    if max(high) > 0:
+        low, last = np.maximum(low, 0), np.minimum(high, regions.shape[1:]) - 1
+        box = map_box(voxel_map(affine, native_affine), low, last, shape)
+    if box is not None:
+        part = tuple(slice(start, stop + 1) for start, stop in zip(low, last, strict=True))
+        shift = np.eye(4)
+        shift[:3, 3] = -low
+        matrix = shift @ voxel_map(native_affine, affine)
+        masks = [
+            sample_linearly(region[part].float().numpy(), matrix, box, mode="grid-constant") > 0.5 for region in regions
+        ]
+        ids[box] = table.to_ids(masks)
+    meta = {**probabilities.meta, "affine": torch.from_numpy(native_affine)}
+    return MetaTensor(torch.from_numpy(ids)[None], meta=meta)
+
+
+def _square(affine: torch.Tensor | np.ndarray) -> np.ndarray:
+    """One `(4, 4)` matrix, also from a batch of one."""
+    return np.asarray(affine, dtype=float).reshape(-1, 4, 4)[0]

@@ -1,0 +1,138 @@
+"""Which files make a case."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from tumor_phantom import SEQUENCES, STYLES, save, save_case
+
+from monai_mamba.data.cases import find_cases, find_labeled_cases
+from monai_mamba.errors import InputError
+
+
+def tiny(path: Path, volumes: int = 1, shape: tuple[int, ...] = (8, 8, 8)) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = np.ones((*shape, volumes) if volumes > 1 else shape, dtype=np.uint8)
+    nib.save(nib.Nifti1Image(data, np.eye(4)), path)
+    return str(path)
+
+
+def outputs(source: object, root: Path) -> dict[str, str]:
+    """Present sequences by output path."""
+    cases = find_cases(source, str(root / "out"))
+    return {os.path.relpath(case["output"], root / "out"): case["present"] for case in cases}
+
+
+ALL = "flair+t1+t1ce+t2"
+
+
+def test_folders_of_all_styles(tmp_path):
+    for style in STYLES:
+        for name in SEQUENCES:
+            case = "sub-1" if style == "bids" else f"case{style}"
+            tiny(tmp_path / "in" / case / f"{case}{STYLES[style][name]}.nii.gz")
+    tiny(tmp_path / "in" / "case2021" / "case2021_seg.nii.gz")
+    tiny(tmp_path / "in" / "one" / "one-t1c.nii")
+    found = outputs(str(tmp_path / "in"), tmp_path)
+    assert found == {
+        "case2021/case2021_desc-tumor": ALL,
+        "case2023/case2023_desc-tumor": ALL,
+        "one/one_desc-tumor": "t1ce",
+        "sub-1/sub-1_desc-tumor": ALL,
+    }
+    assert outputs(str(tmp_path / "in" / "case2023"), tmp_path) == {"case2023_desc-tumor": ALL}
+    assert outputs(str(tmp_path / "in" / "*" / "*-t?[nf].nii.gz"), tmp_path) == {
+        "case2023/case2023_desc-tumor": "flair+t1"
+    }
+
+
+def test_files_a_mapping_and_4d_images(tmp_path):
+    files = [tiny(tmp_path / f"a_{name}.nii.gz") for name in SEQUENCES]
+    assert outputs(files, tmp_path) == {"a_desc-tumor": ALL}
+    assert outputs(files[2], tmp_path) == {"a_desc-tumor": "t1ce"}
+    strange = tiny(tmp_path / "scan_7.nii.gz")
+    (case,) = find_cases({"FLAIR": strange}, str(tmp_path / "out"))
+    assert case["image"] == {"flair": strange}
+    tiny(tmp_path / "in" / "x.nii.gz", 4)
+    tiny(tmp_path / "in" / "y.nii.gz", 4)
+    tiny(tmp_path / "in" / "ignored.nii.gz")
+    assert outputs(str(tmp_path / "in"), tmp_path) == {"x_desc-tumor": ALL, "y_desc-tumor": ALL}
+    assert outputs(str(tmp_path / "in" / "x.nii.gz"), tmp_path) == {"x_desc-tumor": ALL}
+
+
+def decathlon(folder: Path, **changes: object) -> Path:
+    """A data set in the layout of Task01 of the Medical Segmentation Decathlon."""
+    for name in ("BRATS_001", "BRATS_002"):
+        tiny(folder / "imagesTr" / f"{name}.nii.gz", 4)
+        tiny(folder / "labelsTr" / f"{name}.nii.gz")
+    tiny(folder / "imagesTs" / "BRATS_485.nii.gz", 4)
+    content = {
+        "modality": {"0": "FLAIR", "1": "T1w", "2": "t1gd", "3": "T2w"},
+        "labels": {"0": "background", "1": "edema", "2": "non-enhancing tumor", "3": "enhancing tumour"},
+        "training": [
+            {"image": f"./imagesTr/{name}.nii.gz", "label": f"./labelsTr/{name}.nii.gz"}
+            for name in ("BRATS_001", "BRATS_002")
+        ],
+        "test": ["./imagesTs/BRATS_485.nii.gz"],
+    }
+    (folder / "dataset.json").write_text(json.dumps({**content, **changes}))
+    return folder
+
+
+def test_a_decathlon_datalist(tmp_path):
+    folder = decathlon(tmp_path / "in")
+    assert outputs(str(folder), tmp_path) == {"BRATS_485_desc-tumor": ALL}
+    cases = find_labeled_cases(str(folder / "dataset.json"), "brats_msd")
+    assert [case["subject"] for case in cases] == ["BRATS_001", "BRATS_002"]
+    assert all(Path(case["label"]).is_file() for case in cases)
+    # Swapped labels cannot be seen in the values: the names are compared.
+    with pytest.raises(InputError, match="label 1 is 'edema', but the convention brats2023 expects edema to be 2"):
+        find_labeled_cases(str(folder), "brats2023")
+
+
+def test_a_datalist_with_files_and_another_order(tmp_path):
+    entries = [{"image": ["./a_t2.nii.gz", "./a_x.nii.gz"], "label": "./a_seg.nii.gz"}]
+    for name in ("a_t2", "a_x", "a_seg"):
+        tiny(tmp_path / f"{name}.nii.gz")
+    path = tmp_path / "list.json"
+    path.write_text(json.dumps({"channel_names": {"0": "T2", "1": "t1ce"}, "training": entries}))
+    (case,) = find_labeled_cases(str(path), "brats2023")
+    assert {name: Path(file).name for name, file in case["image"].items()} == {
+        "t2": "a_t2.nii.gz",
+        "t1ce": "a_x.nii.gz",
+    }
+    path.write_text(json.dumps({"training": entries}))
+    with pytest.raises(InputError, match="the case a has 2 files; expected 4"):
+        find_labeled_cases(str(path), "brats2023")
+    path.write_text("[]")
+    with pytest.raises(InputError, match="not a datalist"):
+        find_cases(str(path), str(tmp_path / "out"))
+
+
+def test_labeled_cases_know_persons_and_grids(tmp_path):
+    for name in ("BraTS-GLI-00001-000", "BraTS-GLI-00001-001", "BraTS-GLI-00002-000"):
+        save_case(tmp_path / name, name, "2023", label=True)
+    save_case(tmp_path / "unlabeled", "x")
+    cases = find_labeled_cases(str(tmp_path), "brats2023")
+    assert [case["person"] for case in cases] == ["BraTS-GLI-00001", "BraTS-GLI-00001", "BraTS-GLI-00002"]
+    assert len({case["subject"] for case in cases}) == 3
+    save(tmp_path / "BraTS-GLI-00002-000" / "BraTS-GLI-00002-000-seg.nii.gz", np.zeros((9, 9, 9), np.uint8))
+    with pytest.raises(InputError, match="its grid is"):
+        find_labeled_cases(str(tmp_path), "brats2023")
+    with pytest.raises(InputError, match="no case with sequences and a label map"):
+        find_labeled_cases(str(tmp_path / "unlabeled"), "brats2023")
+
+
+def test_finished_cases_are_left_out(tmp_path):
+    tiny(tmp_path / "a_t1.nii.gz")
+    for ending in ("_dseg.nii.gz", "_volumes.tsv", "_picture.png"):
+        (tmp_path / "out").mkdir(exist_ok=True)
+        (tmp_path / "out" / f"a_desc-tumor{ending}").touch()
+    source = [str(tmp_path / "a_t1.nii.gz")]
+    assert find_cases(source, str(tmp_path / "out")) == []
+    assert len(find_cases(source, str(tmp_path / "out"), overwrite=True)) == 1
