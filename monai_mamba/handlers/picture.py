@@ -11,9 +11,12 @@ from monai_mamba.data.labels import LabelTable
 
 VIEWS = (("sagittal", 0, ("P", "A")), ("coronal", 1, ("L", "R")), ("axial", 2, ("L", "R")))
 OPACITY = 0.6
+CLOSE_UP_MM = 20.0
 
 
-def draw_labels(path: Path, source: nib.spatialimages.SpatialImage, labels: np.ndarray, table: LabelTable) -> None:
+def draw_labels(
+    path: Path, source: nib.spatialimages.SpatialImage, labels: np.ndarray, table: LabelTable, close_up: bool = False
+) -> None:
     """Draw the slices through the middle of the labels, plain above and with labels below, as PNG.
 
     Neurological convention: the patient's left is on the left of the picture.
@@ -23,6 +26,8 @@ def draw_labels(path: Path, source: nib.spatialimages.SpatialImage, labels: np.n
         source: the scan; its third and later axes of length 1 are dropped.
         labels: `(H, W, D)` label ids on the grid of the scan.
         table: gives the colors.
+        close_up: cut the image to the labels and 20 mm around them, and draw the slices that hold most of them: small
+            structures of both sides have nothing in their middle.
     """
     # Here, because importing matplotlib takes a second that nobody else should pay.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -35,6 +40,12 @@ def draw_labels(path: Path, source: nib.spatialimages.SpatialImage, labels: np.n
     spacing = np.linalg.norm(source.affine[:3, :3], axis=0)[order]
     marked = np.argwhere(labels)
     middle = np.median(marked, axis=0).astype(int) if len(marked) else np.array(labels.shape) // 2
+    if close_up and len(marked):
+        margin = np.ceil(CLOSE_UP_MM / spacing).astype(int)
+        low, high = np.maximum(marked.min(axis=0) - margin, 0), marked.max(axis=0) + margin + 1
+        part = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+        image, labels = image[part], labels[part]
+        middle = np.array([np.bincount(marked[:, axis]).argmax() for axis in range(3)]) - low
 
     colors = np.zeros((max(table.ids) + 1, 4), dtype=np.float32)
     for entry in table.structures:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import nibabel as nib
@@ -29,10 +30,12 @@ class ResultSaver:
 
     Args:
         labels: name or path of the label table, see `LabelTable.load`.
+        close_up: the picture shows the surroundings of the labels instead of the whole image.
     """
 
-    def __init__(self, labels: str = "subcortical") -> None:
+    def __init__(self, labels: str = "subcortical", close_up: bool = False) -> None:
         self.table = LabelTable.load(labels)
+        self.close_up = close_up
 
     def attach(self, engine: Engine) -> None:
         """Register with an engine."""
@@ -65,7 +68,8 @@ class ResultSaver:
             # Results of an earlier run must not pass for those of this one, should it be stopped between two files.
             Path(output + RESULTS["labels"]).unlink(missing_ok=True)
             write_whole(output + RESULTS["volumes"], lambda file: file.write_text(table, encoding="utf-8"))
-            write_whole(output + RESULTS["picture"], lambda file: draw_labels(file, source, labels, self.table))
+            picture = partial(draw_labels, source=source, labels=labels, table=self.table, close_up=self.close_up)
+            write_whole(output + RESULTS["picture"], picture)
             write_whole(output + RESULTS["labels"], lambda file: nib.save(label_image(labels, source), file))
         except OSError as error:
             raise OutputError(

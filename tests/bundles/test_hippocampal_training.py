@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
+import hippocampus_phantom as phantom
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
 from monai.bundle import ConfigWorkflow
+
+from monai_mamba.data.labels import LabelTable
 
 CONFIGS = Path(__file__).resolve().parents[2] / "bundles" / "hippocampal_subfields" / "configs"
 NETWORK = {"_target_": "MedSegMamba", "out_channels": 3, "channels": [8, 8, 8], "depth": 1, "d_state": 2}
@@ -32,8 +36,8 @@ def dataset(tmp_path_factory) -> Path:
         shape = np.array([14, 20, 12]) + number % 2
         index = np.moveaxis(np.indices(shape), 0, -1) - shape / 2
         inside = ((index / (4, 7, 3)) ** 2).sum(-1) < 1
-        label = (inside * np.where(index[..., 1] > 0, 1, 2)).astype(np.uint8)
-        image = (scale * (50 + 40 * inside + 5 * np.random.RandomState(number).rand(*shape))).astype(np.float32)
+        label = (inside * np.where(index[..., 1] >= 0, 1, 2)).astype(np.uint8)
+        image = (scale * (50 + 40 * inside)).astype(np.float32)
         for kind, data in (("imagesTr", image), ("labelsTr", label)):
             nib.save(nib.Nifti1Image(data, np.eye(4)), folder / kind / f"hippocampus_{number + 1:03}.nii.gz")
     folds = [["hippocampus_001", "hippocampus_002"], ["hippocampus_003", "hippocampus_004"]]
@@ -58,8 +62,9 @@ def checkpoint(output_dir: Path) -> dict:
     return torch.load(output_dir / "checkpoint.pt", weights_only=True)
 
 
-def test_properties_are_complete(dataset, tmp_path):
-    assert workflow(dataset, tmp_path).check_properties() == []
+@pytest.mark.parametrize("overlays", [(), ("evaluate.json",)], ids=["train", "evaluate"])
+def test_properties_are_complete(dataset, tmp_path, overlays):
+    assert workflow(dataset, tmp_path, *overlays).check_properties() == []
 
 
 def test_training_is_continued_where_it_stopped_and_validates_on_the_fold(dataset, tmp_path, caplog):
@@ -97,3 +102,71 @@ def test_crops_of_any_intensity_scale_and_margin_fill_the_box_alike(dataset, tmp
     for case in [data[0] for _ in range(8)]:
         assert case["image"].shape == case["label"].shape == (1, 16, 16, 24)
         assert set(case["label"].unique().tolist()) == {0, 1, 2}
+
+
+def test_evaluation_writes_the_scores_of_the_fold(dataset, tmp_path):
+    options = {**phantom.save_weights(tmp_path), "network_def": {"_target_": "hippocampus_phantom.HalvesNetwork"}}
+    del options["first_weights"]
+    workflow(dataset, tmp_path / "scores", "evaluate.json", amp=False, **options).run()
+    with (tmp_path / "scores" / "scores.tsv").open(newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    names = ["Hippocampus-anterior", "Hippocampus-posterior"]
+    assert [(row["subject"], row["name"]) for row in rows] == [
+        (f"hippocampus_{number:03}", name) for number in (1, 2) for name in names
+    ]
+    assert all(float(row["dsc"]) == 1 and float(row["hd95_mm"]) == 0 for row in rows)
+    assert (tmp_path / "scores" / "summary.tsv").is_file()
+
+
+@pytest.fixture(scope="module")
+def subfields(tmp_path_factory) -> Path:
+    """Three heads with 24 blocks as subfields, left and right, in two orientations and at 1 and 0.9 mm."""
+    folder = tmp_path_factory.mktemp("fs60")
+    for name in ("imagesTr", "labelsTr"):
+        (folder / name).mkdir()
+    table = LabelTable.load("hippocampus_fs60")
+    for number, matrix in enumerate((np.eye(3), np.diag([-1.0, 1.0, 1.0]), 0.9 * np.eye(3))):
+        labels = np.zeros((34, 30, 26), dtype=np.uint16)
+        for entry in table.structures:
+            side, row = divmod(entry.index - 1, 12)
+            start = (6 + 14 * side, 6 + 3 * (row // 2), 8 + 5 * (row % 2))
+            labels[tuple(slice(a, a + b) for a, b in zip(start, (8, 3, 5), strict=True))] = entry.id
+        image = (40 + 9 * np.searchsorted(table.ids, labels)).astype(np.float32)
+        image[0] = 0
+        affine = np.eye(4)
+        affine[:3, :3] = matrix
+        for kind, data in (("imagesTr", image), ("labelsTr", labels)):
+            nib.save(nib.Nifti1Image(data, affine), folder / kind / f"head{number}.nii.gz")
+    return folder
+
+
+def test_fs60_trains_on_boxes_of_both_sides_and_is_evaluated(subfields, tmp_path):
+    network = {**NETWORK, "out_channels": 25}
+    options = {
+        "network_def": network,
+        "roi_size": [32, 16, 24],
+        "epochs": 2,
+        "iterations_per_epoch": "$len(@train_pairs)",
+    }
+    bundle = workflow(subfields, tmp_path, "fs60_train.json", **options)
+    assert bundle.check_properties() == []
+    bundle.run()
+    cases = [*bundle.parser.get_parsed_content("train#dataset"), *bundle.parser.get_parsed_content("validate#dataset")]
+    assert len(cases) == 3
+    for case in cases:
+        assert case["image"].shape == case["label"].shape == (1, 32, 16, 24)
+        assert case["label"].unique().tolist() == list(range(25))
+        # Where the label map says so lies the gray value of that subfield.
+        values = [case["image"][case["label"] == index].mean().item() for index in range(1, 25)]
+        assert np.corrcoef(values, range(1, 25))[0, 1] > 0.99
+    assert checkpoint(tmp_path)["trainer"] == {"epoch": 2, "iteration": 4}
+    assert "val_classes_lost" in bundle.parser.get_parsed_content("validate#evaluator").state.metrics
+
+    options = {"network_def": network, "roi_size": [32, 16, 24], "weights": str(tmp_path / "model.pt")}
+    workflow(subfields, tmp_path / "scores", "fs60_train.json", "evaluate.json", **options).run()
+    with (tmp_path / "scores" / "summary.tsv").open(newline="") as file:
+        summary = list(csv.DictReader(file, delimiter="\t"))
+    assert [row["id"] for row in summary[:-1]] == [
+        str(entry.id) for entry in LabelTable.load("hippocampus_fs60").structures
+    ]
+    assert {row["n"] for row in summary} == {"1"}

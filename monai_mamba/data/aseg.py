@@ -1,0 +1,54 @@
+"""Label maps that come with scans, so that their structures need not be found again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from monai_mamba.data.image_header import check_header
+from monai_mamba.data.scans import RESULTS
+from monai_mamba.errors import InputError
+
+
+def add_asegs(scans: Sequence[dict[str, str]], aseg: str | Path | None, output_dir: str | Path) -> list[dict[str, str]]:
+    """Give scans the label maps that say where their structures are.
+
+    Args:
+        scans: what `find_scans` returned.
+        aseg: a label map in FreeSurfer ids for the one scan; or the folder into which the subcortical bundle wrote its
+            results for the same `input`; or None, which changes nothing.
+        output_dir: as given to `find_scans`.
+
+    Returns:
+        The scans with their label maps as `aseg`; those without one get a `problem`.
+
+    Raises:
+        InputError: the label map cannot be read, it is one file for several scans, or no scan has one.
+    """
+    if aseg is None:
+        return list(scans)
+    source = Path(str(aseg)).expanduser()
+    if not source.is_dir():
+        if len(scans) > 1:
+            raise InputError(
+                f"{source}: one label map for {len(scans)} scans. Give --aseg the folder with the results of the "
+                "subcortical bundle for the same input, or run the scans one by one."
+            )
+        if scans:
+            check_header(source)
+        return [{**scan, "aseg": str(source)} for scan in scans]
+    result = []
+    for scan in scans:
+        output = Path(scan["output"]).relative_to(Path(str(output_dir)).expanduser())
+        name = output.name.rpartition("_desc-")[0] + "_desc-subcortical" + RESULTS["labels"]
+        path = source / output.parent / name
+        scan = {**scan, "aseg": str(path)}
+        try:
+            check_header(path)
+        except InputError as error:
+            scan.setdefault("problem", f"{scan['image']}: its label map cannot be used. {error}")
+        result.append(scan)
+    problems = [scan["problem"] for scan in result if "problem" in scan]
+    if problems and len(problems) == len(result):
+        raise InputError("\n".join(problems))
+    return result

@@ -1,0 +1,121 @@
+"""Two networks in sequence: one finds the hippocampi of a head, the other divides them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.inferers import Inferer
+
+from monai_mamba.data.labels import LabelTable
+from monai_mamba.errors import InputError
+from monai_mamba.transforms.hippocampus_box import (
+    Grid,
+    add_box,
+    centered_box,
+    cut_box,
+    find_hippocampus,
+    scale_to_surroundings,
+)
+
+__all__ = ["HippocampusInferer"]
+
+SIDES = ("Left", "Right")
+
+
+class HippocampusInferer(Inferer):
+    """Probabilities of the parts of both hippocampi, on the grid of a conformed head.
+
+    With `per_side`, the second network sees one hippocampus at a time, the right one mirrored so that it looks like a
+    left one, with intensities scaled by its surroundings: the same network serves heads and crops of one hippocampus.
+    Otherwise it sees one box that holds both, with the intensities of the head (MedSegMamba, arXiv 2409.08307).
+
+    Args:
+        first_network: the network of the subcortical bundle; not used where a label map is given.
+        first_inferer: runs it over the head and returns probabilities `(1, C, H, W, D)`.
+        first_labels: its classes, with `Left-Hippocampus` and `Right-Hippocampus`.
+        second_inferer: runs the network over a box and returns probabilities.
+        labels: classes of the result. With `per_side`, the network's channels are the background and then the parts of
+            one side in the order in which this table has them.
+        roi_size: size of a box in voxels.
+        per_side: see above.
+    """
+
+    def __init__(
+        self,
+        first_network: torch.nn.Module,
+        first_inferer: Callable[..., torch.Tensor],
+        first_labels: LabelTable,
+        second_inferer: Callable[..., torch.Tensor],
+        labels: LabelTable,
+        roi_size: Sequence[int],
+        per_side: bool = True,
+    ) -> None:
+        super().__init__()
+        self.first_network = first_network
+        self.first_inferer = first_inferer
+        self.first_labels = first_labels
+        self.second_inferer = second_inferer
+        self.roi_size = tuple(roi_size)
+        self.per_side = per_side
+        self.classes = len(labels)
+        self.hippocampi = {
+            side: next(entry.id for entry in first_labels if entry.name == f"{side}-Hippocampus") for side in SIDES
+        }
+        self.channels = {side: [entry.index for entry in labels if entry.name.startswith(f"{side}-")] for side in SIDES}
+
+    def __call__(
+        self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], aseg: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Return probabilities `(1, K, H, W, D)`, float16, 0..1, with the meta data of `inputs`.
+
+        Args:
+            inputs: `MetaTensor` image `(1, 1, H, W, D)` on the 1 mm LIA grid, 0..1, with the meta data of its file.
+            network: maps boxes `(1, 1, *roi_size)` to logits.
+            aseg: label map `(1, 1, H, W, D)` in FreeSurfer ids on the same grid; None looks for the hippocampi with
+                the first network.
+
+        Raises:
+            InputError: a hippocampus is missing, implausibly small, larger than the box, or cut by the image's border;
+                or the two are exchanged.
+        """
+        source, affine = Grid.of(inputs.meta), np.asarray(inputs.affine, dtype=float).reshape(-1, 4, 4)[0]
+        image = inputs.as_tensor()
+        ids = self._locate(image) if aseg is None else torch.as_tensor(aseg)[0, 0].cpu().numpy()
+        inner = {side: find_hippocampus(ids, label, affine, side, source) for side, label in self.hippocampi.items()}
+        result = torch.zeros((1, self.classes, *image.shape[2:]), dtype=torch.float16, device=image.device)
+        if self.per_side:
+            left, right = (inner[side][0] for side in SIDES)
+            middle = (left.start + right.stop) // 2
+            if left.start + left.stop <= right.start + right.stop:
+                raise InputError(
+                    f"{source.name}: the left hippocampus lies to the right of the right one. Check the orientation in "
+                    "the header of the scan and, if one was given, of the label map."
+                )
+            for side in SIDES:
+                box = centered_box([inner[side]], self.roi_size, affine, source)
+                cut = scale_to_surroundings(cut_box(image, box), image[0, 0], inner[side])
+                parts = self._one_side(cut, network, side)
+                # A box may reach the other hippocampus; the first axis runs from right to left.
+                edge = min(max(middle - box[0].start, 0), parts.shape[1])
+                parts[:, slice(edge) if side == "Left" else slice(edge, None)] = 0
+                for channel, part in zip(self.channels[side], parts, strict=True):
+                    add_box(result[0, channel], part, box)
+        else:
+            box = centered_box(list(inner.values()), self.roi_size, affine, source)
+            add_box(result, self.second_inferer(cut_box(image, box), network), box)
+        result[:, 0] = (1 - result[:, 1:].sum(dim=1)).clamp_(min=0)
+        return MetaTensor(result).copy_meta_from(inputs)
+
+    def _locate(self, image: torch.Tensor) -> np.ndarray:
+        """FreeSurfer ids `(H, W, D)` of an image `(1, 1, H, W, D)`."""
+        classes = self.first_inferer(image, self.first_network)[0].argmax(dim=0).cpu().numpy()
+        return np.array(self.first_labels.ids, dtype=np.uint16)[classes]
+
+    def _one_side(self, box: torch.Tensor, network: Callable[..., torch.Tensor], side: str) -> torch.Tensor:
+        """Probabilities of the parts `(parts, *roi_size)` of the hippocampus in a box `(1, 1, *roi_size)`."""
+        mirror = side == "Right"
+        probabilities = self.second_inferer(box.flip(2) if mirror else box, network)
+        return (probabilities.flip(2) if mirror else probabilities)[0, 1:]

@@ -1,0 +1,205 @@
+"""Boxes around the hippocampi of a head: found in a label map, checked, cut out and put back."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform
+from scipy import ndimage
+
+from monai_mamba.errors import InputError
+from monai_mamba.transforms.resample import Box, voxel_map
+
+SMALLEST_MM3 = 500.0  # less is no hippocampus, not even a severely atrophied one
+SMALL_MM3 = 1500.0
+EDGE_MM = 1.0  # a voxel whose center is nearer to the border of the image touches it
+EDGE_VOXELS = 10
+SURROUNDINGS = 5  # voxels around a hippocampus, about as many as the crops of the training data have
+PERCENTILES = (1.0, 99.0)
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The image file that a conformed image comes from.
+
+    Attributes:
+        name: its path, for messages.
+        affine: `(4, 4)`, voxel index to millimeters.
+        shape: `(H, W, D)`.
+    """
+
+    name: str
+    affine: np.ndarray
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, meta: dict) -> Grid:
+        """Read it from the meta data that MONAI's readers leave, of one image or of a batch of one."""
+        name = meta.get("filename_or_obj", "image")
+        return cls(
+            name=str(name if isinstance(name, str) else name[0]),
+            affine=np.asarray(meta["original_affine"], dtype=float).reshape(-1, 4, 4)[0],
+            shape=tuple(int(size) for size in np.ravel(meta["spatial_shape"])[:3]),
+        )
+
+    def distance_to_border(self, points: np.ndarray) -> np.ndarray:
+        """How far points `(N, 3)` in voxels of this grid are inside its border, in mm; negative outside."""
+        spacing = np.linalg.norm(self.affine[:3, :3], axis=0)
+        return (np.minimum(points + 0.5, np.array(self.shape) - 0.5 - points) * spacing).min(axis=1)
+
+
+def find_hippocampus(ids: np.ndarray, label: int, affine: np.ndarray, side: str, source: Grid) -> Box:
+    """Bounding box of the largest connected part of a hippocampus, if it can be one.
+
+    Args:
+        ids: label map `(H, W, D)` of whole numbers, 1 mm.
+        label: id of the hippocampus.
+        affine: `(4, 4)` of the label map.
+        side: `"Left"` or `"Right"`, for messages.
+        source: the image file, whose field of view may end where the hippocampus does.
+
+    Raises:
+        InputError: the hippocampus is missing, smaller than 500 mm3, or cut by the border of the image.
+    """
+    whole = f"{source.name}: the {side.lower()} hippocampus"
+    advice = "Check the picture of the subcortical bundle for this scan, or give a label map that holds it with --aseg."
+    around = ndimage.find_objects((ids == label).astype(np.uint8))
+    if not around:
+        raise InputError(f"{whole} was not found (no voxel of id {label}). {advice}")
+    parts, _ = ndimage.label(ids[around[0]] == label, structure=np.ones((3, 3, 3)))
+    sizes = np.bincount(parts.ravel())[1:]
+    volume = float(sizes.max()) * abs(np.linalg.det(affine[:3, :3]))
+    if volume < SMALLEST_MM3:
+        raise InputError(f"{whole} has {volume:.0f} mm3 where at least {SMALLEST_MM3:.0f} are expected. {advice}")
+    if volume < SMALL_MM3:
+        logger.warning("%s is small (%.0f mm3): atrophy, or a poor segmentation. Check the picture.", whole, volume)
+    largest = parts == 1 + int(sizes.argmax())
+    inside = ndimage.find_objects(largest.astype(np.uint8))[0]
+    box = tuple(slice(a.start + b.start, a.start + b.stop) for a, b in zip(around[0], inside, strict=True))
+
+    to_source = voxel_map(affine, source.affine)
+    voxels = np.argwhere(largest) + [part.start for part in around[0]]
+    touching = source.distance_to_border(voxels @ to_source[:3, :3].T + to_source[:3, 3]) < EDGE_MM
+    if touching.sum() >= EDGE_VOXELS:
+        raise InputError(
+            f"{whole} is cut by the border of the image ({int(touching.sum())} of its {int(sizes.max())} voxels lie "
+            "there). A scan that covers both temporal lobes is needed."
+        )
+    return box
+
+
+def centered_box(inner: Sequence[Box], size: Sequence[int], affine: np.ndarray, source: Grid) -> Box:
+    """Box of a given size around the middle of what it has to hold; it may reach beyond the image, which is logged.
+
+    Args:
+        inner: boxes to hold.
+        size: voxels along each axis.
+        affine: `(4, 4)` of the grid of the boxes.
+        source: the image file, for messages and for its field of view.
+
+    Returns:
+        The box; its starts may be negative.
+
+    Raises:
+        InputError: it is too small for what it has to hold.
+    """
+    first = np.array([[part.start for part in box] for box in inner]).min(axis=0)
+    last = np.array([[part.stop for part in box] for box in inner]).max(axis=0)
+    if (last - first > size).any():
+        raise InputError(
+            f"{source.name}: the hippocampus found measures {' x '.join(map(str, last - first))} mm, more than the box "
+            f"of {' x '.join(map(str, size))} mm. Check the picture of the subcortical bundle for this scan, or give a "
+            "label map with --aseg."
+        )
+    start = first - (np.array(size) - (last - first)) // 2
+    corners = np.stack(np.meshgrid(*zip(start - 0.5, start + size - 0.5, strict=True)), axis=-1).reshape(-1, 3)
+    to_source = voxel_map(affine, source.affine)
+    outside = -source.distance_to_border(corners @ to_source[:3, :3].T + to_source[:3, 3]).min()
+    if outside > 0.01:
+        logger.warning(
+            "%s: the box around the hippocampus reaches %.0f mm beyond the image; it is filled with 0 there.",
+            source.name,
+            max(outside, 1.0),  # less would be shown as 0
+        )
+    return tuple(slice(int(a), int(a + b)) for a, b in zip(start, size, strict=True))
+
+
+class LabeledBoxd(MapTransform):
+    """Cuts each case to a box around the labeled voxels, as inference does around the hippocampi that it has found.
+
+    Args:
+        keys: entries `(C, H, W, D)` on one 1 mm grid.
+        label_key: the entry whose voxels other than 0 the box is centered on.
+        roi_size: size of the box in voxels; what lies outside the image is 0.
+        allow_missing_keys: whether to leave out keys that are absent.
+    """
+
+    def __init__(
+        self, keys: KeysCollection, label_key: str, roi_size: Sequence[int], allow_missing_keys: bool = False
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.label_key = label_key
+        self.roi_size = tuple(roi_size)
+
+    def __call__(self, data: Mapping[Hashable, MetaTensor]) -> dict[Hashable, MetaTensor]:
+        """Return the data with entries `(C, *roi_size)`, with the affine of the box.
+
+        Raises:
+            InputError: the labeled voxels need a larger box.
+        """
+        result = dict(data)
+        label = result[self.label_key]
+        affine = np.asarray(label.affine, dtype=float)
+        inner = ndimage.find_objects((label[0].cpu().numpy() > 0).astype(np.uint8))[0]
+        box = centered_box([inner], self.roi_size, affine, Grid.of(label.meta))
+        shifted = affine.copy()
+        shifted[:3, 3] += affine[:3, :3] @ [part.start for part in box]
+        for key in self.key_iterator(result):
+            cut = cut_box(result[key].as_tensor(), box)
+            result[key] = MetaTensor(cut, meta={**result[key].meta, "affine": torch.from_numpy(shifted)})
+        return result
+
+
+def cut_box(image: torch.Tensor, box: Box) -> torch.Tensor:
+    """Copy a box out of an image `(..., H, W, D)`; it is 0 where it lies outside."""
+    there, here = _overlap(box, image.shape[-3:])
+    cut = image.new_zeros((*image.shape[:-3], *(part.stop - part.start for part in box)))
+    cut[(..., *here)] = image[(..., *there)]
+    return cut
+
+
+def add_box(image: torch.Tensor, values: torch.Tensor, box: Box) -> None:
+    """Add what belongs into a box to an image `(..., H, W, D)` in place; what lies outside is dropped."""
+    there, here = _overlap(box, image.shape[-3:])
+    image[(..., *there)] += values[(..., *here)]
+
+
+def scale_to_surroundings(box: torch.Tensor, image: torch.Tensor, inner: Box) -> torch.Tensor:
+    """Scale a box so that the 1st to 99th percentile near the hippocampus become 0..1, and clip.
+
+    The crops that the network is trained with hold little more than the hippocampus, and are scaled as a whole. What
+    else a larger box holds (skull, eyes, air) must not change the scale.
+
+    Args:
+        box: intensities, any shape.
+        image: `(H, W, D)`, where the box comes from.
+        inner: bounding box of the hippocampus in the image.
+    """
+    near = tuple(slice(max(part.start - SURROUNDINGS, 0), part.stop + SURROUNDINGS) for part in inner)
+    low, high = np.percentile(image[near].float().cpu().numpy(), PERCENTILES)
+    return ((box - low) / max(high - low, 1e-6)).clamp(0, 1)
+
+
+def _overlap(box: Box, shape: Sequence[int]) -> tuple[Box, Box]:
+    """Part of a box that lies in an image: where in the image, and where in the box."""
+    there = tuple(slice(max(part.start, 0), min(part.stop, size)) for part, size in zip(box, shape, strict=True))
+    here = tuple(slice(a.start - b.start, a.stop - b.start) for a, b in zip(there, box, strict=True))
+    return there, here

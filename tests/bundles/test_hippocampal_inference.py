@@ -1,0 +1,203 @@
+"""The inference config of the hippocampal bundle, from file to file, with networks that need no training."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import hippocampus_phantom as phantom
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from monai.bundle import ConfigParser, ConfigWorkflow
+
+from monai_mamba.data.labels import LabelTable
+from monai_mamba.errors import BatchError, InputError, MonaiMambaError, WeightsError
+
+CONFIGS = Path(__file__).resolve().parents[2] / "bundles" / "hippocampal_subfields" / "configs"
+SHAPE = (64, 60, 50)
+LAS = np.diag([-1.0, 1.0, 1.0])
+OPTIONS = {
+    "device": "cpu",
+    "progress": False,
+    "amp": False,
+    "first_roi_size": [48, 48, 48],
+    "first_network_def": {"_target_": "head_phantom.IntensityNetwork"},
+    "network_def": {"_target_": "hippocampus_phantom.HalvesNetwork"},
+}
+
+
+def workflow(*overlays: str, **options: object) -> ConfigWorkflow:
+    files = [str(CONFIGS / name) for name in ("inference.json", *overlays)]
+    bundle = ConfigWorkflow(files, workflow_type="infer", logging_file=False, **options)
+    bundle.initialize()
+    return bundle
+
+
+def run(scans: Path, output_dir: Path, **options: object) -> None:
+    workflow(input=str(scans), output_dir=str(output_dir), **{**OPTIONS, **options}).run()
+
+
+def failure(scans: Path, output_dir: Path, **options: object) -> MonaiMambaError:
+    """The error that a user reads."""
+    with pytest.raises(RuntimeError) as caught:
+        run(scans, output_dir, **options)
+    error = caught.value
+    while not isinstance(error, MonaiMambaError):
+        error = error.__cause__
+    return error
+
+
+@pytest.fixture
+def weights(tmp_path) -> dict[str, str]:
+    return phantom.save_weights(tmp_path)
+
+
+@pytest.fixture
+def scan(tmp_path) -> Path:
+    (tmp_path / "in").mkdir()
+    return tmp_path / "in" / "sub-01_T1w.nii.gz"
+
+
+def dice(found: np.ndarray, expected: np.ndarray, label: int) -> float:
+    a, b = found == label, expected == label
+    return 2 * (a & b).sum() / (a.sum() + b.sum())
+
+
+@pytest.mark.parametrize("overlays", [(), ("fs60_inference.json",)], ids=["head_tail", "fs60"])
+def test_properties_are_complete(overlays, tmp_path):
+    small = {"network_def": {"_target_": "MedSegMamba", "out_channels": 25, "channels": [8, 8, 8], "depth": 1}}
+    bundle = workflow(*overlays, output_dir=str(tmp_path), **(small if overlays else {}))
+    assert bundle.check_properties() == []
+    assert bundle.bundle_root == str(CONFIGS.parent)
+
+
+@pytest.mark.parametrize(
+    ("shape", "matrix", "bound"),
+    [(SHAPE, LAS, 0.999), ((60, 54, 72), np.array([[0, 0, 0.9], [-1.1, 0, 0], [0, 0.8, 0]]), 0.85)],
+    ids=["1mm", "anisotropic-permuted"],
+)
+def test_halves_of_both_sides_come_back_on_the_grid_of_the_scan(scan, tmp_path, weights, caplog, shape, matrix, bound):
+    expected = phantom.save_head(scan, shape, matrix)
+    if matrix is not LAS:  # between the gray values of one structure and of tissue, this first network sees the other
+        weights["aseg"] = str(scan.parent / "aseg.nii.gz")
+    with caplog.at_level("INFO"):
+        run(scan, tmp_path / "out", **weights)
+    assert "Label scheme head_tail" in caplog.text
+    assert "mm beyond the image; it is filled with 0" in caplog.text  # a phantom has little around its hippocampi
+    prefix = tmp_path / "out" / "sub-01_desc-hippocampus"
+    assert sorted(path.name for path in prefix.parent.iterdir()) == [
+        f"{prefix.name}{ending}" for ending in ("_dseg.nii.gz", "_picture.png", "_volumes.tsv")
+    ]
+    result, source = nib.load(f"{prefix}_dseg.nii.gz"), nib.load(scan)
+    np.testing.assert_array_equal(result.affine, source.affine)
+    found = np.asanyarray(result.dataobj)
+    assert found.shape == source.shape
+    with Path(f"{prefix}_volumes.tsv").open(newline="") as file:
+        volumes = {int(row["id"]): row for row in csv.DictReader(file, delimiter="\t")}
+    assert list(volumes) == [1701, 1702, 5301, 5302]
+    for label, row in volumes.items():
+        assert dice(found, expected, label) > bound
+        assert int(row["voxels"]) == (found == label).sum()
+        assert float(row["mm3"]) == pytest.approx(phantom.VOLUME / 2, rel=0.15)
+
+
+def test_a_given_label_map_takes_the_place_of_the_first_network(scan, tmp_path, weights):
+    expected = phantom.save_head(scan, SHAPE, LAS)
+    options = {"weights": weights["weights"], "first_weights": "absent.pt"}
+    run(scan, tmp_path / "out", aseg=str(scan.parent / "aseg.nii.gz"), **options)
+    found = np.asanyarray(nib.load(tmp_path / "out" / "sub-01_desc-hippocampus_dseg.nii.gz").dataobj)
+    np.testing.assert_array_equal(found, expected)
+    assert "absent.pt: there is no weights file" in str(failure(scan, tmp_path / "neither", **options))
+
+
+def test_label_maps_that_do_not_fit_the_scans_are_refused(scan, tmp_path, weights):
+    phantom.save_head(scan, SHAPE, LAS)
+    phantom.save_head(scan.with_name("sub-02_T1w.nii.gz"), SHAPE, LAS)
+    aseg = tmp_path / "aseg.nii.gz"
+    (scan.parent / "aseg.nii.gz").rename(aseg)
+    assert "one label map for 2 scans" in str(failure(scan.parent, tmp_path / "out", aseg=str(aseg), **weights))
+    folder = tmp_path / "results"
+    folder.mkdir()
+    assert "sub-02_T1w.nii.gz: its label map cannot be used" in str(
+        failure(scan.parent, tmp_path / "out", aseg=str(folder), **weights)
+    )
+
+
+def test_a_hippocampus_that_is_missing_small_or_cut_is_refused_and_the_others_go_on(scan, tmp_path, weights):
+    folder, results = scan.parent, tmp_path / "results"
+    results.mkdir()
+    for name, shift in (("cut", -14.0), ("good", 0.0), ("missing", 0.0), ("small", 0.0), ("wide", 0.0)):
+        phantom.save_head(folder / f"{name}_T1w.nii.gz", SHAPE, LAS, shift)
+        image = nib.load(folder / "aseg.nii.gz")
+        ids = np.asanyarray(image.dataobj).copy()
+        if name == "missing":
+            ids[ids == 53] = 0
+        if name == "small":
+            left = np.argwhere(ids == 17)
+            ids[ids == 17] = 0
+            ids[tuple(left[:400].T)] = 17
+        if name == "wide":
+            ids[10:62, 30, 25] = 17
+        nib.save(nib.Nifti1Image(ids, image.affine), results / f"{name}_desc-subcortical_dseg.nii.gz")
+    (folder / "aseg.nii.gz").unlink()
+    error = failure(folder, tmp_path / "out", aseg=str(results), **weights)
+    assert isinstance(error, BatchError)
+    text = str(error)
+    assert "4 of 5 scans failed" in text
+    assert "missing_T1w.nii.gz: the right hippocampus was not found (no voxel of id 53)" in text
+    assert "small_T1w.nii.gz: the left hippocampus has 400 mm3 where at least 500 are expected" in text
+    assert "cut_T1w.nii.gz: the right hippocampus is cut by the border of the image" in text
+    assert "wide_T1w.nii.gz: the hippocampus found measures 52 x" in text
+    assert [path.name for path in (tmp_path / "out").glob("*_dseg.nii.gz")] == ["good_desc-hippocampus_dseg.nii.gz"]
+
+
+def test_fs60_labels_one_box_of_both_sides_and_says_that_it_has_no_weights(scan, tmp_path, weights, caplog):
+    phantom.save_head(scan, SHAPE, LAS)
+    network = {"_target_": "MedSegMamba", "out_channels": 25, "channels": [8, 8, 8], "depth": 1, "d_state": 2}
+    parser = ConfigParser({"imports": ["$import monai_mamba"], "network": network})
+    parser.get_parsed_content("imports")
+    torch.manual_seed(0)
+    torch.save(parser.get_parsed_content("network").state_dict(), tmp_path / "fs60.pt")
+    options = {**OPTIONS, **weights, "roi_size": [48, 32, 32], "network_def": network, "input": str(scan)}
+    options |= {"output_dir": str(tmp_path / "out"), "aseg": str(scan.parent / "aseg.nii.gz")}
+    with caplog.at_level("INFO"):
+        workflow("fs60_inference.json", **{**options, "weights": str(tmp_path / "fs60.pt")}).run()
+    assert "Label scheme fs60" in caplog.text
+    assert "no weights ship" in caplog.text
+    found = np.asanyarray(nib.load(tmp_path / "out" / "sub-01_desc-hippocampusFS60_dseg.nii.gz").dataobj)
+    assert set(np.unique(found)) <= set(LabelTable.load("hippocampus_fs60").ids)
+
+    del options["weights"]
+    with pytest.raises(RuntimeError) as caught:
+        workflow("fs60_inference.json", **options).run()
+    assert isinstance(caught.value.__cause__, WeightsError)
+    assert isinstance(failure(scan, tmp_path / "out", label_scheme="fs60", **weights), InputError)
+
+
+def test_metadata_agree_with_the_label_tables():
+    metadata = json.loads((CONFIGS / "metadata.json").read_text())
+    whole, crop = LabelTable.load("hippocampus_head_tail"), LabelTable.load("hippocampus_crop")
+    assert metadata["label_table"] == {str(entry.index): {"id": entry.id, "name": entry.name} for entry in whole}
+    formats = metadata["network_data_format"]
+    assert formats["outputs"]["pred"]["channel_def"] == {str(entry.index): entry.name for entry in crop}
+    assert formats["post_processed_outputs"]["pred"]["channel_def"] == {str(entry.id): entry.name for entry in whole}
+
+
+def test_the_head_is_seen_as_in_the_first_bundle():
+    first, second = (
+        json.loads((CONFIGS.parents[1] / bundle / "configs" / "inference.json").read_text())
+        for bundle in ("subcortical", "hippocampal_subfields")
+    )
+    steps = first["preprocessing"]["transforms"]
+    assert second["preprocessing"]["transforms"][: len(steps)] == steps
+    assert second["first_network_def"] == first["network_def"]
+    assert second["first_roi_size"] == first["roi_size"]
+
+
+def test_inference_and_training_use_one_network():
+    inference, training = (json.loads((CONFIGS / name).read_text()) for name in ("inference.json", "train.json"))
+    assert inference["network_def"] == training["network_def"]
+    assert inference["roi_size"] == training["roi_size"]
