@@ -83,8 +83,9 @@ class TumorCase:
             return
         count = _volumes(self.image)
         if count is not None and count != len(self.channels):
+            found = "one volume, and a name that tells no sequence" if count == 1 else f"{count} volumes in one file"
             raise InputError(
-                f"{self.image}: {count} volumes in one file; expected {len(self.channels)}, in the order "
+                f"{self.image}: {found}; expected {len(self.channels)} volumes, in the order "
                 f"{', '.join(DISPLAY[name] for name in self.channels)}. Where a sequence is missing, give the others "
                 f"as files of their own. {NAMES_KNOWN}"
             )
@@ -168,6 +169,7 @@ def find_labeled_cases(dataset_dir: str, label_convention: str) -> list[dict]:
             logger.warning("%s: %s; left out.", case.title, what)
             continue
         case.check()
+        check_header(case.label)
         _check_label(case)
         person = re.match(r"BraTS-[A-Za-z]+-\d+", case.name)
         item = {**case.item(), "label": case.label, "subject": case.title}

@@ -63,7 +63,7 @@ class LoadSequencesd(MapTransform):
             missing = [name for name in SEQUENCES if name not in volumes]
             if missing:
                 name = result.get("name", result[key])
-                logger.info("%s: %s missing; segmented without.", name, subset_name(missing).replace("+", ", "))
+                logger.info("%s: %s missing; the others are used.", name, subset_name(missing).replace("+", ", "))
             result[key] = self._stack(volumes, result.get(self.label_key))
             result["sequences"] = subset_name(volumes)
         return result
