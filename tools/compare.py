@@ -23,14 +23,15 @@ import nibabel as nib
 import numpy as np
 import torch
 from compare_report import Comparison, write_report
+from report_files import make_report
 from tqdm import tqdm
 
 from monai_mamba.data.image_header import IMAGE_SUFFIXES, check_header
 from monai_mamba.data.labels import LabelEntry, LabelTable
 from monai_mamba.data.pairs import LARGEST_SHIFT
 from monai_mamba.data.preflight import check_output_dir
-from monai_mamba.errors import InputError, MonaiMambaError
-from monai_mamba.metrics.structure_scores import ABSENT_RULE, structure_scores
+from monai_mamba.errors import InputError
+from monai_mamba.metrics.structure_scores import structure_scores
 from monai_mamba.transforms.to_training_labels import LARGEST_ID
 
 
@@ -293,14 +294,7 @@ def main() -> int:
     )
     parser.add_argument("--labels", default="subcortical", help="label table: a name or a TSV file (%(default)s)")
     parser.add_argument("--ids", type=int, nargs="+", help="ids to compare (those of the table that all sets hold)")
-    options = parser.parse_args()
-    try:
-        compare(options)
-    except MonaiMambaError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 1
-    print(f"Wrote {Path(options.output_dir) / 'report.md'}. {ABSENT_RULE}")
-    return 0
+    return make_report(compare, parser.parse_args())
 
 
 if __name__ == "__main__":

@@ -11,11 +11,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from report_files import score_lines, write_report_files
 
 from monai_mamba import __version__
 from monai_mamba.data.labels import LabelEntry
-from monai_mamba.errors import OutputError
-from monai_mamba.handlers.result_saver import write_whole
 from monai_mamba.metrics.paired_tests import TEST_NOTES, PairedTest, paired_tests
 from monai_mamba.metrics.score_tables import (
     ALL,
@@ -92,22 +91,16 @@ def write_report(folder: Path, comparison: Comparison, command: str) -> None:
     tests = {group: paired_tests(scores, comparison.structures) for group, scores in groups}
     summary = [[*key, *row] for key, rows in summaries.items() for row in rows]
     test_rows = [[group, *_as_text(test)] for group, family in tests.items() for test in family]
-    texts = {
+    files = {
+        "boxplots.png": lambda file: draw_boxes(file, comparison),
+        "bland_altman.png": lambda file: draw_bland_altman(file, comparison),
         "columns.json": json.dumps(NOTES, indent=2) + "\n",
         "scores.csv": table_text(SCORE_COLUMNS, _score_rows(comparison), ","),
         "summary.csv": table_text(["dataset", "method", *SUMMARY_COLUMNS], summary, ","),
         "tests.csv": table_text(["dataset", *PairedTest._fields], test_rows, ","),
         "report.md": _markdown(comparison, summaries, tests, command),
     }
-    try:
-        write_whole(str(folder / "boxplots.png"), lambda file: draw_boxes(file, comparison))
-        write_whole(str(folder / "bland_altman.png"), lambda file: draw_bland_altman(file, comparison))
-        for name, text in texts.items():
-            write_whole(str(folder / name), lambda file, text=text: file.write_text(text, encoding="utf-8"))
-    except OSError as error:
-        raise OutputError(
-            f"{folder}: the report cannot be written ({error}). Set --output_dir to another folder."
-        ) from error
+    write_report_files(folder, files)
 
 
 def _score_rows(comparison: Comparison) -> list[list]:
@@ -155,12 +148,12 @@ def _markdown(
         for method in methods:
             row = dict(zip(SUMMARY_COLUMNS, summaries[group, method][-1], strict=True))
             rows.append([method, row["n"], *(_cell(row, key) for key in SCORES), row["n_absent"], row["n_missing"]])
-        lines += _table(columns, rows)
+        lines += score_lines(columns, rows)
         lines += ["", f"## {group}: tests of '{ALL}'", ""]
         lines.append("See the notes at the end.")
         columns = ["metric", "a", "b", "n", "unpaired", "mean a - b", "median a - b", "p", "p (Holm)", "effect size"]
         shown = [_as_text(test) for test in tests[group] if test.name == ALL]
-        lines += _table(columns, [[TITLES[row[0]], *row[3:]] for row in shown])
+        lines += score_lines(columns, [[TITLES[row[0]], *row[3:]] for row in shown])
         for key, title in TITLES.items():
             lines += ["", f"## {group}: {title} of each structure", ""]
             lines.append("Mean ± standard deviation (scans with a value). Tests of the structures are in tests.csv.")
@@ -172,7 +165,7 @@ def _markdown(
                     scans = row["n"] - (row["n_missing"] if key.endswith("_mm") else 0)
                     cells.append(f"{_cell(row, key)} ({scans})")
                 rows.append([entry.id, entry.name, *cells])
-            lines += _table(["id", "name", *methods], rows)
+            lines += score_lines(["id", "name", *methods], rows)
     lines += ["", "## Notes on the tests", "", *(f"- {column}: {note}" for column, note in TEST_NOTES.items())]
     lines += ["", "## Plots"]
     lines += ["", "![Scores of each structure](boxplots.png)", "", "![Volumes](bland_altman.png)", ""]
@@ -184,13 +177,6 @@ def _cell(row: Mapping[str, str], key: str) -> str:
         value if value == MISSING else f"{float(value):.3f}" for value in (row[f"{key}_mean"], row[f"{key}_sd"])
     )
     return mean if mean == MISSING else f"{mean} ± {deviation}"
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence]) -> list[str]:
-    """Lines of a Markdown table, with the rule that belongs to every table of scores."""
-    cells = [columns, ["---"] * len(columns), *rows]
-    lines = ["| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in cells]
-    return ["", *lines, "", ABSENT_RULE]
 
 
 def draw_boxes(path: Path, comparison: Comparison) -> None:

@@ -1,13 +1,30 @@
-"""What the reports of the tools share: Markdown tables, and files that appear together."""
+"""What the reports of the tools share: how they are run, Markdown tables, and files that appear complete."""
 
 from __future__ import annotations
 
+import argparse
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from monai_mamba.data.files import write_whole
-from monai_mamba.errors import OutputError
+from monai_mamba.errors import MonaiMambaError, OutputError
 from monai_mamba.metrics.structure_scores import ABSENT_RULE
+
+
+def make_report(make: Callable[[argparse.Namespace], None], options: argparse.Namespace) -> int:
+    """Call `make` with the options of a command, among them `output_dir`; say in a sentence what came of it.
+
+    Returns:
+        Exit status of the command.
+    """
+    try:
+        make(options)
+    except MonaiMambaError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
+    print(f"Wrote {Path(options.output_dir) / 'report.md'}. {ABSENT_RULE}")
+    return 0
 
 
 def score_lines(columns: Sequence[str], rows: Sequence[Sequence]) -> list[str]:

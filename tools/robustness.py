@@ -23,7 +23,7 @@ import nibabel as nib
 import numpy as np
 from compare import read_labels
 from monai.bundle import ConfigParser
-from report_files import write_report_files
+from report_files import make_report, write_report_files
 from robustness_conditions import CONDITIONS, GROUPS, Change, Condition, Scan, brain_of, load_scan, onto_grid, repeat
 from robustness_report import BEGIN, END, Outcome, Robustness, document_text, report_files, summary_lines
 from scipy import ndimage
@@ -34,7 +34,6 @@ from monai_mamba.data.labels import LabelTable
 from monai_mamba.data.preflight import check_output_dir
 from monai_mamba.data.scans import RESULTS
 from monai_mamba.errors import InputError, MonaiMambaError, OutputError
-from monai_mamba.metrics.structure_scores import ABSENT_RULE
 from monai_mamba.transforms.resample import map_box, voxel_map
 
 UNALTERED = "unaltered"
@@ -302,14 +301,7 @@ def main() -> int:
         help=f"a Markdown file; the summary replaces what stands between its lines {BEGIN} and {END}",
     )
     parser.add_argument("bundle_options", nargs="*", metavar="-- OPTION", help="options of the bundle, after --")
-    options = parser.parse_args()
-    try:
-        measure(options)
-    except MonaiMambaError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 1
-    print(f"Wrote {Path(options.output_dir) / 'report.md'}. {ABSENT_RULE}")
-    return 0
+    return make_report(measure, parser.parse_args())
 
 
 if __name__ == "__main__":
