@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from .dispatch import cross_selective_scan, explain, scan_backend, selective_scan, set_scan_backend
+from .choice import explain, scan_backend, set_scan_backend
+from .dispatch import cross_selective_scan, selective_scan
 
 __all__ = ["cross_selective_scan", "explain", "scan_backend", "selective_scan", "set_scan_backend"]

@@ -11,12 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import mamba_ssm, native, torch_scan
+from . import mamba_ssm, native, torch_scan, triton_scan
 from .reference import compute_dtype
 
-# A further implementation is a module with these three functions (forward, backward, saved_shape), an entry here and
-# its place in `dispatch.choose`.
-IMPLEMENTATIONS = {"torch": torch_scan, "native": native, "mamba_ssm": mamba_ssm}
+# A further implementation is a module with the functions forward, backward and saved_shape of `torch_scan`; with
+# DEVICE_TYPE, MAX_STATES and a function obstacle, if it does not run everywhere; an entry here and its place in
+# `choice`.
+IMPLEMENTATIONS = {"torch": torch_scan, "native": native, "triton": triton_scan, "mamba_ssm": mamba_ssm}
 
 
 @torch.library.custom_op("monai_mamba::scan_forward", mutates_args=())

@@ -19,7 +19,7 @@ from monai_mamba.ops import cross_selective_scan, explain
 FORWARD = 1e-6  # relative to the largest value, in float32
 BACKWARD = 5e-6
 HALF = 2e-2  # for bfloat16 and float16 inputs
-BACKENDS = ("torch", "native", "mamba_ssm")
+BACKENDS = ("torch", "export", "native", "triton", "mamba_ssm")
 
 # size, then: one input for all directions, permuted, merged, with bias and skip, state matrix as initialized
 CASES = [
@@ -46,7 +46,7 @@ def backend(request: pytest.FixtureRequest) -> tuple[str, str]:
     if name == "native":
         request.getfixturevalue("kernel")
         return name, "cpu"
-    if name == "torch":
+    if name in ("torch", "export"):
         return name, "cpu"
     if not torch.cuda.is_available():
         pytest.skip(f"{name} needs a GPU")

@@ -61,23 +61,24 @@ def test_compiles_within_a_backend_context() -> None:
 
 
 class Scan(nn.Module):
-    def forward(self, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
-        return selective_scan(u, delta, A, B, C, delta_softplus=True)
+    def forward(self, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, backend: str) -> Tensor:
+        return selective_scan(u, delta, A, B, C, delta_softplus=True, backend=backend)
 
 
-def scan_inputs(length: int) -> tuple[Tensor, ...]:
+def scan_inputs(length: int, backend: str) -> tuple[Tensor | str, ...]:
     problem = single_problem(1, 1, 4, length, 3, seed=length)
-    return tuple(problem[name].float() for name in ("u", "delta", "A", "B", "C"))
+    return (*(problem[name].float() for name in ("u", "delta", "A", "B", "C")), backend)
 
 
-def test_exports_with_any_length() -> None:
+@pytest.mark.parametrize(("backend", "count"), [("auto", 0), ("native", 0), ("torch", 1)])
+def test_exports_with_any_length_and_the_operator_on_request_only(backend: str, count: int) -> None:
     length = torch.export.Dim("length", min=2)
-    shapes = ({2: length}, {2: length}, None, {3: length}, {3: length})
-    program = torch.export.export(Scan(), scan_inputs(20), dynamic_shapes=shapes)
-    nodes = [node for node in program.graph.nodes if "monai_mamba.scan_forward" in str(node.target)]
-    assert len(nodes) == 1
-    inputs = scan_inputs(33)
-    assert torch.equal(program.module()(*inputs), Scan()(*inputs))
+    shapes = ({2: length}, {2: length}, None, {3: length}, {3: length}, None)
+    program = torch.export.export(Scan(), scan_inputs(20, backend), dynamic_shapes=shapes)
+    nodes = [node for node in program.graph.nodes if "monai_mamba" in str(node.target)]
+    assert len(nodes) == count
+    inputs = scan_inputs(33, backend)
+    torch.testing.assert_close(program.module()(*inputs), Scan()(*inputs[:5], "torch"), rtol=0, atol=1e-6)
 
 
 def test_activation_checkpointing_gives_the_same_gradients() -> None:

@@ -15,7 +15,16 @@ from fake_kernel import FakeKernel
 from scan_problems import Size, cross_problem, deviation, single_problem, solve
 
 from monai_mamba.errors import InputError
-from monai_mamba.ops import cross_selective_scan, dispatch, explain, mamba_ssm, scan_backend, set_scan_backend
+from monai_mamba.ops import (
+    choice,
+    cross_selective_scan,
+    dispatch,
+    explain,
+    mamba_ssm,
+    scan_backend,
+    set_scan_backend,
+    triton_scan,
+)
 
 CPU = torch.device("cpu")
 SIZE = Size(2, 3, 21, 4, 3)
@@ -26,11 +35,11 @@ TINY = (2, 3, 21, 4)  # (B, K, L, E) of the same, too small for the native kerne
 def _fresh() -> Iterator[None]:
     """Forget what was found out and said before, and after."""
     mamba_ssm.probe.cache_clear()
-    dispatch.warn_once.cache_clear()
+    choice.warn_once.cache_clear()
     with scan_backend("auto"):
         yield
     mamba_ssm.probe.cache_clear()
-    dispatch.warn_once.cache_clear()
+    choice.warn_once.cache_clear()
 
 
 @pytest.fixture
@@ -154,6 +163,84 @@ def test_package_without_its_kernel_names_the_remedy(
     assert "MAMBA_KEEP_CUDA_BUILD=TRUE" in text
 
 
+@pytest.fixture
+def triton(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Say what prevents the Triton kernels, and let the CPU count as the device they run on."""
+
+    def put(obstacle: str) -> None:
+        monkeypatch.setattr(triton_scan, "DEVICE_TYPE", "cpu")
+        monkeypatch.setattr(triton_scan, "obstacle", lambda device, dtype, states: obstacle)
+
+    return put
+
+
+@pytest.mark.parametrize(
+    ("ordered", "without_triton", "without_mamba_ssm", "expected"),
+    [
+        (True, False, False, "triton"),
+        (False, False, False, "mamba_ssm"),
+        (True, True, False, "mamba_ssm"),
+        (False, False, True, "triton"),
+    ],
+)
+def test_kernels_that_read_along_tables_come_first_where_there_are_tables(
+    ordered: bool,
+    without_triton: bool,
+    without_mamba_ssm: bool,
+    expected: str,
+    triton: Callable[[str], None],
+    install: Callable[[ModuleType | None], None],
+) -> None:
+    triton("triton does not run" if without_triton else "")
+    install(None if without_mamba_ssm else FakeKernel())
+    found = choice.choose(choice.Scan(CPU, torch.float32, 4, 100, ordered))
+    assert (found.name, found.warn) == (expected, False)
+    assert explain(ordered=ordered).startswith(f"{expected}: it is the fastest that works here\n")
+
+
+def test_without_any_kernel_one_warning_names_all_reasons(
+    triton: Callable[[str], None], install: Callable[[ModuleType | None], None]
+) -> None:
+    triton("triton does not run")
+    install(raising(OSError("libcudart.so.12: cannot open")))
+    problem = {name: tensor.float() if name != "order" else tensor for name, tensor in cross_problem(SIZE).items()}
+    with pytest.warns(UserWarning, match=r"triton does not run; .*libcudart.*pip install") as record:
+        found = cross_selective_scan(**problem)
+    assert len(record) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        cross_selective_scan(**problem)  # it was said
+    assert torch.equal(found, cross_selective_scan(**problem, backend="torch"))
+
+
+def test_triton_computes_what_mamba_ssm_cannot(
+    triton: Callable[[str], None], install: Callable[[ModuleType], None]
+) -> None:
+    triton("")
+    install(FakeKernel())
+    scan = choice.Scan(CPU, torch.float32, 4, 100, ordered=False, state_gradient=True)
+    assert choice.choose(scan).name == "triton"
+
+
+@pytest.mark.parametrize("error", [ImportError("libtriton.so: undefined symbol"), ModuleNotFoundError("triton")])
+def test_triton_that_does_not_import_costs_one_warning(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> ModuleType:
+        raise error
+
+    monkeypatch.setattr(triton_scan, "_kernels", fail)
+    monkeypatch.setattr(triton_scan, "DEVICE_TYPE", "cpu")
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    triton_scan._probe.cache_clear()
+    problem = {name: tensor.float() if name != "order" else tensor for name, tensor in cross_problem(SIZE).items()}
+    with pytest.warns(UserWarning, match=str(error)) as record:
+        found = cross_selective_scan(**problem, backend="triton")
+    triton_scan._probe.cache_clear()
+    assert len(record) == 1
+    assert torch.equal(found, cross_selective_scan(**problem, backend="torch"))
+
+
 def test_kernel_is_found_out_about_within_compilation(install: Callable[[ModuleType], None]) -> None:
     kernel = FakeKernel()
     install(kernel)
@@ -191,18 +278,18 @@ def test_limits_of_the_kernel_are_respected_in_silence(
     install(FakeKernel())
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        choice = dispatch.choose(dispatch.Scan(CPU, dtype, states, 100, state_gradient))
-    assert choice.name == "torch"
-    assert not choice.warn
-    assert obstacle in choice.reason
+        found = choice.choose(choice.Scan(CPU, dtype, states, 100, True, state_gradient))
+    assert found.name == "torch"
+    assert not found.warn
+    assert obstacle in found.reason
 
 
 def test_setting_context_and_argument() -> None:
-    scan = dispatch.Scan(CPU, torch.float32, 4, 100)
-    assert dispatch.choose(scan).name == "torch"
+    scan = choice.Scan(CPU, torch.float32, 4, 100)
+    assert choice.choose(scan).name == "torch"
     with scan_backend("reference"):
-        assert dispatch.choose(scan).name == "reference"
-        assert dispatch.choose(scan, backend="torch").name == "torch"
+        assert choice.choose(scan).name == "reference"
+        assert choice.choose(scan, backend="torch").name == "torch"
         with pytest.raises(RuntimeError), scan_backend("torch"):
             raise RuntimeError
         assert explain().startswith("reference: it was asked for\n")
@@ -217,13 +304,13 @@ def test_explaining_does_not_warn(install: Callable[[ModuleType], None]) -> None
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         text = explain(shape=TINY)
-    choice, *candidates, scan = text.splitlines()
-    assert re.match("torch: .*libcudart.*; the scan has fewer than", choice)
-    assert [line.split(":")[0] for line in candidates] == [
-        f"- {name}" for name in ("mamba_ssm", "native", "torch", "reference")
-    ]
-    assert "libcudart" in candidates[0]
-    assert "fewer than 1,048,576 state updates" in candidates[1]
+    first, *candidates, scan = text.splitlines()
+    assert re.match("torch: .*libcudart.*; the scan has fewer than", first)
+    names = [line.split(":")[0] for line in candidates]
+    assert names == ["- triton", "- mamba_ssm", "- native", "- torch", "- reference", "- export"]
+    assert "triton needs cuda" in candidates[0]
+    assert "libcudart" in candidates[1]
+    assert "fewer than 1,048,576 state updates" in candidates[2]
     assert scan == "Asked for: auto. Scan: float32 on cpu, B = 2, K = 3, L = 21, E = 4, N = 16; 8,064 state updates."
 
 
@@ -247,7 +334,7 @@ def started_with(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]
 
     def load(value: str) -> ModuleType:
         monkeypatch.setenv("MONAI_MAMBA_SCAN", value)
-        spec = importlib.util.spec_from_file_location("monai_mamba.ops.dispatch_again", dispatch.__file__)
+        spec = importlib.util.spec_from_file_location("monai_mamba.ops.choice_again", choice.__file__)
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         return module
@@ -261,4 +348,4 @@ def test_environment_variable_sets_the_start(started_with: Callable[[str], Modul
 
 def test_unknown_name_in_the_environment_is_refused(started_with: Callable[[str], ModuleType]) -> None:
     with pytest.raises(InputError, match=r"'fast'.*MONAI_MAMBA_SCAN"):
-        started_with("fast").cross_selective_scan(**cross_problem(SIZE))
+        started_with("fast").explain()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import runpy
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from scan_problems import Size, cross_problem, deviation, leaves, single_problem
 from torch import Tensor
 
 from monai_mamba.errors import InputError
-from monai_mamba.ops import cross_selective_scan, dispatch, explain, native, scan_backend, selective_scan
+from monai_mamba.ops import choice, cross_selective_scan, explain, native, scan_backend, selective_scan
 from monai_mamba.ops.custom_ops import scan_backward, scan_forward
 from monai_mamba.ops.native import build, loading
 from monai_mamba.ops.native.kernel import Kernel
@@ -255,12 +256,12 @@ def test_backward_without_kept_states_runs_the_forward_again() -> None:
 
 def test_who_asks_for_the_kernel_gets_it_except_for_float64() -> None:
     small = {"shape": (1, 2, 10, 3), "states": 2, "backend": "native"}
-    assert explain(**small).startswith("native: it was asked for, and works here\n- mamba_ssm: ")
+    assert explain(**small).startswith("native: it was asked for, and works here\n- triton: ")
     assert explain(dtype=torch.bfloat16, **small).startswith("native: ")
     obstacle = "native does not compute in float64"
     assert explain(dtype=torch.float64, **small).startswith(f"torch: {obstacle}\n")
     assert explain("meta", backend="native").startswith("torch: the tensors are on meta, native needs cpu\n")
-    dispatch.warn_once.cache_clear()
+    choice.warn_once.cache_clear()
     problem = cross_problem(Size(1, 2, 10, 3, 2))
     with pytest.warns(UserWarning, match=obstacle):
         found = cross_selective_scan(**problem, backend="native")
@@ -331,25 +332,6 @@ def test_compiled_graphs_take_the_kernel(backend: str, calls: list[str], monkeyp
             assert torch.equal(compiled[name].grad, tensor.grad), name
 
 
-class ScanModule(torch.nn.Module):
-    def forward(self, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
-        return selective_scan(u, delta, A, B, C, delta_softplus=True)
-
-
-@pytest.mark.parametrize("strict", [True, False])
-def test_exported_graphs_hold_the_scan_that_runs_everywhere(strict: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native, "WORTHWHILE", 0)
-    problem = single_problem(1, 1, 4, 20, 3)
-    inputs = tuple(problem[name].float() for name in ("u", "delta", "A", "B", "C"))
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        program = torch.export.export(ScanModule(), inputs, strict=strict)
-    assert not [warning for warning in caught if "selective scan" in str(warning.message)]
-    nodes = [node for node in program.graph.nodes if "monai_mamba.scan_forward" in str(node.target)]
-    assert [node.args[-1] for node in nodes] == ["torch"]
-    assert torch.equal(program.module()(*inputs), selective_scan(*inputs, delta_softplus=True, backend="torch"))
-
-
 def instruction_sets() -> list[tuple[int, tuple[str, ...]]]:
     """Lanes and flags of what this processor can run, besides its best."""
     sets = [(4, ())]
@@ -369,3 +351,10 @@ def test_every_instruction_set_computes_the_same(lanes: int, flags: tuple[str, .
     kernel = Kernel(target.library)
     assert kernel.lanes == lanes
     assert loading.self_check(kernel) <= BACKWARD
+
+
+def test_the_command_explains_this_machine(capsys: pytest.CaptureFixture[str]) -> None:
+    runpy.run_module("monai_mamba.ops", run_name="__main__")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "cpu: native: it is the fastest that works here"
+    assert any(line.startswith("- mamba_ssm: ") for line in lines)

@@ -18,7 +18,7 @@ from scan_problems import Size, cross_problem
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from monai_mamba.errors import DeviceError
-from monai_mamba.ops import cross_selective_scan, dispatch, explain, native, scan_backend
+from monai_mamba.ops import choice, cross_selective_scan, explain, native, scan_backend
 from monai_mamba.ops.native import build, loading
 
 SIZE = Size(1, 2, 21, 5, 3)
@@ -46,7 +46,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache, and a loader that knows nothing."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(native, "loader", loading.Loader())
-    dispatch.warn_once.cache_clear()
+    choice.warn_once.cache_clear()
     return tmp_path / "cache" / "monai_mamba"
 
 
@@ -266,7 +266,7 @@ def test_machines_that_share_a_home_do_not_share_a_library(
 @pytest.mark.usefixtures("compiler")
 def test_the_environment_variable_asks_for_the_kernel(cache: Path) -> None:
     program = "from monai_mamba.ops import explain; print(explain())"
-    environment = {**os.environ, dispatch.VARIABLE: "native", "XDG_CACHE_HOME": str(cache.parent)}
+    environment = {**os.environ, choice.VARIABLE: "native", "XDG_CACHE_HOME": str(cache.parent)}
     found = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
     assert found.stdout.startswith("native: ")
     assert len(list(cache.glob("scan-*.so"))) == 1
