@@ -5,13 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
 
+from monai_mamba.data.files import write_whole
 from monai_mamba.data.labels import LabelEntry
 from monai_mamba.errors import OutputError
 from monai_mamba.metrics.structure_scores import ABSENT_RULE, SCORES, mean_over_scans
@@ -102,9 +101,8 @@ def write_score_tables(
         "summary.tsv": summary_table(scores, structures),
     }
     try:
-        Path(folder).mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
-            _replace(Path(folder) / name, text)
+            write_whole(Path(folder) / name, lambda file, text=text: file.write_text(text, encoding="utf-8"))
     except OSError as error:
         raise OutputError(
             f"{folder}: the scores cannot be written ({error}). Set output_dir to another folder."
@@ -134,16 +132,3 @@ def table_text(columns: Sequence[str], rows: Iterable[Sequence], delimiter: str 
     writer.writerow(columns)
     writer.writerows(rows)
     return text.getvalue()
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file so that it is never seen unfinished."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(temporary).chmod(0o644)  # mkstemp's files are for their owner alone
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
