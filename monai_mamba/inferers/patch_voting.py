@@ -79,8 +79,10 @@ class PatchVotingInferer(SlidingWindowInferer):
             votes = predict(window, *args, **kwargs)
             if self.mirror is None:
                 return votes
-            mirrored = predict(window.flip(2), *args, **kwargs).flip(2)
-            return votes.add_(mirrored[:, self.mirror[: votes.shape[1]]]).div_(2)
+            mirrored = predict(window.flip(2), *args, **kwargs)
+            for channel, other in enumerate(self.mirror[: votes.shape[1]]):  # no copy of all channels: they are large
+                votes[:, channel] += mirrored[:, other].flip(1)
+            return votes.div_(2)
 
         # MONAI sums the votes in the type of the image. Half precision still tells 256 gray values well apart. Without
         # meta data, because MONAI would turn the result back into float32 with them.
