@@ -198,8 +198,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--memory", action=switch, default=True, help="measure memory as well")
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1), help="of the CPU")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
-    report.add_output_argument(parser)
+    report.add_common_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> None:

@@ -7,11 +7,15 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+import torch
+
 Row = dict[str, object]
 
 
-def add_output_argument(parser: argparse.ArgumentParser) -> None:
-    """The option that all benchmarks have."""
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that all benchmarks have."""
+    devices = [torch.device("cpu"), torch.device("cuda")]
+    parser.add_argument("--device", type=torch.device, choices=devices, default=devices[0], metavar="cpu|cuda")
     text = "write JSON lines, Markdown table and plot there; rows of earlier runs stay unless measured again"
     parser.add_argument("--output_dir", type=Path, help=text)
 

@@ -202,8 +202,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", nargs="+", type=int, default=sorted({1, cores}), help="of the CPU")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--memory", action=argparse.BooleanOptionalAction, default=True, help="measure memory as well")
-    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
-    report.add_output_argument(parser)
+    report.add_common_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> None:

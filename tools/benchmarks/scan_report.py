@@ -92,17 +92,18 @@ def plot(rows: list[Row], file: Path) -> None:
     methods = list(dict.fromkeys(row["method"] for row in bare))
     problems = list(dict.fromkeys(row["problem"] for row in bare))
     width = 0.8 / len(methods)
-    figure = Figure(figsize=(2 + 1.3 * len(problems), 3.4 * len(panels)), layout="constrained")
+    figure = Figure(figsize=(max(8, 2 + 1.3 * len(problems)), 3.4 * len(panels)), layout="constrained")
     FigureCanvasAgg(figure)
     for axes, same in zip(figure.subplots(len(panels), squeeze=False)[:, 0], panels, strict=True):
         for place, method in enumerate(methods):
             mine = [row for row in same if row["method"] == method]
             lefts = [problems.index(row["problem"]) + (place - (len(methods) - 1) / 2) * width for row in mine]
-            axes.bar(lefts, [row["speedup_over_naive"] for row in mine], width, label=method, color=f"C{place}")
+            if mine:
+                axes.bar(lefts, [row["speedup_over_naive"] for row in mine], width, label=method, color=f"C{place}")
         axes.set_title(f"{same[0]['pass']}, {machine_line(same[0])}", fontsize="small")
         axes.set_ylabel("speed, naive scan = 1")
         axes.set_yscale("log")
         axes.set_xticks(range(len(problems)), problems)
         axes.axhline(1, color="gray", linewidth=0.8)
-    figure.axes[0].legend(fontsize="small")
+        axes.legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1, 0.5))
     figure.savefig(file, dpi=110)

@@ -12,8 +12,6 @@ import time
 from pathlib import Path
 from statistics import median
 
-import torch
-
 from . import report
 from .machine import describe
 from .report import Row, dates, groups, machine_line, number, table
@@ -27,7 +25,7 @@ def segment(options: argparse.Namespace, amp: str, mirror: str) -> tuple[float, 
     environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads)}
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(CONFIG), "--output_dir", folder]
-        command += ["--device", options.device, "--amp", amp, "--mirror", mirror]
+        command += ["--device", options.device.type, "--amp", amp, "--mirror", mirror]
         command += ["--input", options.input] if options.input else []
         started = time.perf_counter()
         process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
@@ -54,13 +52,12 @@ def markdown(rows: list[Row]) -> str:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this benchmark."""
     text = "values of the bundle's option to compare"
-    parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--input", help="scan instead of the bundle's sample")
     parser.add_argument("--amp", nargs="+", choices=["True", "False"], default=["True"], help=text)
     parser.add_argument("--mirror", nargs="+", choices=["True", "False"], default=["True"], help=text)
-    report.add_output_argument(parser)
+    report.add_common_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -78,7 +75,7 @@ def run(options: argparse.Namespace) -> None:
             "seconds": median(seconds for seconds, _ in results),
             "all_seconds": [seconds for seconds, _ in results],
             "peak_GiB": max(peak for _, peak in results),
-            **describe(torch.device(options.device), options.threads),
+            **describe(options.device, options.threads),
         }
         for (amp, mirror), results in runs.items()
     ]
