@@ -6,17 +6,23 @@ from monai_mamba import data, engines, handlers, inferers, transforms
 from monai_mamba.bundle import bundle_root
 from monai_mamba.networks.nets import (
     MedSegMamba,
+    MSDKMamba,
+    SegMaFormer,
     SegMamba,
     SegMambaBot,
     TABSurfer,
     medsegmamba_small,
+    msd_kmamba_large,
+    msd_kmamba_small,
     segmamba_bot_small,
     segmamba_small,
     tabsurfer_small,
 )
 
 __all__ = [
+    "MSDKMamba",
     "MedSegMamba",
+    "SegMaFormer",
     "SegMamba",
     "SegMambaBot",
     "TABSurfer",
@@ -26,6 +32,8 @@ __all__ = [
     "handlers",
     "inferers",
     "medsegmamba_small",
+    "msd_kmamba_large",
+    "msd_kmamba_small",
     "segmamba_bot_small",
     "segmamba_small",
     "tabsurfer_small",

@@ -21,7 +21,11 @@ NETWORKS = {
     "SegMambaBot": {"channels": [8, 8, 16], "depth": 1},
     "TABSurfer": {"channels": [8, 16], "depth": 1, "num_heads": 2, "img_size": 4},
     "SegMamba": {"channels": [8, 8, 8, 8, 8], "depths": [1, 1, 1, 1]},
+    "MSDKMamba": {"channels": [8, 8, 8, 8, 8], "depths": [1, 1, 1, 1]},
+    "SegMaFormer": {"channels": [6, 6, 6, 6]},
     "medsegmamba_small": {},
+    "msd_kmamba_large": {"channels": [8, 8, 8, 8, 8]},
+    "msd_kmamba_small": {},
     "segmamba_bot_small": {},
     "segmamba_small": {},
     "tabsurfer_small": {},
@@ -47,7 +51,8 @@ def test_short_names_resolve_once_the_package_is_imported(tmp_path):
     config = {"imports": ["$import monai_mamba"]}
     config |= {name: {"_target_": name, **arguments} for name, arguments in NETWORKS.items()}
     found = resolve(config, list(NETWORKS), tmp_path)
-    assert found == [*list(NETWORKS)[:4], "MedSegMamba", "SegMambaBot", "SegMamba", "TABSurfer"]
+    presets = ["MedSegMamba", "MSDKMamba", "MSDKMamba", "SegMambaBot", "SegMamba", "TABSurfer"]
+    assert found == [*list(NETWORKS)[:6], *presets]
 
 
 def test_dotted_names_resolve_without_an_import(tmp_path):

@@ -6,7 +6,7 @@ import torch
 
 from monai_mamba.errors import InputError
 
-__all__ = ["check_spatial_size"]
+__all__ = ["check_more_than_one_cell", "check_spatial_size"]
 
 
 def check_spatial_size(x: torch.Tensor, multiple: int, network: str) -> None:
@@ -28,3 +28,21 @@ def check_spatial_size(x: torch.Tensor, multiple: int, network: str) -> None:
                 f"{network} needs spatial sizes that are multiples of {multiple}, but axis {axis} has {size} voxels: "
                 f"pad or crop it, e.g. to {-(-size // multiple) * multiple}."
             )
+
+
+def check_more_than_one_cell(x: torch.Tensor, multiple: int, network: str) -> None:
+    """Refuse an image `(B, C, H, W, D)` whose deepest features are one voxel, which instance norm cannot normalize.
+
+    Args:
+        x: input of the network, which `check_spatial_size` has passed.
+        multiple: product of the strides.
+        network: name for the message.
+
+    Raises:
+        InputError: (a ValueError) if the image has exactly ``multiple`` voxels along each axis.
+    """
+    if all(size == multiple for size in x.shape[2:]):
+        raise InputError(
+            f"{network} normalizes over the {multiple}-voxel cells of its deepest stage and needs more than one: got "
+            f"{tuple(x.shape[2:])}; pad an axis to {2 * multiple}."
+        )

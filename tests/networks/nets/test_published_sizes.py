@@ -21,6 +21,8 @@ def count(build, **arguments):
         ("SegMamba", {}, 67_416_196),
         ("SegMamba", {"in_channels": 1, "out_channels": 13}, 67_363_213),
         ("SegMamba", {"in_channels": 1, "out_channels": 32}, 67_364_144),
+        ("SegMaFormer", {}, 2_024_049),
+        ("SegMaFormer", {"out_channels": 4}, 2_024_306),
         ("SegMambaBot", {}, 108_251_744),
         ("SegMambaBot", {"d_state": 64}, 116_214_368),
         ("TABSurfer", {}, 83_203_904),
@@ -48,7 +50,32 @@ def test_parts_have_the_published_sizes():
     assert tabsurfer.position.numel() == 1_769_472
 
 
-@pytest.mark.parametrize("name", ["medsegmamba_small", "segmamba_small", "segmamba_bot_small", "tabsurfer_small"])
+@pytest.mark.parametrize(
+    ("name", "parameters", "for_training_only"),
+    [
+        ("msd_kmamba_small", 8_898_024, 3_632),
+        ("MSDKMamba", 19_926_064, 8_136),
+        ("msd_kmamba_large", 35_340_280, 14_432),
+    ],
+)
+def test_reconstruction_has_the_stated_size(name, parameters, for_training_only):
+    with torch.device("meta"):
+        network = getattr(monai_mamba, name)()
+    projections = sum(p.numel() for p in network.projections.parameters())
+    assert projections == for_training_only
+    assert sum(p.numel() for p in network.parameters()) == parameters + for_training_only
+
+
+def test_rational_layers_cost_hardly_more_than_an_mlp_and_splines_much_more():
+    rational, mlp, spline = (count(monai_mamba.MSDKMamba, kan=kan) for kan in ("rational", None, "spline"))
+    assert rational - mlp == 6 * 2 * (6 + 8 * 4)  # six blocks of two activations
+    widths = (48, 96, 192, 192, 384, 384)
+    assert spline - mlp == sum(8 * 4 * c**2 - 3 * c for c in widths)  # without biases
+
+
+@pytest.mark.parametrize(
+    "name", ["medsegmamba_small", "msd_kmamba_small", "segmamba_small", "segmamba_bot_small", "tabsurfer_small"]
+)
 def test_presets_are_small_and_take_the_arguments_of_their_network(name):
     preset = getattr(monai_mamba, name)
     assert 1e6 < count(preset) < 1e7
@@ -56,7 +83,8 @@ def test_presets_are_small_and_take_the_arguments_of_their_network(name):
         network = preset(3, 7, channels=(8, 8, 16, 16, 32))
     first = next(m for m in network.modules() if isinstance(m, torch.nn.Conv3d))
     assert first.in_channels % 3 == 0
-    assert network.head.out_channels % 7 == 0
+    head = network.heads[0] if name == "msd_kmamba_small" else network.head
+    assert head.out_channels % 7 == 0
     assert count(preset, channels=(8, 8, 16, 16, 32)) < 1e6
 
 
