@@ -1,0 +1,231 @@
+"""Training and evaluation configs of the brain tumor bundle, on phantoms and with networks that take seconds."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from monai.bundle import ConfigWorkflow
+from tumor_phantom import SEQUENCES, TumorNetwork, make_tumor, save, save_case
+
+from monai_mamba.data.regions import RegionTable
+from monai_mamba.data.sequences import sequence_subsets, subset_name
+from monai_mamba.errors import MonaiMambaError, WeightsError
+
+TESTS = Path(__file__).resolve().parents[1]
+CONFIGS = TESTS.parent / "bundles" / "brats_multimodal" / "configs"
+TINY = {"_target_": "MSDKMamba", "channels": [8] * 5, "depths": [1] * 4, "d_state": 2}
+NETWORK = {"_target_": "MissingSequenceFill", "network": TINY}
+OPTIONS = {"device": "cpu", "num_workers": 0, "roi_size": [32, 32, 32], "overlap": 0.0, "network_def": NETWORK}
+ALL = "FLAIR+T1+T1ce+T2"
+
+pytestmark = pytest.mark.filterwarnings("ignore:All pairs belong to one person")
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory) -> Path:
+    """Two persons, in the layout of BraTS 2023."""
+    folder = tmp_path_factory.mktemp("cases")
+    for number, center in enumerate(([-4.0, 5.0, 3.0], [5.0, -3.0, 0.0])):
+        name = f"BraTS-GLI-0000{number}-000"
+        save_case(folder / name, name, "2023", label=True, center=np.array(center))
+    return folder
+
+
+def workflow(*configs: str, **options: object) -> ConfigWorkflow:
+    files = [str(CONFIGS / name) for name in configs]
+    return ConfigWorkflow(files, workflow_type="train", logging_file=False, **options)
+
+
+def run(*configs: str, **options: object) -> ConfigWorkflow:
+    bundle = workflow(*configs, **{**OPTIONS, **options})
+    bundle.initialize()
+    bundle.run()
+    return bundle
+
+
+def root_cause(error: BaseException) -> BaseException:
+    while error.__cause__ is not None and not isinstance(error, MonaiMambaError):
+        error = error.__cause__
+    return error
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file, delimiter="\t"))
+
+
+@pytest.mark.parametrize("configs", [("train.json",), ("train.json", "evaluate.json")])
+def test_configs_have_all_properties_of_a_bundle(configs, tmp_path):
+    bundle = workflow(*configs, device="cpu", output_dir=str(tmp_path))
+    bundle.initialize()
+    assert bundle.check_properties() == []
+
+
+def test_training_and_validation_see_images_as_inference_does():
+    inference, training = (json.loads((CONFIGS / name).read_text()) for name in ("inference.json", "train.json"))
+    assert training["train"]["image_transforms"] == inference["preprocessing"]["transforms"]
+    for part in (training["train"]["deterministic_transforms"], training["validate"]["preprocessing"]["transforms"]):
+        assert part.startswith("$@train#image_transforms + @train#label_transforms")
+    assert training["network_def"] == inference["network_def"]
+
+
+def decathlon(folder: Path) -> np.ndarray:
+    """One case in the layout and with the labels of Task01 of the Medical Segmentation Decathlon."""
+    volumes, labels = make_tumor()
+    save(folder / "imagesTr" / "BRATS_001.nii.gz", np.stack([volumes[name] for name in SEQUENCES], axis=-1))
+    save(folder / "labelsTr" / "BRATS_001.nii.gz", np.choose(labels, [0, 2, 1, 3]).astype(np.uint8))
+    content = {
+        "modality": {"0": "FLAIR", "1": "T1w", "2": "t1gd", "3": "T2w"},
+        "labels": {"0": "background", "1": "edema", "2": "non-enhancing tumor", "3": "enhancing tumour"},
+        "training": [{"image": "./imagesTr/BRATS_001.nii.gz", "label": "./labelsTr/BRATS_001.nii.gz"}],
+    }
+    (folder / "dataset.json").write_text(json.dumps(content))
+    return labels
+
+
+@pytest.mark.parametrize("layout", ["BraTS 2021", "BraTS 2023", "Decathlon"])
+def test_layouts_and_conventions_give_the_same_regions(layout, tmp_path):
+    convention = {"BraTS 2021": "brats2021", "BraTS 2023": "brats2023", "Decathlon": "brats_msd"}[layout]
+    if layout == "Decathlon":
+        expected = decathlon(tmp_path)
+    else:
+        ids = {1: 1, 2: 2, 3: 4 if layout == "BraTS 2021" else 3}
+        save_case(tmp_path / "case", "case", layout[-4:], label=True, convention=ids)
+        expected = make_tumor()[1]
+    bundle = workflow("train.json", dataset_dir=str(tmp_path), output_dir=str(tmp_path), label_convention=convention)
+    case = bundle.parser.get_parsed_content("validate#dataset")[0]
+    regions = RegionTable.load("brats2023").to_regions(expected)
+    np.testing.assert_array_equal(case["label"].numpy(), regions)
+    # Each sequence is standardized within the brain, and 0 outside.
+    for channel in case["image"]:
+        inside = channel[channel != 0]
+        assert inside.mean().abs() < 1e-4
+        assert abs(inside.std() - 1) < 1e-3
+        assert channel.max() > 1.5
+
+
+def test_random_windows_keep_image_and_label_together(dataset, tmp_path):
+    options = {"dataset_dir": str(dataset), "output_dir": str(tmp_path), "dropout_of_sequences": 0.5}
+    bundle = workflow("train.json", **{**OPTIONS, **options})
+    bundle.parser["train#random_transforms#2#prob"] = 1.0  # always turn and scale
+    cases = bundle.parser.get_parsed_content("train#dataset")
+    bundle.parser.get_parsed_content("train#preprocessing").set_random_state(3)
+    missing = 0
+    for window in [window for _ in range(6) for window in cases[0]]:
+        image, label = window["image"], window["label"]
+        assert tuple(image.shape) == (4, 32, 32, 32)
+        core, whole, enhancing = label.bool()
+        assert not (enhancing & ~core).any()
+        assert not (core & ~whole).any()
+        brain = (image != 0).any(dim=0)
+        assert brain.any()
+        for channel, region in enumerate([whole, core, enhancing, whole]):
+            values = image[channel].as_tensor()
+            if not values.any():
+                missing += 1
+            elif region.sum() > 30:
+                assert values[region].mean() - values[brain & ~whole].mean() > 0.5, channel
+    assert 0 < missing < 40
+
+
+def test_training_resumes_and_its_weights_fit(dataset, tmp_path):
+    options = {"dataset_dir": str(dataset), "output_dir": str(tmp_path), "val_interval": 1}
+    run("train.json", epochs=1, **options)
+    first = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert first["trainer"] == {"epoch": 1, "iteration": 1}
+    bundle = run("train.json", epochs=2, **options)
+    second = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert second["trainer"] == {"epoch": 2, "iteration": 2}
+    assert {int(entry["step"]) for entry in second["optimizer"]["state"].values()} == {2}
+    assert second["lr_scheduler"]["last_epoch"] == 2
+    assert second["best_weights"]["best"] >= first["best_weights"]["best"]
+    weights = torch.load(tmp_path / "model.pt", weights_only=True)
+    assert "fill" in weights
+    bundle.parser.get_parsed_content("network_def").load_state_dict(weights)
+
+
+def test_without_weights_the_error_says_how_to_get_some(dataset):
+    with pytest.raises(RuntimeError) as caught:
+        run("train.json", "evaluate.json", dataset_dir=str(dataset))
+    error = root_cause(caught.value)
+    assert isinstance(error, WeightsError)
+    assert "comes without trained weights" in str(error)
+    assert f"--config_file {CONFIGS / 'train.json'} --dataset_dir CASES" in str(error)
+    assert "--weights run/model.pt" in str(error)
+
+
+def test_evaluation_reports_all_15_subsets(dataset, tmp_path):
+    torch.save(TumorNetwork().state_dict(), tmp_path / "weights.pt")
+    options = {"dataset_dir": str(dataset), "output_dir": str(tmp_path / "out"), "lesion_wise": True, "amp": False}
+    options |= {"weights": str(tmp_path / "weights.pt"), "network_def": {"_target_": "tumor_phantom.TumorNetwork"}}
+    bundle = workflow("train.json", "evaluate.json", **{**OPTIONS, **options})
+    bundle.parser["val_cases"] = "$with_subsets(@cases[:1], @subsets)"
+    bundle.initialize()
+    bundle.run()
+    scores = {(row["sequences"], row["region"]): row for row in rows(tmp_path / "out" / "scores.tsv")}
+    assert {subset for subset, _ in scores} == {subset_name(subset) for subset in sequence_subsets()}
+    assert len(scores) == 45
+    for region in ("TC", "WT", "ET"):
+        row = scores[ALL, region]
+        assert (row["subject"], row["dsc"], row["hd95_mm"]) == ("BraTS-GLI-00000-000", "1", "0")
+        assert (row["lesion_dsc"], row["lesions"], row["lesions_missed"]) == ("1", "1", "0")
+    # T1ce alone shows the enhancing tumor only, which then is all of the core and of the tumor.
+    assert scores["T1ce", "ET"]["dsc"] == "1"
+    assert 0 < float(scores["T1ce", "WT"]["dsc"]) < float(scores["T1ce", "TC"]["dsc"]) < 1
+    # FLAIR alone does not show it at all.
+    assert scores["FLAIR", "WT"]["dsc"] == "1"
+    assert (scores["FLAIR", "ET"]["dsc"], scores["FLAIR", "ET"]["hd95_mm"]) == ("0", "373.129")
+    summary = rows(tmp_path / "out" / "summary.tsv")
+    assert len(summary) == 16 * 4
+    assert summary[-1]["sequences"] == "mean over subsets"
+    assert "BraTS 2023" in (tmp_path / "out" / "scores.json").read_text()
+
+
+def test_two_processes_train_one_network(dataset, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = {
+        **OPTIONS,
+        "config_file": str([str(CONFIGS / "train.json"), str(CONFIGS / "multi_gpu_train.json")]),
+        "dataset_dir": dataset,
+        "output_dir": tmp_path,
+        "epochs": 1,
+        "windows_per_case": 1,
+        "amp": False,
+        "split": "$(@cases, @cases)",
+        "val_interval": 2,
+        "device": "$torch.device('cpu')",
+        "finalize": [
+            "$print('WEIGHTS', sum(float(p.double().abs().sum()) for p in @network_def.parameters()))",
+            "$dist.destroy_process_group()",
+        ],
+    }
+    arguments = [text for name, value in options.items() for text in (f"--{name}", str(value))]
+    processes = []
+    for rank in range(2):
+        environment = {
+            **os.environ,
+            **{"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "CUDA_VISIBLE_DEVICES": ""},
+            **{"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)},
+        }
+        command = [sys.executable, "-m", "monai.bundle", "run", *arguments]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        processes.append(subprocess.Popen(command, cwd=tmp_path, env=environment, **pipes))
+    outputs = [process.communicate(timeout=300)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    sums = [re.search(r"WEIGHTS (\d\S+)", output).group(1) for output in outputs]
+    assert sums[0] == sums[1]
+    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert state["trainer"] == {"epoch": 1, "iteration": 1}
+    assert not any(name.startswith("module.") for name in state["network"])
