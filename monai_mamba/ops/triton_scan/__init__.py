@@ -5,7 +5,8 @@ kernels are compiled for the machine at hand; nothing has to be installed. Befor
 compared with plain PyTorch on the same device.
 
 Where the kernels were proven so far: under Triton's interpreter on a CPU, values and all gradients. They compile for
-compute capability 8.0 and 9.0, but have not run on a GPU yet; ``tools/check_gpu.py`` does that, and measures them.
+compute capability 9.0 (Triton 3.4 and 3.9) and 8.0 (3.9), but have not run on a GPU yet; ``tools/check_gpu.py`` does
+that, and measures them.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ def interpreted() -> bool:
 def obstacle(device: torch.device, dtype: torch.dtype = torch.float32, states: int = 16) -> str:
     """Say why the kernels cannot compute a scan; empty if they can.
 
-    The first call for a device and a kind of scan compiles the kernels and tries them.
+    The first call for a device, a type and a number of states (the next power of two) compiles the kernels, which takes
+    seconds, and tries them. Triton keeps what it compiled in the user's cache folder.
 
     Args:
         device: where the tensors are.

@@ -280,8 +280,9 @@ def scan_adjoint(
     count = tl.cdiv(tl.minimum(chunk, length - first), INTERVAL)
     for i in range(0, count):
         start = first + (count - 1 - i) * INTERVAL
+        span = tl.minimum(INTERVAL, tl.cdiv(length - start, UNROLL) * UNROLL)
         h = tl.load(saved + (sequence * intervals + start // INTERVAL) * channels * states + tile, mask=real, other=0.0)
-        for s in range(0, INTERVAL, UNROLL):
+        for s in range(0, span, UNROLL):
             tl.store(own + s // UNROLL * (CHANNELS * STATES), h)
             dts, us, bs = (), (), ()
             for j in tl.static_range(UNROLL):
@@ -294,8 +295,8 @@ def scan_adjoint(
                 h = tl.exp2(dts[j][:, None] * decay) * h + (dts[j] * us[j])[:, None] * bs[j][None, :]
         tl.debug_barrier()  # another thread of the program may read what this one wrote
 
-        for back in range(0, INTERVAL, UNROLL):
-            s = INTERVAL - UNROLL - back
+        for back in range(0, span, UNROLL):
+            s = span - UNROLL - back
             h = tl.load(own + s // UNROLL * (CHANNELS * STATES))
             dts, us, gs, bs, cs = (), (), (), (), ()
             for j in tl.static_range(UNROLL):
