@@ -65,8 +65,9 @@ class ToTrainingLabels(Transform):
         if not indices.any():
             found = ", ".join(str(value) for value in np.unique(source)[:20].tolist())
             raise InputError(
-                f"{_name(label)}: none of its labels ({found}) is a class to train. Expected FreeSurfer ids such as "
-                f"{self.table.entries[-1].id} ({self.table.entries[-1].name}): give FreeSurfer's aseg or aparc+aseg."
+                f"{_name(label)}: none of its labels ({found}) is a class to train. Expected ids such as "
+                f"{self.table.entries[-1].id} ({self.table.entries[-1].name}); the structures of a whole head are in "
+                "FreeSurfer's aseg or aparc+aseg."
             )
         return MetaTensor(indices, meta=label.meta) if isinstance(label, MetaTensor) else indices
 
