@@ -14,6 +14,8 @@ EXPORTED, OTHERS = (2, 2, 3), [(3, 2, 4), (4, 3, 2)]  # in multiples of the stri
 SHALLOW = {
     "MedSegMamba": {"depth": 1},
     "MedSegMamba-coarse": {"depth": 1},
+    "MSDKMamba": {"depths": (0, 0, 1, 1)},
+    "SegMaFormer": {"depths": (0, 0, 1, 1)},
     "SegMamba": {"depths": (0, 0, 1, 1)},
     "SegMambaBot": {"depth": 1},
     "TABSurfer": {"depth": 1},
