@@ -78,7 +78,8 @@ def owners():
         try:
             importlib.import_module(module.name)
         except ModuleNotFoundError as error:
-            assert error.name == "triton", module.name  # comes with PyTorch's CUDA builds only
+            if error.name != "triton":  # comes with PyTorch's CUDA builds only
+                raise
     found = {"monai": defaultdict(set), "monai_mamba": defaultdict(set)}
     for module_name, module in list(sys.modules.items()):
         package = module_name.partition(".")[0]
