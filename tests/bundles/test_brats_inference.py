@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import logging
+import re
 from pathlib import Path
 
 import nibabel as nib
@@ -152,3 +153,15 @@ def test_metadata_agree_with_the_label_table():
     assert formats["post_processed_outputs"]["pred"]["channel_def"] == names
     assert formats["outputs"]["pred"]["num_channels"] == len(table)
     assert metadata["weights"] == {}
+
+
+def test_the_readme_names_what_there_is():
+    readme = (BUNDLE / "docs" / "README.md").read_text(encoding="utf-8")
+    configs = set(re.findall(r"(?:brats_multimodal/configs|\$C)/(\w+\.json)", readme))
+    assert configs >= {path.name for path in CONFIG.parent.glob("network_*.json")} | {"train.json", "evaluate.json"}
+    assert all((CONFIG.parent / name).is_file() for name in configs)
+    options = set(re.findall(r"`--(\w+)", readme))
+    known = set().union(*(json.loads(path.read_text()) for path in CONFIG.parent.glob("*.json")))
+    assert len(options) > 12
+    assert options <= known | {"config_file"}
+    assert all((BUNDLE / "docs" / link).exists() for link in re.findall(r"\]\(([^)#]+)\)", readme) if "://" not in link)

@@ -12,6 +12,7 @@ import pytest
 from tumor_phantom import SEQUENCES, STYLES, save, save_case
 
 from monai_mamba.data.cases import find_cases, find_labeled_cases
+from monai_mamba.data.pairs import split_pairs
 from monai_mamba.errors import InputError
 
 
@@ -121,6 +122,8 @@ def test_labeled_cases_know_persons_and_grids(tmp_path):
     cases = find_labeled_cases(str(tmp_path), "brats2023")
     assert [case["person"] for case in cases] == ["BraTS-GLI-00001", "BraTS-GLI-00001", "BraTS-GLI-00002"]
     assert len({case["subject"] for case in cases}) == 3
+    for part in split_pairs(cases, 0.5):  # both time points of a person are on one side
+        assert len({case["person"] for case in part}) == 1
     save(tmp_path / "BraTS-GLI-00002-000" / "BraTS-GLI-00002-000-seg.nii.gz", np.zeros((9, 9, 9), np.uint8))
     with pytest.raises(InputError, match="its grid is"):
         find_labeled_cases(str(tmp_path), "brats2023")

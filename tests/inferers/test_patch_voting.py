@@ -78,3 +78,18 @@ def test_mirrored_windows_make_the_result_the_same_for_a_mirrored_image():
         expected = (plain(image, network) + plain(image.flip(2), network).flip(2)[:, mirror]) / 2
         torch.testing.assert_close(result.float(), expected.float(), atol=2e-3, rtol=0)
         assert (plain(image, network).float() - result.float()).abs().max() > 0.01
+
+
+def test_regions_have_probabilities_of_their_own_and_gaussian_windows_trust_their_middle():
+    image = torch.rand(1, 1, 16, 16, 24, generator=torch.Generator().manual_seed(0))
+    network = PlacedNetwork()
+    first, second = network(image[..., :16]).sigmoid(), network(image[..., 8:]).sigmoid()
+    infer = {"roi_size": 16, "overlap": 0.5, "amp": False, "sigmoid": True}
+    equal, gaussian = (
+        PatchVotingInferer(**infer, mode=mode)(image, network).float() for mode in ("constant", "gaussian")
+    )
+    torch.testing.assert_close(equal[..., 8], (first[..., 8] + second[..., 0]) / 2, atol=2e-3, rtol=0)
+    # The middle of the first window lies at the border of the second, whose weight there is 1/1000.
+    middle = (..., slice(6, 10), slice(6, 10), 8)
+    torch.testing.assert_close(gaussian[middle], first[middle], atol=5e-3, rtol=0)
+    assert (equal[middle] - first[middle]).abs().max() > 0.05

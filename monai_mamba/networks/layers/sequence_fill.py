@@ -13,8 +13,8 @@ class MissingSequenceFill(nn.Module):
 
     A channel that is 0 in a whole window while another is not counts as missing there; inside the brain (where any
     channel is not 0) it gets its learned value. Constant mask channels, the other way to say what is missing, would be
-    removed by the instance normalization behind the first convolution; the border of the brain makes this one visible,
-    and the network keeps its input channels and its number of parameters.
+    removed by the instance normalization behind the first convolution of most networks; the border of the brain makes
+    this one visible, and the network keeps its input channels and its number of parameters.
 
     Args:
         network: takes images `(B, in_channels, H, W, D)`.
