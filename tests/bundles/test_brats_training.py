@@ -114,6 +114,28 @@ def test_layouts_and_conventions_give_the_same_regions(layout, tmp_path):
         assert channel.max() > 1.5
 
 
+def test_a_real_case_of_brats_2020_style(shared, tmp_path):
+    """TCGA-FG-6692: 240 x 240 x 155 voxels; volumes of its labels 1, 2 and 4 as counted in the file."""
+    source = shared / "data" / "tumour_tcga_lgg" / "TCGA-FG-6692"
+    if not source.is_dir():
+        pytest.skip("the case TCGA-FG-6692 is not here")
+    for file in source.iterdir():
+        (tmp_path / file.name.replace("pseudoseg", "seg")).symlink_to(file)
+    bundle = workflow("train.json", dataset_dir=str(tmp_path), output_dir=str(tmp_path), label_convention="brats2021")
+    case = bundle.parser.get_parsed_content("validate#dataset")[0]
+    assert tuple(case["label"].shape) == (3, 240, 240, 155)
+    assert case["label"].flatten(1).sum(dim=1).tolist() == [2477 + 6840, 2477 + 20862 + 6840, 6840]
+    image = case["image"]
+    assert max(image.shape[1:]) < 200  # cropped to the brain
+    # The enhancing tumor is brighter in T1ce than the brain, whose mean is 0, and the whole tumor in FLAIR and T2.
+    label = bundle.parser.get_parsed_content("train#alignment#0")({"image": image, "label": case["label"]})["label"]
+    core, whole, enhancing = label.bool()
+    assert (whole.sum(), enhancing.sum()) == (30179, 6840)  # 1 mm, turned and cropped: nothing is lost
+    for channel, region in ((0, whole), (2, enhancing), (3, whole)):
+        assert image[channel][region].mean() > 0.3, channel
+    assert core.sum() > enhancing.sum()
+
+
 def test_random_windows_keep_image_and_label_together(dataset, tmp_path):
     options = {"dataset_dir": str(dataset), "output_dir": str(tmp_path), "dropout_of_sequences": 0.5}
     bundle = workflow("train.json", **{**OPTIONS, **options})
