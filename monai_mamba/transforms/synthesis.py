@@ -199,7 +199,7 @@ class RandSynthesizeImaged(Randomizable, MapTransform):
         std = torch.as_tensor(self.R.uniform(0.01, 0.08, tissues), dtype=torch.float32)
         tissue = self.table.tissue[ids]
         image = mean[tissue] + std[tissue] * torch.randn(self.roi_size, generator=self.generator)
-        texture = torch.as_tensor(self.R.uniform(0, 0.1, tissues), dtype=torch.float32)
+        texture = torch.as_tensor(self.R.uniform(0, self.R.uniform(0, 0.1), tissues), dtype=torch.float32)
         image += texture[tissue] * self._smooth_field(int(self.R.choice([24, 32, 48])), 1.0)
         image += self._smooth_field(int(self.R.choice([8, 16, 24])), self.R.uniform(0, 0.05))
 
