@@ -1,0 +1,29 @@
+"""The hippocampal bundle as it ships, with its own weights, on the head scan that ships with the first bundle."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
+SAMPLE = BUNDLES / "subcortical" / "sample_data"
+CONFIG = BUNDLES / "hippocampal_subfields" / "configs" / "inference.json"
+
+
+def test_the_parts_of_the_sample_lie_in_its_hippocampi(tmp_path):
+    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(CONFIG), "--device", "cpu"]
+    command += ["--output_dir", str(tmp_path), "--progress", "False"]
+    subprocess.run(command, check=True, cwd=tmp_path, capture_output=True)
+    found = np.asarray(nib.load(tmp_path / "sub-0001_desc-hippocampus_dseg.nii.gz").dataobj)
+    reference = nib.load(SAMPLE / "sub-0001_desc-aseg_dseg.nii.gz")
+    aseg, affine = np.asarray(reference.dataobj), reference.affine
+    for whole, anterior, posterior in ((17, 1701, 1702), (53, 5301, 5302)):
+        parts = np.isin(found, (anterior, posterior))
+        assert 2 * np.sum(parts & (aseg == whole)) / (parts.sum() + np.sum(aseg == whole)) > 0.75
+        assert 2000 < parts.sum() < 6000  # voxels of 1 mm3
+        front, back = (np.argwhere(found == part).mean(axis=0) for part in (anterior, posterior))
+        assert (affine[:3, :3] @ (front - back))[1] > 10  # mm towards the front
