@@ -26,7 +26,7 @@ from benchmarks.scan import unusable
 from torch import Tensor
 
 from monai_mamba.ops import cross_selective_scan
-from monai_mamba.ops.dispatch import BACKENDS
+from monai_mamba.ops.choice import BACKENDS
 
 try:
     import triton

@@ -8,10 +8,8 @@ from pathlib import Path
 
 import torch
 
-from monai_mamba.data.files import write_whole
-from monai_mamba.errors import OutputError
 from monai_mamba.metrics.region_scores import EMPTY_RULE, LESION_RULE, LESION_SCORES, REGION_SCORES
-from monai_mamba.metrics.score_tables import number_text, table_text
+from monai_mamba.metrics.score_tables import number_text, table_text, write_texts
 
 MEAN = "mean"
 ALL_SUBSETS = "mean over subsets"
@@ -89,13 +87,7 @@ def write_region_tables(
         "scores.tsv": region_table(subjects, subsets, scores, regions),
         "summary.tsv": region_summary(subjects, subsets, scores, regions),
     }
-    try:
-        for name, text in files.items():
-            write_whole(Path(folder) / name, lambda file, text=text: file.write_text(text, encoding="utf-8"))
-    except OSError as error:
-        raise OutputError(
-            f"{folder}: the scores cannot be written ({error}). Set output_dir to another folder."
-        ) from error
+    write_texts(folder, files)
 
 
 def _columns(scores: torch.Tensor) -> tuple[str, ...]:

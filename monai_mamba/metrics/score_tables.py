@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -100,6 +100,15 @@ def write_score_tables(
         "scores.tsv": score_table(subjects, scores, structures),
         "summary.tsv": summary_table(scores, structures),
     }
+    write_texts(folder, files)
+
+
+def write_texts(folder: str | Path, files: Mapping[str, str]) -> None:
+    """Write files of scores, name -> content; each appears only complete.
+
+    Raises:
+        OutputError: the folder cannot be written to.
+    """
     try:
         for name, text in files.items():
             write_whole(Path(folder) / name, lambda file, text=text: file.write_text(text, encoding="utf-8"))

@@ -8,11 +8,11 @@ from torch.nn.functional import silu
 
 from ..errors import InputError
 from . import export_scan
-from .choice import BACKENDS, Scan, choose, warn_while_tracing
+from .choice import Scan, choose, warn_while_tracing
 from .custom_ops import scan_forward
 from .reference import reference_scan
 
-__all__ = ["BACKENDS", "cross_selective_scan", "selective_scan"]
+__all__ = ["cross_selective_scan", "selective_scan"]
 
 
 def _run(

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from monai_mamba.ops import cross_selective_scan, explain, recurrence, torch_scan
-from monai_mamba.ops.dispatch import BACKENDS
+from monai_mamba.ops.choice import BACKENDS
 
 from . import report, scan_report
 from .baselines import CudaKernel, naive_scan, parallel_scan
