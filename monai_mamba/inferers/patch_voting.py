@@ -16,8 +16,8 @@ from monai_mamba.errors import InputError
 class PatchVotingInferer(SlidingWindowInferer):
     """MONAI's sliding window, averaging the probabilities of overlapping windows.
 
-    Windows are voted as in MedSegMamba (Cao et al., 2024), divided by the number of windows that saw a voxel so that
-    the result is a probability. Votes are summed in half precision: 36 classes of a head take 0.5 GB.
+    Windows vote as in MedSegMamba (Cao et al., 2024), divided by the weight of the windows that saw a voxel so that the
+    result is a probability. Votes are summed in half precision: 36 classes of a head take 0.5 GB.
 
     Args:
         roi_size: size of a window in voxels; smaller images are padded with 0.
@@ -28,7 +28,8 @@ class PatchVotingInferer(SlidingWindowInferer):
         mirror: also vote with each window mirrored along its first axis (left-right in a conformed image), with the
             channels exchanged: item c is the channel of channel c's structure on the other side. None does not.
         sigmoid: channels are regions that may overlap, each with a probability of its own; else classes (softmax).
-        mode: weight of a window's voxels, `"constant"` as in MedSegMamba, or `"gaussian"`, less towards its border.
+        mode: weight of a window's voxels, `"constant"` as in MedSegMamba, or `"gaussian"`, less towards its border,
+            where the network sees little of the surroundings.
 
     Raises:
         InputError: `overlap` or `sw_batch_size` is out of range.

@@ -212,13 +212,20 @@ class RandSynthesizeImaged(Randomizable, MapTransform):
             image *= keep[0, 0]
         image = GaussianFilter(3, self.R.uniform(0.35, 0.95), truncated=2.5)(image[None, None])
         image = self._resample(image)[0, 0]
-        image *= torch.exp(self._smooth_field(int(self.R.choice([2, 3, 4])), self.R.uniform(0, 0.25)))
+        image *= torch.exp(self._smooth_field(int(self.R.choice([2, 3, 4])), self.R.uniform(0, 0.25)) + self._bowl())
         image += self.R.uniform(0, 0.04) * torch.randn(self.roi_size, generator=self.generator)
         return image.clamp_(0, 1).pow_(float(np.exp(self.R.normal(0, 0.2))))
 
     def _smooth_field(self, nodes: int, std: float) -> torch.Tensor:
         field = torch.randn(1, 1, nodes, nodes, nodes, generator=self.generator) * std
         return functional.interpolate(field, self.roi_size, mode="trilinear", align_corners=True)[0, 0]
+
+    def _bowl(self) -> torch.Tensor:
+        """The shape of most coils: one bright or dark center, the logarithm falling or rising with the square around it."""
+        center = self.R.uniform(-0.5, 0.5, 3)
+        squares = [torch.linspace(-1, 1, n).sub_(float(c)).square_() for n, c in zip(self.roi_size, center, strict=True)]
+        square = squares[0][:, None, None] + squares[1][:, None] + squares[2]
+        return (square - square.mean()) * self.R.uniform(-0.3, 0.15)
 
     def _resample(self, image: torch.Tensor) -> torch.Tensor:
         """Some images lose resolution, the same on all axes or (thick slices) on one."""
