@@ -221,10 +221,9 @@ class RandSynthesizeImaged(Randomizable, MapTransform):
         return functional.interpolate(field, self.roi_size, mode="trilinear", align_corners=True)[0, 0]
 
     def _bowl(self) -> torch.Tensor:
-        """The shape of most coils: one bright or dark center, the logarithm falling or rising with the square around it."""
-        center = self.R.uniform(-0.5, 0.5, 3)
-        squares = [torch.linspace(-1, 1, n).sub_(float(c)).square_() for n, c in zip(self.roi_size, center, strict=True)]
-        square = squares[0][:, None, None] + squares[1][:, None] + squares[2]
+        """Logarithm of a coil's field: one bright or dark center, and a change with the square of the distance to it."""
+        axes = [torch.linspace(-1, 1, n) - float(self.R.uniform(-0.5, 0.5)) for n in self.roi_size]
+        square = axes[0][:, None, None] ** 2 + axes[1][:, None] ** 2 + axes[2] ** 2
         return (square - square.mean()) * self.R.uniform(-0.3, 0.15)
 
     def _resample(self, image: torch.Tensor) -> torch.Tensor:
