@@ -221,7 +221,7 @@ class RandSynthesizeImaged(Randomizable, MapTransform):
         return functional.interpolate(field, self.roi_size, mode="trilinear", align_corners=True)[0, 0]
 
     def _bowl(self) -> torch.Tensor:
-        """Logarithm of a coil's field: one bright or dark center, and a change with the square of the distance to it."""
+        """Logarithm of a coil's field: one bright or dark center, changing with the square of the distance."""
         axes = [torch.linspace(-1, 1, n) - float(self.R.uniform(-0.5, 0.5)) for n in self.roi_size]
         square = axes[0][:, None, None] ** 2 + axes[1][:, None] ** 2 + axes[2] ** 2
         return (square - square.mean()) * self.R.uniform(-0.3, 0.15)
