@@ -1,0 +1,181 @@
+"""Make brain tumor cases with known labels from label maps: FLAIR, T1, T1ce and T2 of synthetic brains.
+
+    python tools/make_tumor_cases.py --label_maps maps --cases 64 --output_dir cases
+    python tools/make_tumor_cases.py --label_maps maps --cases 64 --layout msd --output_dir Task01_BrainTumour
+
+The label maps hold FreeSurfer ids of whole heads or brains; each is deformed anew for every case made from it, and a
+tumor grows into it (tools/tumor_synthesis.py says how). Files have the names, grid (240 x 240 x 155 voxels of 1 mm) and
+labels of BraTS 2023, or of Task01 of the Medical Segmentation Decathlon. In the names of BraTS, BraTS-GLI-00003-002 is
+the third case from the fourth map, so that a split by person is one by map. A case depends on --seed, its map and its
+number only, not on how many are made.
+
+The cases show that a pipeline works, and compare networks; they do not replace patients.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from tqdm import tqdm
+from tumor_synthesis import Anatomy, grow_tumor, paint, random_brain, read_anatomy
+
+from monai_mamba.data.files import write_whole
+from monai_mamba.data.label_maps import find_label_maps
+from monai_mamba.data.preflight import check_output_dir
+from monai_mamba.data.regions import RegionTable
+from monai_mamba.data.sequences import SEQUENCES
+from monai_mamba.errors import InputError, MonaiMambaError, OutputError
+
+FIELD_OF_VIEW = (240, 240, 155)  # mm, of BraTS and of Task01
+SIGNS = (-1, -1, 1)  # voxels run to the left, to the back and upward
+ENDINGS = {"flair": "t2f", "t1": "t1n", "t1ce": "t1c", "t2": "t2w"}
+CONVENTIONS = {"brats2023": "brats2023", "msd": "brats_msd"}
+LARGEST_SPACING = 4.0  # mm: a coarser grid cannot hold a rim
+
+
+def grid(spacing: float) -> tuple[tuple[int, ...], np.ndarray]:
+    """Shape and affine `(4, 4)` of the field of view of BraTS at a spacing in mm."""
+    shape = tuple(round(size / spacing) for size in FIELD_OF_VIEW)
+    affine = np.diag([*(sign * spacing for sign in SIGNS), 1.0])
+    affine[1, 3] = (shape[1] - 1) * spacing
+    return shape, affine
+
+
+def make_case(
+    anatomy: Anatomy, spacing: float, seed: Sequence[int], convention: str
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Make one case on the grid of BraTS.
+
+    Args:
+        anatomy: the brain it is made from.
+        spacing: mm.
+        seed: whole numbers from 0 on that decide on everything random.
+        convention: labels to write, see `RegionTable`.
+
+    Returns:
+        The int16 volume of each sequence, 0 outside the brain, and the label ids, uint8.
+    """
+    random = np.random.default_rng(seed)
+    shape, _ = grid(spacing)
+    tissue = random_brain(anatomy, shape, spacing, random, SIGNS)
+    hits = np.nonzero(tissue)
+    box = tuple(slice(axis.min(), axis.max() + 1) for axis in hits)
+    tumor = grow_tumor(tissue[box], spacing, random)
+    table = RegionTable.load(convention)
+    masks = {"TC": tumor.core, "WT": tumor.whole, "ET": tumor.enhancing}
+    labels = np.zeros(shape, dtype=np.uint8)
+    labels[box] = table.to_ids([masks[name] for name in table.names])
+    volumes = {}
+    for name, scan in paint(tumor, spacing, random).items():
+        volumes[name] = np.zeros(shape, dtype=np.int16)
+        volumes[name][box] = scan
+    return volumes, labels
+
+
+def save(path: Path, data: np.ndarray, affine: np.ndarray) -> None:
+    """Write a volume, or several along a fourth axis."""
+    image = nib.Nifti1Image(data, affine)
+    image.header.set_xyzt_units("mm")
+    write_whole(path, partial(nib.save, image))
+
+
+def datalist(names: Sequence[str]) -> str:
+    """Content of the `dataset.json` of Task01, with its own names of sequences and labels."""
+    content = {
+        "name": "synthetic brain tumors",
+        "description": "Made by tools/make_tumor_cases.py in the layout of Task01_BrainTumour; no patient's data.",
+        "tensorImageSize": "4D",
+        "modality": {"0": "FLAIR", "1": "T1w", "2": "t1gd", "3": "T2w"},
+        "labels": {"0": "background", "1": "edema", "2": "non-enhancing tumor", "3": "enhancing tumour"},
+        "numTraining": len(names),
+        "numTest": 0,
+        "training": [{"image": f"./imagesTr/{name}.nii.gz", "label": f"./labelsTr/{name}.nii.gz"} for name in names],
+        "test": [],
+    }
+    return json.dumps(content, indent=1) + "\n"
+
+
+def find_maps(sources: Sequence[str]) -> list[str]:
+    """Label maps given as files, or as folders of them.
+
+    Raises:
+        InputError: one of them is not there, or a folder holds none.
+    """
+    maps = []
+    for source in map(Path, sources):
+        maps += [str(source)] if source.is_file() else find_label_maps(source)
+    return maps
+
+
+def make_cases(options: argparse.Namespace) -> None:
+    """Make all cases that the command asks for.
+
+    Raises:
+        InputError: an option is out of range, or a label map cannot be used.
+        OutputError: the cases cannot be written.
+    """
+    if not 0 < options.spacing <= LARGEST_SPACING or options.cases < 1 or options.seed < 0:
+        raise InputError(
+            f"--spacing is {options.spacing:g}, --cases {options.cases}, --seed {options.seed}; expected a spacing "
+            f"above 0 and up to {LARGEST_SPACING:g} mm, at least 1 case, and a seed from 0 on."
+        )
+    maps = find_maps(options.label_maps)
+    check_output_dir(options.output_dir)
+    folder = Path(options.output_dir).expanduser()
+    _, affine = grid(options.spacing)
+    names = {}
+    progress = tqdm(total=options.cases, unit="case")
+    for position, path in enumerate(maps[: options.cases]):
+        anatomy = read_anatomy(path)
+        for number in range(position, options.cases, len(maps)):
+            turn = number // len(maps)
+            seed = (options.seed, position, turn)
+            volumes, labels = make_case(anatomy, options.spacing, seed, CONVENTIONS[options.layout])
+            if options.layout == "msd":
+                names[number] = f"BRATS_{number + 1:03d}"
+                image = np.stack([volumes[name] for name in SEQUENCES], axis=-1)
+                save(folder / "imagesTr" / f"{names[number]}.nii.gz", image, affine)
+                save(folder / "labelsTr" / f"{names[number]}.nii.gz", labels, affine)
+            else:
+                name = f"BraTS-GLI-{position:05d}-{turn:03d}"
+                for sequence, volume in volumes.items():
+                    save(folder / name / f"{name}-{ENDINGS[sequence]}.nii.gz", volume, affine)
+                save(folder / name / f"{name}-seg.nii.gz", labels, affine)
+            progress.update()
+    progress.close()
+    if options.layout == "msd":
+        text = datalist([names[number] for number in sorted(names)])
+        write_whole(folder / "dataset.json", lambda file: file.write_text(text, encoding="utf-8"))
+
+
+def main() -> int:
+    """Parse the command line and make the cases; return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--label_maps", required=True, nargs="+", metavar="PATH", help="label maps, or folders of them")
+    parser.add_argument("--output_dir", required=True, help="folder for the cases")
+    parser.add_argument("--cases", type=int, default=64, help="how many to make, the maps in turn (%(default)s)")
+    parser.add_argument("--layout", choices=sorted(CONVENTIONS), default="brats2023", help="(%(default)s)")
+    parser.add_argument("--spacing", type=float, default=1.0, help="mm between voxels (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="another one makes other cases (%(default)s)")
+    options = parser.parse_args()
+    try:
+        make_cases(options)
+    except MonaiMambaError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        full = OutputError(f"{options.output_dir}: the cases cannot be written ({error}). Is there space left?")
+        print(f"Error: {full}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
