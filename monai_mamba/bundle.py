@@ -10,7 +10,7 @@ from pathlib import Path
 from monai.bundle import ConfigWorkflow
 
 
-def bundle_root(name: str) -> str:
+def bundle_root(name: str, beside: str | None = None) -> str:
     """Folder of the bundle `name`, for the line `"bundle_root": "$monai_mamba.bundle_root('name')"` of its configs.
 
     A MONAI config cannot say where it lies itself. The folder is therefore taken from the workflow that is evaluating
@@ -20,13 +20,16 @@ def bundle_root(name: str) -> str:
     Args:
         name: name of the bundle's folder, which is also the `name` in its `configs/metadata.json` in lower case with
             underscores for blanks.
+        beside: folder of another bundle, next to which the bundle is looked for first. For configs that are not run by
+            a workflow (MONAI Label).
 
     Returns:
         Absolute path of the folder, or `"."` (the convention of the MONAI model zoo) if there is none of that name.
     """
     here, checkout = Path.cwd(), Path(__file__).resolve().parents[1]
     running = [root for workflow_root in _running_roots() for root in (workflow_root, workflow_root.parent / name)]
-    for root in [*running, here, here / "bundles" / name, here / name, checkout / "bundles" / name]:
+    given = [Path(path).parent / name for path in (Path(beside).absolute(), Path(beside).resolve())] if beside else []
+    for root in [*given, *running, here, here / "bundles" / name, here / name, checkout / "bundles" / name]:
         if _is_bundle(root, name):
             return str(root)
     return "."

@@ -179,10 +179,10 @@ def test_fs60_labels_one_box_of_both_sides_and_says_that_it_has_no_weights(scan,
 
 def test_metadata_agree_with_the_label_tables():
     metadata = json.loads((CONFIGS / "metadata.json").read_text())
-    whole, crop = LabelTable.load("hippocampus_head_tail"), LabelTable.load("hippocampus_crop")
+    whole = LabelTable.load("hippocampus_head_tail")
     assert metadata["label_table"] == {str(entry.index): {"id": entry.id, "name": entry.name} for entry in whole}
     formats = metadata["network_data_format"]
-    assert formats["outputs"]["pred"]["channel_def"] == {str(entry.index): entry.name for entry in crop}
+    assert formats["outputs"]["pred"]["channel_def"] == {str(entry.index): entry.name for entry in whole}
     assert formats["post_processed_outputs"]["pred"]["channel_def"] == {str(entry.id): entry.name for entry in whole}
 
 

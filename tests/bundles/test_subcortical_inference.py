@@ -257,7 +257,8 @@ def test_metadata_agree_with_the_label_table():
         str(entry.index): {"id": entry.id, "name": entry.name, "written": entry.written} for entry in table
     }
     data_format = metadata["network_data_format"]
-    names = {str(entry.id): entry.name for entry in table if entry.written}
-    assert data_format["outputs"]["pred"]["channel_def"] == names
-    assert data_format["post_processed_outputs"]["pred"]["channel_def"] == names
+    written = [entry for entry in table if entry.written]
+    assert data_format["outputs"]["pred"]["channel_def"] == {str(entry.index): entry.name for entry in written}
+    ids = {str(entry.id): entry.name for entry in written}
+    assert data_format["post_processed_outputs"]["pred"]["channel_def"] == ids
     assert data_format["outputs"]["pred"]["num_channels"] == len(table)
