@@ -2,7 +2,7 @@
 
     python tools/benchmark.py scan             # the selective scan: backends of the package, and other ways to do it
     python tools/benchmark.py network          # one window through whole networks: ours, without Mamba, and MONAI's
-    python tools/benchmark.py scan-to-labels   # the subcortical bundle, whole head, from file to file
+    python tools/benchmark.py scan-to-labels   # a bundle, a whole head or brain, from file to file
 
 Each prints one JSON object per line. What is compared in a run is run in turns; compare figures of one run only.
 """

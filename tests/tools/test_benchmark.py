@@ -9,12 +9,15 @@ import sys
 from functools import partial
 from pathlib import Path
 
+import nibabel as nib
 import pytest
+import torch
 from matplotlib.image import imread
 
 from monai_mamba import MedSegMamba
 
-TOOLS = Path(__file__).resolve().parents[2] / "tools"
+REPOSITORY = Path(__file__).resolve().parents[2]
+TOOLS = REPOSITORY / "tools"
 TINY = partial(MedSegMamba, channels=(8, 8, 8), depth=1, d_state=2, stem_stride=2)
 
 
@@ -88,18 +91,45 @@ def test_a_network_that_cannot_be_built_is_left_out(run, network):
 def test_scan_to_labels_runs_the_bundle_with_each_value(run, monkeypatch, tmp_path):
     module = importlib.import_module("benchmarks.scan_to_labels")
     log = tmp_path / "log"
-    config = {"run": [f"$open({str(log)!r}, 'a').write(repr((@input, @amp, @mirror, @device)) + chr(10))"]}
-    for name in ("input", "amp", "mirror", "device", "output_dir"):
-        config[name] = None
-    monkeypatch.setattr(module, "CONFIG", tmp_path / "config.json")
-    module.CONFIG.write_text(json.dumps(config))
-    arguments = ["scan-to-labels", "--input", "head.nii", "--mirror", "True", "False", "--repeats", 1, "--threads", 1]
-    rows, _ = run(*arguments, "--output_dir", tmp_path)
+    weights = tmp_path / "weights"
+    config = {
+        "imports": ["$import shutil"],
+        "amp": True,
+        "mirror": False,
+        "network_def": {"_target_": "torch.nn.Linear", "in_features": 2, "out_features": 1},
+        "run": [
+            f"$open({str(log)!r}, 'a').write(repr((@input, @amp, @mirror, @device)) + chr(10))",
+            f"$shutil.copy(@weights, {str(weights)!r})",
+        ],
+    }
+    config |= dict.fromkeys(("input", "device", "output_dir", "weights"))
+    configs = tmp_path / "bundles" / "heads" / "configs"
+    configs.mkdir(parents=True)
+    (configs / "inference.json").write_text(json.dumps(config))
+    (configs / "network_wide.json").write_text(json.dumps({"network_def#in_features": 5}))
+    monkeypatch.setattr(module, "BUNDLES", tmp_path / "bundles")
+    arguments = ["scan-to-labels", "--bundle", "heads", "--input", "head.nii", "--repeats", 1, "--threads", 1]
+    rows, _ = run(*arguments, "--networks", "wide", "--mirror", "True", "False", "--output_dir", tmp_path)
     assert log.read_text().splitlines() == ["('head.nii', True, True, 'cpu')", "('head.nii', True, False, 'cpu')"]
+    assert torch.load(weights, weights_only=True)["weight"].shape == (1, 5)
     for row, mirror in zip(rows, ("True", "False"), strict=True):
-        assert (row["input"], row["amp"], row["mirror"]) == ("head.nii", "True", mirror)
+        assert (row["bundle"], row["network"], row["input"]) == ("heads", "wide", "head.nii")
+        assert (row["amp"], row["mirror"]) == ("True", mirror)
         assert [row["seconds"]] == row["all_seconds"]
         assert row["seconds"] > 0
         assert row["peak_GiB"] > 0.05
     text = (tmp_path / "scan-to-labels.md").read_text()
-    assert "| True, False | " in text
+    assert "## heads: head.nii" in text
+    assert "| wide, True, False | " in text
+
+
+def test_the_tumor_case_has_the_grid_of_brats(run, tmp_path):
+    module = importlib.import_module("benchmarks.scan_to_labels")
+    files = sorted(module.tumor_case(tmp_path).iterdir())
+    assert [path.name[-10:-7] for path in files] == ["t1c", "t1n", "t2f", "t2w"]
+    small = nib.load(REPOSITORY / "bundles" / "brats_multimodal" / "sample_data" / "TCGA-FG-6692" / files[0].name)
+    image = nib.load(files[0])
+    assert image.shape == (240, 240, 155)
+    # The brain keeps its volume, within what interpolation adds at its border.
+    brain = (image.get_fdata() > 0).sum() / (8 * (small.get_fdata() > 0).sum())
+    assert 0.95 < brain < 1.25
