@@ -32,6 +32,8 @@ def robust_range(data: np.ndarray) -> tuple[float, float]:
     """
     low, high = float(data.min()), float(data.max())
     values = data[np.abs(data) >= 1e-15]  # the zeros around a head are below the cut in any case
+    if not values.size:  # a slope in the header can make all of a head as small as that
+        values = data[data != 0]
     counts, edges = np.histogram(values, bins=BINS, range=(low, high))
     kept = values.size - int(IGNORED * values.size)
     upper = int(np.flatnonzero(np.concatenate(([0], np.cumsum(counts))) >= kept)[0]) - 2

@@ -1,0 +1,172 @@
+"""What happens around a run: kills, full disks, two runs at once, little memory, hostile weights and names."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from head_phantom import IntensityNetwork, centered_affine, make_head, save_head
+
+TESTS = Path(__file__).resolve().parents[1]
+BUNDLE = TESTS.parent / "bundles" / "subcortical"
+SHAPE = (24, 26, 22)
+ENDINGS = ("_desc-subcortical_dseg.nii.gz", "_desc-subcortical_volumes.tsv", "_desc-subcortical_picture.png")
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs fork and limits as Linux has them")
+
+
+@pytest.fixture
+def weights(tmp_path) -> Path:
+    torch.save(IntensityNetwork().state_dict(), tmp_path / "weights.pt")
+    return tmp_path / "weights.pt"
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(TESTS), "PYTHONWARNINGS": "ignore"}
+
+
+def command(source: Path, output_dir: Path, weights: Path) -> list[str]:
+    options = {"input": source, "output_dir": output_dir, "weights": weights, "device": "cpu", "progress": False}
+    options |= {"network_def": "{'_target_': 'head_phantom.IntensityNetwork'}", "roi_size": "[32,32,32]"}
+    options |= {"mirror": False, "config_file": BUNDLE / "configs" / "inference.json"}
+    return [sys.executable, "-m", "monai.bundle", "run", *(f"--{name}={value}" for name, value in options.items())]
+
+
+def heads(folder: Path, count: int) -> list[str]:
+    folder.mkdir()
+    for number in range(count):
+        save_head(folder / f"head{number:02}.nii.gz", SHAPE, np.eye(3))
+    return [f"head{number:02}" for number in range(count)]
+
+
+def assert_complete(folder: Path, names: list[str]) -> None:
+    """Every scan has its three results, whole and right, and there is nothing else under a final name."""
+    expected = make_head(SHAPE, centered_affine(SHAPE, np.eye(3)))[1]
+    for name in names:
+        labels = np.asarray(nib.load(folder / f"{name}{ENDINGS[0]}").dataobj)
+        np.testing.assert_array_equal(labels[1:], expected[1:])
+        with (folder / f"{name}{ENDINGS[1]}").open(newline="") as file:
+            rows = {int(row["id"]): int(row["voxels"]) for row in csv.DictReader(file, delimiter="\t")}
+        assert all(rows[i] == np.sum(labels == i) for i in rows)
+        assert (folder / f"{name}{ENDINGS[2]}").read_bytes().endswith(b"IEND\xaeB`\x82")
+    images = {path.name for path in folder.iterdir() if path.name.endswith(ENDINGS) and not path.name.startswith(".")}
+    assert images == {name + ending for name in names for ending in ENDINGS}
+
+
+@linux
+def test_twenty_kills_lose_nothing(tmp_path, weights):
+    names = heads(tmp_path / "in", 30)
+    program = [sys.executable, str(TESTS / "faults" / "interrupted_runs.py")]
+    program += [str(tmp_path / "in"), str(tmp_path / "out"), str(weights), "20"]
+    ended = subprocess.run(program, capture_output=True, text=True, env=environment(), check=True)
+    killed, status = map(int, ended.stdout.splitlines()[-1].split())
+    assert killed > 10, ended.stderr  # a run with nothing left to do may end before it is killed
+    assert status == 0, ended.stderr
+    assert_complete(tmp_path / "out", names)
+
+
+def test_two_runs_into_one_folder(tmp_path, weights):
+    names = heads(tmp_path / "in", 4)
+    runs = [
+        subprocess.Popen(
+            command(tmp_path / "in", tmp_path / "out", weights),
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        for _ in range(2)
+    ]
+    for started in runs:
+        output, _ = started.communicate()
+        assert started.returncode == 0, output
+    assert_complete(tmp_path / "out", names)
+
+
+LIMITED = """
+import resource, runpy, signal, sys
+kind, limit = getattr(resource, sys.argv[1]), int(sys.argv[2])
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # an error instead of the end of the process, as with a full disk
+resource.setrlimit(kind, (limit, limit))
+sys.argv = ["monai.bundle", *sys.argv[3:]]
+runpy.run_module("monai.bundle", run_name="__main__", alter_sys=False)
+"""
+
+
+def limited(kind: str, limit: int, run: list[str]) -> subprocess.CompletedProcess:
+    program = [sys.executable, "-c", LIMITED, kind, str(limit), *run[3:]]
+    return subprocess.run(program, capture_output=True, text=True, env=environment(), check=False)
+
+
+@linux
+def test_no_space_for_a_result_leaves_none(tmp_path, weights):
+    """A limit on the size of files stands for the full disk: the table still fits, the picture does not."""
+    heads(tmp_path / "in", 1)
+    ended = limited("RLIMIT_FSIZE", 4096, command(tmp_path / "in", tmp_path / "out", weights))
+    assert ended.returncode == 1
+    last = ended.stderr.splitlines()[-1]
+    assert last.startswith("Error: ")
+    assert "the results cannot be written" in last
+    assert "--output_dir" in last
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.name.endswith(".nii.gz") or ".tmp." in path.name]
+
+
+@linux
+def test_a_head_of_256_voxels_needs_less_than_4_gib(tmp_path, weights):
+    affine = centered_affine((256, 256, 256), np.eye(3))
+    (tmp_path / "in").mkdir()
+    nib.save(nib.Nifti1Image(make_head((256, 256, 256), affine)[0], affine), tmp_path / "in" / "large.nii.gz")
+    run = command(tmp_path / "in", tmp_path / "out", weights)
+    run[[part.startswith("--roi_size") for part in run].index(True)] = "--roi_size=[96,96,96]"
+    ended = limited("RLIMIT_DATA", 4 << 30, run)
+    assert ended.returncode == 0, ended.stderr
+    assert (tmp_path / "out" / f"large{ENDINGS[0]}").is_file()
+
+
+class Hostile:
+    """What unpickling it would do."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple:
+        return Path.touch, (self.path,)
+
+
+def test_code_in_weights_is_not_run(tmp_path):
+    heads(tmp_path / "in", 1)
+    torch.save({"levels": Hostile(tmp_path / "executed")}, tmp_path / "weights.pt")
+    run = command(tmp_path / "in", tmp_path / "out", tmp_path / "weights.pt")
+    ended = subprocess.run(run, capture_output=True, text=True, env=environment(), check=False)
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[-1].startswith(f"Error: {tmp_path / 'weights.pt'}")
+    assert not (tmp_path / "executed").exists()
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").glob("*.nii.gz"))
+
+
+NAMES = ("two words", "größe-漢字", "new\nline", "a;rm -rf b", "$HOME", "-x", "%s{0}", "'quoted\"")
+HIDDEN = ("..", "..head")
+
+
+def test_names_of_files_stay_names(tmp_path, weights):
+    source = tmp_path / "in"
+    source.mkdir()
+    for name in NAMES + HIDDEN:
+        save_head(source / f"{name}.nii.gz", SHAPE, np.eye(3))
+    before = set(tmp_path.iterdir())
+    ended = subprocess.run(
+        command(source, tmp_path / "out", weights),
+        capture_output=True,
+        text=True,
+        env=environment(),
+        cwd=tmp_path,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert set(tmp_path.iterdir()) - before == {tmp_path / "out"}
+    assert_complete(tmp_path / "out", list(NAMES))
