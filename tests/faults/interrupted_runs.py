@@ -1,4 +1,4 @@
-"""Start the subcortical bundle again and again and kill it at random moments. Run as a program by the test beside it."""
+"""Start the subcortical bundle again and again and kill it at random moments: a program for the test beside it."""
 
 from __future__ import annotations
 
