@@ -16,6 +16,7 @@ from monai.data import load_decathlon_datalist
 from monai_mamba.data.files import files_below
 from monai_mamba.data.image_header import IMAGE_SUFFIXES, check_header
 from monai_mamba.data.pairs import check_same_grid
+from monai_mamba.data.ranks import on_first_rank
 from monai_mamba.data.regions import RegionTable
 from monai_mamba.data.scans import bare_name, fixed_part, is_finished
 from monai_mamba.data.sequences import DISPLAY, NAMES_KNOWN, SEQUENCES, channel_order, recognize, subset_name
@@ -97,10 +98,11 @@ class TumorCase:
         return entries | ({"channels": "+".join(self.channels)} if isinstance(self.image, str) else {})
 
 
+@on_first_rank
 def find_cases(
     source: str | Sequence[str] | Mapping[str, str], output_dir: str, task: str = "tumor", overwrite: bool = False
 ) -> list[dict]:
-    """List the cases to segment. Headers are checked; voxels are not read.
+    """List the cases of a run. Headers of those to segment are checked; voxels are not read.
 
     Args:
         source: a folder (searched with its subfolders; one case per folder or several side by side), a pattern, the
@@ -109,27 +111,26 @@ def find_cases(
             folder holds one). A case may lack up to three sequences. Names: `NAMES_KNOWN`.
         output_dir: folder of the results; the subfolders below `source` are repeated there.
         task: goes into the names of the results, `<case>_desc-<task>_dseg.nii.gz`.
-        overwrite: also list cases whose results are complete.
+        overwrite: also segment cases whose results are complete.
 
     Returns:
         One dictionary a case: `name`; `image`, a mapping from sequence to path, or the path of a 4-D file with its
-        `channels`; `present`, the sequences joined by `+`; `output`, path of its results without their endings; and
-        `problem`, only where it cannot be processed, with the reason.
+        `channels`; `present`, the sequences joined by `+`; `output`, path of its results without their endings;
+        `finished`, only where there is nothing to do; and `problem`, only where it cannot be processed, with the
+        reason. In a run of several processes, all get what the first one found.
 
     Raises:
         InputError: nothing was found, or no case can be processed.
     """
     items: list[dict] = []
     first_of: dict[str, str] = {}
-    finished = 0
     for case in _collect(source, labeled=False):
         output = str(Path(str(output_dir)).expanduser() / case.folder / f"{case.name}_desc-{task}")
         item = {**case.item(), "output": output}
         if output in first_of:
             item["problem"] = f"{case.title}: two cases have this name ({output}*). Give one of them another name."
         elif not overwrite and is_finished(output):
-            finished += 1
-            continue
+            item["finished"] = True
         else:
             try:
                 case.check()
@@ -137,7 +138,7 @@ def find_cases(
                 item["problem"] = str(error)
         first_of[output] = case.title
         items.append(item)
-    if finished:
+    if finished := sum("finished" in item for item in items):
         have = "1 case has its" if finished == 1 else f"{finished} cases have their"
         logger.info("%s results in %s already (--overwrite True does them again).", have, output_dir)
     problems = [item["problem"] for item in items if "problem" in item]

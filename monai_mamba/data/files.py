@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from uuid import uuid4
 
 
 def files_below(folder: str | Path) -> list[Path]:
@@ -31,7 +32,8 @@ def write_whole(path: str | Path, write: Callable[[Path], object]) -> None:
     final = Path(path)
     final.parent.mkdir(parents=True, exist_ok=True)
     # The ending stays, because writers choose the format by it; the leading dot hides what a kill leaves behind.
-    temporary = final.with_name(f".{os.getpid()}.tmp.{final.name}")
+    # Random, because machines that share a folder may have processes of the same number.
+    temporary = final.with_name(f".{uuid4().hex[:12]}.tmp.{final.name}")
     try:
         write(temporary)
         with temporary.open("rb+") as file:  # Windows syncs only files that are open for writing

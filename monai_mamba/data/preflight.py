@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
+from uuid import uuid4
 
 import torch
 
@@ -17,7 +17,7 @@ def check_output_dir(output_dir: str | Path) -> None:
         OutputError: it cannot be made, or cannot be written to.
     """
     folder = Path(output_dir).expanduser()
-    probe = folder / f".monai_mamba.{os.getpid()}.tmp"
+    probe = folder / f".monai_mamba.{uuid4().hex}.tmp"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe.write_bytes(b"0")

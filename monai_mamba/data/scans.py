@@ -7,8 +7,10 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from monai_mamba.data.bids import is_raw_dataset, t1_weighted_scans
 from monai_mamba.data.files import files_below
 from monai_mamba.data.image_header import IMAGE_SUFFIXES, check_header
+from monai_mamba.data.ranks import on_first_rank
 from monai_mamba.errors import InputError
 
 BIDS_SUFFIX = "_T1w"
@@ -18,47 +20,49 @@ RESULTS = {"labels": "_dseg.nii.gz", "volumes": "_volumes.tsv", "picture": "_pic
 logger = logging.getLogger(__name__)
 
 
+@on_first_rank
 def find_scans(
     source: str | Sequence[str], output_dir: str, task: str = "subcortical", overwrite: bool = False
-) -> list[dict[str, str]]:
-    """List the scans to segment. Their headers are checked; their voxels are not read.
+) -> list[dict]:
+    """List the scans of a run. Headers of those to segment are checked; their voxels are not read.
 
     Args:
         source: a file, a folder (searched with its subfolders), a pattern such as `data/*/anat/*_T1w.nii.gz` (`**`
-            stands for any depth), or a list of those. Of a folder that holds names ending in `_T1w`, only those are
-            taken; label maps and masks by their BIDS names (`_dseg`, `_mask`, `_probseg`) never.
+            stands for any depth), or a list of those. Of a BIDS data set (a folder with a `dataset_description.json`,
+            unless that of a derivative) only `sub-*/[ses-*/]anat/*_T1w.nii[.gz]` are taken. Of another folder that
+            holds names ending in `_T1w`, only those; label maps and masks by their BIDS names (`_dseg`, `_mask`,
+            `_probseg`) never.
         output_dir: folder of the results; the subfolders below `source` are repeated there.
         task: goes into the names of the results, `<name>_desc-<task>_dseg.nii.gz`.
-        overwrite: also list scans whose results are complete.
+        overwrite: also segment scans whose results are complete.
 
     Returns:
-        One dictionary a scan: `image`, its path; `output`, path of its results without their endings (`RESULTS`); and
-        `problem`, only where the file cannot be processed, with the reason.
+        One dictionary a scan: `image`, its path; `output`, path of its results without their endings (`RESULTS`);
+        `finished`, only where there is nothing to do; and `problem`, only where the file cannot be processed, with the
+        reason. In a run of several processes, all get what the first one found.
 
     Raises:
         InputError: nothing was found, or none of the scans can be processed.
     """
-    scans: list[dict[str, str]] = []
+    scans: list[dict] = []
     first_of: dict[str, str] = {}
-    finished = 0
     for path, folder in _expand(source if isinstance(source, (list, tuple)) else [source]):
         output = str(Path(str(output_dir)).expanduser() / folder / f"{_stem(path)}_desc-{task}")
-        scan = {"image": str(path), "output": output}
+        scan: dict = {"image": str(path), "output": output}
         if first_of.setdefault(output, str(path)) != str(path):
             scan["problem"] = (
                 f"{path}: its results would get the same name as those of {first_of[output]} ({output}*). Give the two "
                 "runs different output folders."
             )
         elif not overwrite and is_finished(output):
-            finished += 1
-            continue
+            scan["finished"] = True
         else:
             try:
                 check_header(path)
             except InputError as error:
                 scan["problem"] = str(error)
         scans.append(scan)
-    if finished:
+    if finished := sum("finished" in scan for scan in scans):
         have = "1 scan has its" if finished == 1 else f"{finished} scans have their"
         logger.info("%s results in %s already (--overwrite True does them again).", have, output_dir)
     problems = [scan["problem"] for scan in scans if "problem" in scan]
@@ -78,7 +82,13 @@ def _expand(sources: Sequence[str]) -> list[tuple[Path, Path]]:
     for source in sources:
         root = Path(str(source)).expanduser()  # Fire turns a name such as 0012 into a number
         if root.is_dir():
-            files = _images_below(root)
+            bids = is_raw_dataset(root)
+            files = t1_weighted_scans(root) if bids else _images_below(root)
+            if not files and bids:
+                raise InputError(
+                    f"{root}: no T1-weighted scan in this BIDS data set; expected sub-*/[ses-*/]anat/*_T1w.nii[.gz]. "
+                    'Other files are taken by a pattern, such as --input "FOLDER/**/*.nii.gz".'
+                )
             if not files:
                 raise InputError(
                     f"{root}: no image in this folder or its subfolders ({', '.join(IMAGE_SUFFIXES)}). DICOM has to be "

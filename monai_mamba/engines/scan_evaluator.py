@@ -6,12 +6,18 @@ import gzip
 import logging
 import time
 import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import torch
 from monai.data import DataLoader
 from monai.engines import SupervisedEvaluator
 from torch.utils.data import Subset
 
+from monai_mamba.data.case_table import CaseOutcome, write_case_table
+from monai_mamba.data.ranks import gather_on_first_rank, rank_and_size
+from monai_mamba.data.scans import RESULTS
 from monai_mamba.errors import BatchError, DeviceError, InputError, MonaiMambaError, WeightsError
 
 logger = logging.getLogger(__name__)
@@ -22,13 +28,24 @@ OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
 class ScanEvaluator(SupervisedEvaluator):
     """A `SupervisedEvaluator` that takes each scan of its data loader by itself.
 
-    A scan that cannot be processed is reported, and the others go on. Arguments are those of `SupervisedEvaluator`; the
-    items of the data loader's dataset are dictionaries as made by `find_scans`; messages call a scan by its entry
-    `name`, or by `image` where it has none.
+    A scan that cannot be processed is reported, and the others go on. The items of the data loader's dataset are
+    dictionaries as made by `find_scans`; messages call a scan by its entry `name`, or by `image` where it has none.
+
+    In a run of several processes (torch.distributed) with the same dataset, each takes every n-th of the scans that are
+    not finished. The processes meet only at the end, where the first one gets to know what became of all scans.
+
+    Args:
+        args: those of `SupervisedEvaluator`, as are the other keywords.
+        case_table: file for a table of all scans, see `write_case_table`; the first process writes it when all
+            processes are through. A run of one scan has none.
     """
 
     # Otherwise Ignite continues a run that ended in an error instead of starting the next one.
     interrupt_resume_enabled = False
+
+    def __init__(self, *args: Any, case_table: str | Path | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.case_table = case_table
 
     def run(self, global_epoch: int = 1) -> None:
         """Process all scans.
@@ -38,33 +55,47 @@ class ScanEvaluator(SupervisedEvaluator):
 
         Raises:
             WeightsError: the network cannot be used, so no scan can.
-            MonaiMambaError: there was one scan, and it failed.
-            BatchError: some of several scans failed; the message lists them.
+            MonaiMambaError: there was one scan, and it failed; in the first process only.
+            BatchError: some of several scans failed; the message lists them. In the first process only.
+            OutputError: the table cannot be written; in the first process only.
         """
         self.logger.setLevel(logging.CRITICAL)  # Ignite would report every error twice more
-        dataset = self.data_loader.dataset
-        failures: list[MonaiMambaError] = []
-        for index, scan in enumerate(dataset.data):
-            started, name = time.monotonic(), scan.get("name", scan["image"])
-            try:
-                if "problem" in scan:
-                    raise MonaiMambaError(scan["problem"])
-                self._run_one(index, global_epoch)
-            except WeightsError:
-                raise
-            except Exception as error:  # whatever is wrong with one scan must not stop the others
-                failures.append(_explain(error, name, self.state.device))
-                logger.error("[%d/%d] %s", index + 1, len(dataset), failures[-1])
-            else:
-                took = time.monotonic() - started
-                logger.info("[%d/%d] %s: done in %.0f s, %s*", index + 1, len(dataset), name, took, scan["output"])
-            finally:
-                self.state.batch = self.state.output = None  # the probabilities of a head are large
-        if failures and len(dataset) == 1:
+        scans = self.data_loader.dataset.data
+        (rank, size), to_do = rank_and_size(), [index for index, scan in enumerate(scans) if "finished" not in scan]
+        parts = gather_on_first_rank({index: self._attempt(index, global_epoch) for index in to_do[rank::size]})
+        if parts is None:
+            return
+        attempted = {index: outcome for part in parts for index, outcome in part.items()}
+        outcomes = [attempted.get(index) or _skipped(scan) for index, scan in enumerate(scans)]
+        if self.case_table is not None and len(scans) > 1:
+            write_case_table(self.case_table, outcomes)
+        failures = [outcome.error for outcome in outcomes if outcome.error]
+        if failures and len(scans) == 1:
             raise failures[0]
         if failures:
             text = "\n".join(f"  {failure}" for failure in failures)
-            raise BatchError(f"{len(failures)} of {len(dataset)} scans failed, the others are done:\n{text}")
+            raise BatchError(f"{len(failures)} of {len(scans)} scans failed, the others are done:\n{text}")
+
+    def _attempt(self, index: int, global_epoch: int) -> CaseOutcome:
+        dataset = self.data_loader.dataset
+        scan, number = dataset.data[index], f"[{index + 1}/{len(dataset)}]"
+        started, name = time.monotonic(), _name(scan)
+        try:
+            if "problem" in scan:
+                raise MonaiMambaError(scan["problem"])
+            self._run_one(index, global_epoch)
+        except WeightsError:
+            raise
+        except Exception as problem:  # whatever is wrong with one scan must not stop the others
+            error = _explain(problem, name, self.state.device)
+            logger.error("%s %s", number, error)
+            took = None if "problem" in scan else time.monotonic() - started
+            return CaseOutcome(name, "failed", took, error)
+        finally:
+            self.state.batch = self.state.output = None  # the probabilities of a head are large
+        took = time.monotonic() - started
+        logger.info("%s %s: done in %.0f s, %s*", number, name, took, scan["output"])
+        return CaseOutcome(name, "done", took, volumes=scan["output"] + RESULTS["volumes"])
 
     def _run_one(self, index: int, global_epoch: int) -> None:
         whole = self.data_loader
@@ -74,6 +105,14 @@ class ScanEvaluator(SupervisedEvaluator):
             super().run(global_epoch)
         finally:
             self.data_loader = whole
+
+
+def _name(scan: Mapping[str, Any]) -> str:
+    return scan.get("name", scan["image"])
+
+
+def _skipped(scan: Mapping[str, Any]) -> CaseOutcome:
+    return CaseOutcome(_name(scan), "skipped", volumes=scan["output"] + RESULTS["volumes"])
 
 
 def _explain(error: BaseException, image: str, device: torch.device) -> MonaiMambaError:

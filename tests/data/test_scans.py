@@ -22,8 +22,9 @@ def make(root: Path, *names: str) -> None:
 
 
 def outputs(source: object, root: Path, **options: object) -> list[str]:
+    """Results that are to be made, relative to the folder of the results."""
     scans = find_scans(source, str(root / "out"), **options)
-    return [os.path.relpath(scan["output"], root / "out") for scan in scans]
+    return [os.path.relpath(scan["output"], root / "out") for scan in scans if "finished" not in scan]
 
 
 def test_a_file_a_folder_a_pattern_and_a_list(tmp_path):
@@ -40,7 +41,7 @@ def test_a_file_a_folder_a_pattern_and_a_list(tmp_path):
     ]
 
 
-def test_of_a_bids_folder_the_t1_weighted_scans_are_taken(tmp_path):
+def test_of_a_folder_with_names_of_bids_the_t1_weighted_scans_are_taken(tmp_path):
     make(
         tmp_path, "in/sub-1/anat/sub-1_T1w.nii.gz", "in/sub-1/anat/sub-1_T2w.nii.gz", "in/sub-1/func/sub-1_bold.nii.gz"
     )
@@ -60,7 +61,7 @@ def test_two_scans_must_not_share_a_result(tmp_path):
     assert "the same name" in scans[1]["problem"]
 
 
-def test_finished_scans_are_left_out_unless_asked_for(tmp_path, caplog):
+def test_finished_scans_are_marked_unless_asked_for(tmp_path, caplog):
     make(tmp_path, "in/a.nii.gz", "in/b.nii.gz")
     (tmp_path / "out").mkdir()
     for ending in RESULTS.values():
@@ -80,6 +81,13 @@ def test_one_bad_header_is_noted_and_only_bad_ones_are_an_error(tmp_path):
     assert "empty (0 bytes)" in scans[1]["problem"]
     with pytest.raises(InputError, match="empty"):
         find_scans(str(tmp_path / "in/b.nii"), str(tmp_path / "out"))
+    # Where the others are finished, the run goes on to its table.
+    (tmp_path / "out").mkdir()
+    for ending in RESULTS.values():
+        (tmp_path / "out" / f"a_desc-subcortical{ending}").touch()
+    finished, broken = find_scans(str(tmp_path / "in"), str(tmp_path / "out"))
+    assert finished["finished"]
+    assert "empty (0 bytes)" in broken["problem"]
 
 
 def test_names_with_blanks_brackets_and_accents(tmp_path):
@@ -100,3 +108,12 @@ def test_links_are_followed_once_and_broken_ones_reported(tmp_path):
         "image": str(tmp_path / "in/sub-1/a.nii.gz"),
         "output": str(tmp_path / "out/sub-1/a_desc-subcortical"),
     }
+
+
+def test_patterns_share_a_data_set_among_the_jobs_of_an_array(tmp_path):
+    """The line of docs/many_scans.md: subjects by the last character of their label."""
+    make(tmp_path, *(f"in/sub-{label}/anat/sub-{label}_T1w.nii.gz" for label in ("010", "011", "119", "00a", "00B")))
+    patterns = [f"in/sub-*{last}/**/anat/*_T1w.nii*" for last in ("[0-4]", "[5-9]", "[!0-9]")]
+    parts = [outputs(str(tmp_path / pattern), tmp_path) for pattern in patterns]
+    assert [len(part) for part in parts] == [2, 1, 2]
+    assert sorted(output for part in parts for output in part) == outputs(str(tmp_path / "in"), tmp_path)

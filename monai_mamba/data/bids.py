@@ -1,0 +1,110 @@
+"""BIDS data sets: which scans to take from one, and what makes a folder of results a derivative of it.
+
+Source: Brain Imaging Data Structure 1.10.0, sections "Dataset description", "Anatomy imaging data" and "Imaging
+derivatives: segmentations".
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import monai_mamba
+from monai_mamba.data.files import write_whole
+from monai_mamba.data.labels import LabelTable
+from monai_mamba.data.ranks import rank_and_size
+from monai_mamba.errors import OutputError
+
+DESCRIPTION = "dataset_description.json"
+BIDS_VERSION = "1.10.0"
+SUBJECTS = ("sub-*", "sub-*/ses-*")
+
+logger = logging.getLogger(__name__)
+
+
+def is_raw_dataset(folder: Path) -> bool:
+    """Whether a folder is the root of a BIDS data set, and not of a derivative of one."""
+    return (folder / DESCRIPTION).is_file() and _describe(folder).get("DatasetType", "raw") == "raw"
+
+
+def t1_weighted_scans(root: Path) -> list[Path]:
+    """List `sub-*/[ses-*/]anat/*_T1w.nii[.gz]` of a BIDS data set by path: no derivatives, no other suffixes."""
+    patterns = [f"{subject}/anat/*_T1w.nii{packed}" for subject in SUBJECTS for packed in ("", ".gz")]
+    return sorted(path for pattern in patterns for path in root.glob(pattern) if not path.name.startswith("."))
+
+
+def describe_derivatives(source: str | Sequence[str], output_dir: str | Path, task: str, labels: str) -> None:
+    """Make the results of a BIDS data set a BIDS derivative; other inputs need no description, and nothing is done.
+
+    Written once, by the first process of a run, into `output_dir`; a file that is there is kept:
+
+    * `dataset_description.json`, with `DatasetType` and `GeneratedBy`.
+    * `desc-<task>_dseg.tsv`: `index`, `name` and `color` of each label; `desc-<task>_dseg.json`: that label maps lie on
+      the grid of the scan. By the inheritance principle both describe all `*_desc-<task>_dseg.nii.gz` below.
+    * `.bidsignore`: names the results for which BIDS has no names, so that validators pass them over.
+
+    Args:
+        source: what the run was given as input; a folder with a `dataset_description.json` is a BIDS data set.
+        output_dir: folder of the results.
+        task: as in the names of the results.
+        labels: label table of the results, see `LabelTable.load`.
+
+    Raises:
+        OutputError: a file cannot be written.
+    """
+    root, output = Path(str(source)).expanduser(), Path(str(output_dir)).expanduser()
+    if rank_and_size()[0] != 0 or not is_raw_dataset(root):
+        return
+    if is_raw_dataset(output):
+        logger.warning(
+            "%s is a BIDS data set of raw data, in which results do not belong. Better choose a folder of their own, "
+            "such as --output_dir %s.",
+            output,
+            root / "derivatives" / f"monai-mamba-{task}",
+        )
+        return
+    description = {
+        "Name": f"{_describe(root).get('Name', root.resolve().name)}: {task} labels",
+        "BIDSVersion": BIDS_VERSION,
+        "DatasetType": "derivative",
+        "GeneratedBy": [{"Name": "monai-mamba", "Version": monai_mamba.__version__, "Description": f"{task} labels"}],
+    }
+    if doi := _describe(root).get("DatasetDOI"):
+        description["SourceDatasets"] = [{"DOI": doi}]
+    sidecar = {"Description": f"{task} labels on the grid of the scan", "Manual": False, "SpatialReference": "orig"}
+    lines = ["index\tname\tcolor"]
+    for entry in LabelTable.load(labels).structures:
+        red, green, blue, _ = entry.color
+        lines.append(f"{entry.id}\t{entry.name}\t#{red:02x}{green:02x}{blue:02x}")
+    files = {
+        DESCRIPTION: _to_json(description),
+        f"desc-{task}_dseg.json": _to_json(sidecar),
+        f"desc-{task}_dseg.tsv": "\n".join(lines) + "\n",
+        ".bidsignore": "*_volumes.tsv\n*_picture.png\ncases*.tsv\n",
+    }
+    for name, text in files.items():
+        if (output / name).exists():
+            continue
+        try:
+            write_whole(output / name, partial(Path.write_text, data=text, encoding="utf-8"))
+        except OSError as error:
+            raise OutputError(
+                f"{output / name}: cannot be written ({error.strerror or error}). Free some space, or choose another "
+                "folder with --output_dir."
+            ) from error
+
+
+def _to_json(content: dict) -> str:
+    return json.dumps(content, indent=4, ensure_ascii=False) + "\n"
+
+
+def _describe(root: Path) -> dict:
+    """Content of `dataset_description.json`; nothing where it is damaged, which says nothing about the scans."""
+    try:
+        content = json.loads((root / DESCRIPTION).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}

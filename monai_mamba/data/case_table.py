@@ -1,0 +1,85 @@
+"""What became of each case of a run, as one table."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from monai_mamba.data.files import write_whole
+from monai_mamba.errors import MonaiMambaError, OutputError
+
+MISSING = "n/a"  # as in the tables of BIDS
+
+
+@dataclass(frozen=True)
+class CaseOutcome:
+    """What became of one case.
+
+    Attributes:
+        name: what messages call it, such as the path of its scan.
+        status: `"done"` in this run, `"skipped"` because it had its results already, or `"failed"`.
+        seconds: time from reading it to its last file, or to its failure; None if it was not read.
+        error: why it failed.
+        volumes: `..._volumes.tsv` of the case, where it has one.
+    """
+
+    name: str
+    status: Literal["done", "skipped", "failed"]
+    seconds: float | None = None
+    error: MonaiMambaError | None = None
+    volumes: str | None = None
+
+    def row(self) -> dict[str, str]:
+        """Cells of the table by column; a message is one line."""
+        return {
+            "name": self.name,
+            "status": self.status,
+            "seconds": MISSING if self.seconds is None else f"{self.seconds:.1f}",
+            "message": " ".join(str(self.error).split()) if self.error else MISSING,
+        } | _volumes(self.volumes)
+
+
+def write_case_table(path: str | Path, outcomes: Sequence[CaseOutcome]) -> None:
+    """Write a table with a row a case.
+
+    Columns: `name`, `status`, `seconds`, `message`, then for each structure of the cases' own tables its volume in mm3
+    under its name. Cells without a value hold `n/a`. Cells with a tab, a line break or a quotation mark are quoted.
+
+    Args:
+        path: the file (TSV); complete or not there.
+        outcomes: the cases in the order of the rows.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    rows = [outcome.row() for outcome in outcomes]
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+
+    def write(temporary: Path) -> None:
+        with temporary.open("w", encoding="utf-8", newline="", errors="surrogateescape") as file:
+            writer = csv.DictWriter(file, columns, restval=MISSING, delimiter="\t", lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+
+    path = Path(str(path)).expanduser()
+    try:
+        write_whole(path, write)
+    except OSError as error:
+        raise OutputError(
+            f"{path}: the table of all cases cannot be written ({error.strerror or error}). The results of the cases "
+            "are kept; free some space, and run the same command again."
+        ) from error
+
+
+def _volumes(path: str | None) -> dict[str, str]:
+    """Volume in mm3 by structure, from the table of one case."""
+    if path is None:
+        return {}
+    try:
+        with Path(path).open(encoding="utf-8", newline="") as file:
+            return {row["name"]: row["mm3"] for row in csv.DictReader(file, delimiter="\t")}
+    except (OSError, KeyError, ValueError):  # moved or changed by hand meanwhile: the other cases keep their row
+        return {}

@@ -1,0 +1,44 @@
+"""The table of all cases."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from monai_mamba.data.case_table import CaseOutcome, write_case_table
+from monai_mamba.errors import InputError, OutputError
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="", errors="surrogateescape") as file:
+        return list(csv.DictReader(file, delimiter="\t"))
+
+
+def test_each_case_has_its_row_and_its_volumes(tmp_path):
+    (tmp_path / "a.tsv").write_text("id\tname\tvoxels\tmm3\n10\tThalamus\t2\t16.0\n12\tPutamen\t1\t8.0\n")
+    outcomes = [
+        CaseOutcome("a", "done", 1.26, volumes=str(tmp_path / "a.tsv")),
+        CaseOutcome("b", "failed", 0.5, InputError("b: two\nlines\tand a tab")),
+        CaseOutcome("c", "skipped", volumes=str(tmp_path / "absent.tsv")),
+    ]
+    write_case_table(tmp_path / "out" / "cases.tsv", outcomes)
+    absent = {"Thalamus": "n/a", "Putamen": "n/a"}
+    assert read(tmp_path / "out" / "cases.tsv") == [
+        {"name": "a", "status": "done", "seconds": "1.3", "message": "n/a", "Thalamus": "16.0", "Putamen": "8.0"},
+        {"name": "b", "status": "failed", "seconds": "0.5", "message": "b: two lines and a tab", **absent},
+        {"name": "c", "status": "skipped", "seconds": "n/a", "message": "n/a", **absent},
+    ]
+
+
+def test_any_file_name_comes_back(tmp_path):
+    names = ["a b", "tab\there", "two\nlines", 'a "quoted" name', "Zoë", "\udcff not UTF-8"]
+    write_case_table(tmp_path / "cases.tsv", [CaseOutcome(name, "done", 1.0) for name in names])
+    assert [row["name"] for row in read(tmp_path / "cases.tsv")] == names
+
+
+def test_a_table_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="the table of all cases cannot be written"):
+        write_case_table(tmp_path / "file" / "cases.tsv", [])
