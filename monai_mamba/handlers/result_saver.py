@@ -24,7 +24,7 @@ class ResultSaver:
     that a scan with a label map is a finished one.
 
     * `<output>_volumes.tsv`: `id`, `name`, `voxels`, `mm3` (voxels times voxel volume), `mm3_soft` (from the
-      probabilities).
+      probabilities), `expected_dsc` (0..1, how sure the network is, see `RestoreLabelsd`; `n/a` without a voxel).
     * `<output>_picture.png`: three views, see `draw_labels`.
     * `<output>_dseg.nii.gz`: label ids on the grid of the scan, with the affine, codes and spacing of its header.
 
@@ -78,13 +78,14 @@ class ResultSaver:
             ) from error
 
     def _volume_table(self, prediction: MetaTensor, affine: np.ndarray) -> str:
-        labels, soft_volumes = prediction.numpy(), prediction.meta["soft_volumes"]
+        labels, meta = prediction.numpy(), prediction.meta
         voxel_volume = abs(np.linalg.det(affine[:3, :3]))
         counts = np.bincount(labels.ravel(), minlength=max(self.table.ids) + 1)
-        lines = ["id\tname\tvoxels\tmm3\tmm3_soft"]
+        lines = ["id\tname\tvoxels\tmm3\tmm3_soft\texpected_dsc"]
         for entry in self.table.structures:
-            voxels, soft = int(counts[entry.id]), float(soft_volumes[entry.id])
-            lines.append(f"{entry.id}\t{entry.name}\t{voxels}\t{voxels * voxel_volume:.1f}\t{soft:.1f}")
+            voxels, soft = int(counts[entry.id]), float(meta["soft_volumes"][entry.id])
+            expected = f"{meta['expected_dsc'][entry.id]:.3f}" if voxels else "n/a"
+            lines.append(f"{entry.id}\t{entry.name}\t{voxels}\t{voxels * voxel_volume:.1f}\t{soft:.1f}\t{expected}")
         return "\n".join(lines) + "\n"
 
 

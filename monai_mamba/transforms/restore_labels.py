@@ -36,8 +36,10 @@ class RestoreLabelsd(MapTransform):
     def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict[Hashable, torch.Tensor]:
         """Return the data with label maps `(1, H, W, D)` of the input's shape and affine.
 
-        The label map is uint8, or uint16 where an id needs it. Its meta data hold `soft_volumes`: for each id that can
-        be written, its volume in cubic millimeters from the probabilities.
+        The label map is uint8, or uint16 where an id needs it. Its meta data hold, for each id that can be written,
+        `soft_volumes`, its volume in cubic millimeters from the probabilities, and `expected_dsc`, 0..1: the Dice
+        coefficient of the label map with a truth of which the probabilities are right, NaN where the structure is in
+        neither. It falls where the network hesitates; a network can also be surely wrong.
 
         Raises:
             InputError: the number of channels is not that of the label table.
@@ -60,6 +62,7 @@ def _restore(probabilities: MetaTensor, table: LabelTable) -> MetaTensor:
     boxes = {entry.index: _candidates(classes[entry.index], len(table)) for entry in table}
     native = {index: box and map_box(to_native, *_corners(box), native_shape) for index, box in boxes.items() if index}
     found = [native[entry.index] for entry in table.structures if native[entry.index]]
+    certain = np.zeros(max(table.ids) + 1)
     if found:
         # Background and auxiliary classes are of interest only where they compete with a structure.
         area = _union(found)
@@ -74,9 +77,16 @@ def _restore(probabilities: MetaTensor, table: LabelTable) -> MetaTensor:
             wins = values > best[inside]
             best[inside][wins] = values[wins]
             ids[box][wins] = entry.id if entry.written else 0
+        certain = np.bincount(ids[area].ravel(), weights=best.ravel(), minlength=len(certain))
 
     meta = {**probabilities.meta, "affine": torch.from_numpy(native_affine)}
-    meta["soft_volumes"] = _soft_volumes(classes, boxes, table, abs(np.linalg.det(affine[:3, :3])))
+    soft = _soft_volumes(classes, boxes, table, abs(np.linalg.det(affine[:3, :3])))
+    meta["soft_volumes"] = soft
+    counts, voxel_volume = np.bincount(ids.ravel(), minlength=len(certain)), abs(np.linalg.det(native_affine[:3, :3]))
+    meta["expected_dsc"] = {
+        id: 2 * float(certain[id]) * voxel_volume / size if (size := counts[id] * voxel_volume + soft[id]) else np.nan
+        for id in soft
+    }
     return MetaTensor(torch.from_numpy(ids)[None], meta=meta)
 
 

@@ -51,6 +51,7 @@ def test_the_left_of_the_patient_is_left_in_the_picture(tmp_path, codes):
 
 def prediction(path: Path, labels: np.ndarray) -> MetaTensor:
     meta = {"filename_or_obj": str(path), "soft_volumes": {entry.id: 1.25 for entry in TABLE.structures}}
+    meta["expected_dsc"] = {entry.id: 0.75 for entry in TABLE.structures}
     return MetaTensor(torch.from_numpy(labels)[None], meta=meta)
 
 
@@ -61,10 +62,10 @@ def test_volumes_count_voxels_in_cubic_millimeters(tmp_path):
     nib.save(nib.Nifti1Image(np.ones((10, 11, 12), np.float32), affine), tmp_path / "scan.nii")
     ResultSaver().save(prediction(tmp_path / "scan.nii", labels), str(tmp_path / "deep" / "er" / "scan"))
     lines = (tmp_path / "deep" / "er" / f"scan{RESULTS['volumes']}").read_text().splitlines()
-    assert lines[0] == "id\tname\tvoxels\tmm3\tmm3_soft"
+    assert lines[0] == "id\tname\tvoxels\tmm3\tmm3_soft\texpected_dsc"
     assert len(lines) == 1 + len(TABLE.structures)
-    assert f"{THALAMUS}\tLeft-Thalamus\t24\t36.0\t1.2" in lines
-    assert f"{PUTAMEN}\tLeft-Putamen\t0\t0.0\t1.2" in lines
+    assert f"{THALAMUS}\tLeft-Thalamus\t24\t36.0\t1.2\t0.750" in lines
+    assert f"{PUTAMEN}\tLeft-Putamen\t0\t0.0\t1.2\tn/a" in lines
 
 
 def test_a_full_disk_leaves_nothing_under_a_final_name(tmp_path, monkeypatch):

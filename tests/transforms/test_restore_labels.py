@@ -94,3 +94,23 @@ def test_background_everywhere():
     labels = restore(image)
     assert labels.max() == 0
     assert set(labels.meta["soft_volumes"].values()) == {0.0}
+
+
+def test_the_expected_dice_is_that_of_truths_drawn_from_the_probabilities():
+    image = probabilities((12, 12, 12), np.eye(4), np.eye(4), (12, 12, 12))
+    restored = restore(image)
+    labels, values = restored[0].numpy(), image.numpy()
+    generator = np.random.default_rng(1)
+    drawn = {entry.id: [] for entry in TABLE.structures}
+    for _ in range(200):
+        chance = generator.random((1, 12, 12, 12))
+        truth = WRITTEN[(values.cumsum(axis=0) < chance).sum(axis=0).clip(max=len(TABLE) - 1)]
+        for id, scores in drawn.items():
+            common = np.sum((truth == id) & (labels == id))
+            scores.append(2 * common / max(np.sum(truth == id) + np.sum(labels == id), 1))
+    expected = restored.meta["expected_dsc"]
+    large = [id for id in drawn if np.sum(labels == id) > 40]
+    assert len(large) > 5
+    for id in large:
+        # Probabilities below 1 / 36 are left out of the soft volume, so the expectation is a little too high.
+        assert expected[id] == pytest.approx(np.mean(drawn[id]), abs=0.06)
