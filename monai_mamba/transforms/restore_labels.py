@@ -83,9 +83,9 @@ def _restore(probabilities: MetaTensor, table: LabelTable) -> MetaTensor:
     soft = _soft_volumes(classes, boxes, table, abs(np.linalg.det(affine[:3, :3])))
     meta["soft_volumes"] = soft
     counts, voxel_volume = np.bincount(ids.ravel(), minlength=len(certain)), abs(np.linalg.det(native_affine[:3, :3]))
+    sizes = {label: counts[label] * voxel_volume + volume for label, volume in soft.items()}
     meta["expected_dsc"] = {
-        id: 2 * float(certain[id]) * voxel_volume / size if (size := counts[id] * voxel_volume + soft[id]) else np.nan
-        for id in soft
+        label: 2 * float(certain[label]) * voxel_volume / size if size else np.nan for label, size in sizes.items()
     }
     return MetaTensor(torch.from_numpy(ids)[None], meta=meta)
 

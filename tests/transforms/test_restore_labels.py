@@ -105,12 +105,12 @@ def test_the_expected_dice_is_that_of_truths_drawn_from_the_probabilities():
     for _ in range(200):
         chance = generator.random((1, 12, 12, 12))
         truth = WRITTEN[(values.cumsum(axis=0) < chance).sum(axis=0).clip(max=len(TABLE) - 1)]
-        for id, scores in drawn.items():
-            common = np.sum((truth == id) & (labels == id))
-            scores.append(2 * common / max(np.sum(truth == id) + np.sum(labels == id), 1))
+        for structure, scores in drawn.items():
+            common = np.sum((truth == structure) & (labels == structure))
+            scores.append(2 * common / max(np.sum(truth == structure) + np.sum(labels == structure), 1))
     expected = restored.meta["expected_dsc"]
-    large = [id for id in drawn if np.sum(labels == id) > 40]
+    large = [structure for structure in drawn if np.sum(labels == structure) > 40]
     assert len(large) > 5
-    for id in large:
+    for structure in large:
         # Probabilities below 1 / 36 are left out of the soft volume, so the expectation is a little too high.
-        assert expected[id] == pytest.approx(np.mean(drawn[id]), abs=0.06)
+        assert expected[structure] == pytest.approx(np.mean(drawn[structure]), abs=0.06)
