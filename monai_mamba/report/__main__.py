@@ -1,0 +1,42 @@
+"""Make a report of a folder of results: ``python -m monai_mamba.report RESULTS_DIR [--input SCANS]``."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from monai_mamba.errors import BatchError, show_errors_briefly
+from monai_mamba.report import write_report
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Read the options and write the report.
+
+    Args:
+        arguments: those of the command line if None.
+
+    Raises:
+        MonaiMambaError: there is nothing to report, or it cannot be written; `BatchError` if some results could not be
+            used, after the report of the others was written.
+    """
+    parser = argparse.ArgumentParser(prog="python -m monai_mamba.report", description=__doc__.split(":")[0] + ".")
+    parser.add_argument(
+        "results_dir", type=Path, help="folder that the results were written to (--output_dir of the run)"
+    )
+    parser.add_argument("--output", type=Path, help="HTML file to write (default: report.html in RESULTS_DIR)")
+    parser.add_argument("--input", nargs="+", help="the scans (--input of the run): needed for the viewer")
+    parser.add_argument("--table", help="label table of the results, where it is none of the package")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    path = options.output or options.results_dir / "report.html"
+    problems = write_report(options.results_dir, path, options.input, options.table)
+    print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
+    if problems:
+        raise BatchError("\n".join([f"{len(problems)} results could not be used or shown in full:", *problems]))
+
+
+if __name__ == "__main__":
+    show_errors_briefly()
+    main()

@@ -1,0 +1,292 @@
+"""The page: which results go where, and how their figures are written."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+import monai_mamba
+from monai_mamba.data.files import write_whole
+from monai_mamba.data.labels import LabelTable
+from monai_mamba.errors import InputError, OutputError
+from monai_mamba.report.images import EmbeddedScan, embed_picture, embed_scan
+from monai_mamba.report.plots import asymmetry_bar, strip, swatch
+from monai_mamba.report.results import ScanResult, find_results, find_sources
+from monai_mamba.report.statistics import (
+    MIN_SCANS,
+    OUTLIER_Z,
+    Measure,
+    asymmetry,
+    measures_of,
+    soft_difference,
+    structures_of,
+)
+
+ASSETS = Path(__file__).parent / "assets"
+MAX_VIEWERS = 8  # scans with a viewer; each makes the page 3 to 8 MB larger
+PICTURE_WIDTH, THUMBNAIL_WIDTH = 1200, 640  # pixels
+TITLES = {"subcortical": "Subcortical structures", "hippocampus": "Hippocampus", "tumor": "Brain tumor"}
+UNITS = {"volume": "mm³", "asymmetry": "%", "difference": "%"}
+
+
+@dataclass(frozen=True)
+class Value:
+    """A figure of a table: its text, and whether and why it is marked (`high`, `low` or nothing)."""
+
+    text: str
+    mark: str = ""
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Scans with the same structures and their figures."""
+
+    results: list[ScanResult]
+    measures: list[Measure]
+
+    def outliers(self, scan: int) -> list[Measure]:
+        """Measures in which a scan is an outlier, the farthest first."""
+        found = [measure for measure in self.measures if measure.is_outlier(scan)]
+        return sorted(found, key=lambda measure: -abs(measure.z(scan) or 0.0))
+
+
+def write_report(
+    folder: str | Path, path: str | Path, source: Sequence[str] | None = None, table: str | None = None
+) -> list[str]:
+    """Write the results of a folder as one HTML file that needs no other.
+
+    With more than one scan, the figures of all are compared. The viewer holds at most `MAX_VIEWERS` scans, those with
+    the most outliers.
+
+    Args:
+        folder: folder with the results of a bundle.
+        path: the HTML file; it appears when it is complete.
+        source: the scans, as given to the run as `--input`; without them there is no viewer.
+        table: label table of the results (name or path), where it is none of the package.
+
+    Returns:
+        A sentence for each result that could not be used or shown in full.
+
+    Raises:
+        InputError: nothing in the folder can be used, or `source` does not hold anything.
+        OutputError: the file cannot be written.
+    """
+    results, problems = find_results(folder, table)
+    by_structures: dict[tuple, list[ScanResult]] = defaultdict(list)
+    for result in results:
+        by_structures[result.structures].append(result)
+    groups = [Group(members, measures_of(members)) for members in by_structures.values()]
+    embedded = _embed(groups, folder, source, problems) if source else []
+    text = _render(Path(folder).expanduser().resolve().name, groups, embedded, problems)
+    try:
+        # Names of files may hold bytes that are no text.
+        write_whole(path, lambda file: file.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n"))
+    except OSError as error:
+        raise OutputError(
+            f"{path}: the report cannot be written ({error.strerror or error}). Free some space, or choose another "
+            "file with --output."
+        ) from error
+    return problems
+
+
+def _embed(groups: list[Group], folder: str | Path, source: Sequence[str], problems: list[str]) -> list[EmbeddedScan]:
+    """The scans for the viewer, those with the most outliers first."""
+    scans = [
+        (-len(group.outliers(index)), result.name, result)
+        for group in groups
+        for index, result in enumerate(group.results)
+    ]
+    sources = find_sources([result for _, _, result in scans], folder, source)
+    embedded: list[EmbeddedScan] = []
+    for _, _, result in sorted(scans, key=lambda scan: scan[:2]):
+        if len(embedded) == MAX_VIEWERS:
+            break
+        if result.output not in sources:
+            continue
+        try:
+            embedded.append(embed_scan(result, sources[result.output]))
+        except InputError as error:
+            problems.append(str(error))
+    return embedded
+
+
+def _render(name: str, groups: list[Group], embedded: list[EmbeddedScan], problems: list[str]) -> str:
+    total = sum(len(group.results) for group in groups)
+    licenses = (ASSETS / "niivue.LICENSE.txt").read_text(encoding="utf-8")
+    scripts = [f"/*\n{licenses}*/\n" + _asset("niivue.umd.js"), _asset("viewer.js")] if embedded else []
+    style = _asset("page.css")
+    policy = [
+        "default-src 'none'",
+        "img-src data: blob:",
+        f"style-src {_hash(style)}",
+        "script-src " + (" ".join(map(_hash, scripts)) or "'none'"),
+    ]
+    environment = Environment(
+        loader=FileSystemLoader(ASSETS),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    viewers = {scan.name: index for index, scan in enumerate(embedded)}
+    tables = {group.results[0].structures: group.results[0].table for group in groups}
+    kinds = list(tables)
+    shown = {result.name: kinds.index(result.structures) for group in groups for result in group.results}
+    notes = []
+    if embedded and len(embedded) < total:
+        which = ", those with the most marked values" if len(embedded) == MAX_VIEWERS else ""
+        notes.append(f"It holds {len(embedded)} of {total} scans{which}.")
+    notes += [f"{scan.name}: every {scan.step} voxels." for scan in embedded if scan.step > 1]
+    return environment.get_template("page.html.j2").render(
+        title=f"Segmentation report: {name}",
+        summary=f"{total} scans." if total > 1 else f"{groups[0].results[0].title}.",
+        date=date.today().isoformat(),
+        version=monai_mamba.__version__,
+        policy="; ".join(policy),
+        style=Markup(style),
+        scripts=[Markup(script) for script in scripts],
+        problems=problems,
+        single=total == 1,
+        minimum=MIN_SCANS,
+        outlier=OUTLIER_Z,
+        groups=[_group(group, index, viewers, total, problems) for index, group in enumerate(groups)],
+        scans=[scan.name for scan in embedded],
+        embedded=embedded,
+        viewer_notes=notes,
+        viewer_data={
+            "scans": [{"points": scan.points, "table": shown[scan.name]} for scan in embedded],
+            "tables": [_colormap(table) for table in tables.values()],
+        },
+    )
+
+
+def _group(group: Group, number: int, viewers: dict[str, int], total: int, problems: list[str]) -> dict:
+    first = group.results[0]
+    lookup = {(measure.title, measure.kind): measure for measure in group.measures}
+    scans = []
+    for index, result in enumerate(group.results):
+        outliers = group.outliers(index)
+        picture = None
+        try:
+            picture = embed_picture(result.path("picture"), PICTURE_WIDTH if total == 1 else THUMBNAIL_WIDTH)
+        except InputError as error:
+            problems.append(str(error))
+        scans.append(
+            {
+                "name": result.title,
+                "anchor": f"scan-{number}-{index}",
+                "viewer": viewers.get(result.name),
+                "marks": [_sentence(measure, index) for measure in outliers],
+                "picture": picture,
+                "soft": _value(lookup["Soft difference", "difference"], index),
+                "rows": _rows(result, index, lookup),
+            }
+        )
+    return {
+        "title": TITLES.get(first.task, first.task or "Results"),
+        "regions": first.regions,
+        "sided": any(len(structure.rows) == 2 for structure in structures_of(first)),
+        "soft": any(volume.soft is not None for volume in first.volumes),
+        "reference": any(measure.reference for measure in group.measures),
+        "scans": sorted(scans, key=lambda scan: (-len(scan["marks"]), scan["name"])),
+        "usual": [
+            _usual(measure, first.table) for measure in group.measures if any(v is not None for v in measure.values)
+        ],
+    }
+
+
+def _rows(result: ScanResult, index: int, lookup: dict[tuple[str, str], Measure]) -> list[dict]:
+    """The table of a scan, a row for each structure or pair."""
+    rows = []
+    for structure in structures_of(result):
+        volumes = [result.volumes[row] for row in structure.rows]
+        row = {
+            "title": structure.title,
+            "swatch": swatch(_color(result.table, volumes[0].ids)),
+            "ids": [volume.ids[0] if len(volume.ids) == 1 else None for volume in volumes],
+            "volumes": [_value(lookup[volume.name, "volume"], index) for volume in volumes],
+            "soft": [Value(_number(soft_difference(volume.mm3, volume.soft), "difference")) for volume in volumes],
+            "asymmetry": None,
+            "bar": "",
+        }
+        if len(volumes) == 2:
+            row["asymmetry"] = _value(lookup[structure.title, "asymmetry"], index)
+            row["bar"] = asymmetry_bar(asymmetry(volumes[0].mm3, volumes[1].mm3))
+        rows.append(row)
+    return rows
+
+
+def _usual(measure: Measure, table: LabelTable) -> dict:
+    """A row of the table of the cohort."""
+    known = [value for value in measure.values if value is not None]
+    reference = measure.reference
+    texts = {"median": np.median(known), "low": min(known), "high": max(known)}
+    return {
+        "title": measure.title + (" asymmetry" if measure.kind == "asymmetry" else ""),
+        "unit": UNITS[measure.kind],
+        "swatch": swatch(_color(table, measure.ids)),
+        "count": len(known),
+        "range": _range(measure) if reference else "",
+        "marked": sum(measure.is_outlier(scan) for scan in range(len(measure.values))),
+        "plot": strip(measure),
+    } | {key: _number(float(value), measure.kind) for key, value in texts.items()}
+
+
+def _value(measure: Measure, scan: int) -> Value:
+    text = _number(measure.values[scan], measure.kind)
+    if not measure.is_outlier(scan):
+        return Value(text)
+    return Value(text, "high" if measure.z(scan) > 0 else "low", _sentence(measure, scan))
+
+
+def _sentence(measure: Measure, scan: int) -> str:
+    """Such as `Left-Thalamus 3,120 mm³ (usual 6,900 to 8,900)`."""
+    what = f"{measure.title} asymmetry" if measure.kind == "asymmetry" else measure.title
+    if measure.kind == "volume" and measure.values[scan] == 0:
+        return f"{what} missing (usual {_range(measure)} mm³)"
+    return f"{what} {_number(measure.values[scan], measure.kind)} {UNITS[measure.kind]} (usual {_range(measure)})"
+
+
+def _range(measure: Measure) -> str:
+    low = measure.reference.low if measure.kind != "difference" else max(measure.reference.low, 0.0)
+    return f"{_number(low, measure.kind)} to {_number(measure.reference.high, measure.kind)}"
+
+
+def _number(value: float | None, kind: str) -> str:
+    """A figure without its unit; the sign of an asymmetry is always there."""
+    if value is None:
+        return "\N{EN DASH}"
+    if kind == "volume":
+        return f"{value:,.0f}" if value >= 100 or value == 0 else f"{value:.1f}"
+    return (f"{value:+.1f}" if kind == "asymmetry" else f"{value:.1f}").replace("-", "\N{MINUS SIGN}")
+
+
+def _color(table: LabelTable, ids: Sequence[int]) -> tuple[int, ...] | None:
+    colors = {entry.id: entry.color for entry in table}
+    return colors.get(ids[0]) if len(ids) == 1 else None
+
+
+def _colormap(table: LabelTable) -> dict[str, list]:
+    """Colors and names of the channels in the form of NiiVue."""
+    red, green, blue, alpha = (list(part) for part in zip(*table.colors, strict=True))
+    names = [f"{entry.name} ({entry.id})" for entry in table]
+    return {"R": red, "G": green, "B": blue, "A": alpha, "I": list(table.indices), "labels": names}
+
+
+def _asset(name: str) -> str:
+    return (ASSETS / name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    """What a content security policy allows: this text and no other."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

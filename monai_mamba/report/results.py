@@ -1,0 +1,216 @@
+"""Results of the bundles in a folder: what is there, what it is called, and which scan it was made from."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from monai_mamba.data.cases import find_cases
+from monai_mamba.data.files import files_below
+from monai_mamba.data.labels import LabelTable, label_tables
+from monai_mamba.data.pairs import check_same_grid
+from monai_mamba.data.scans import RESULTS, find_scans, is_finished
+from monai_mamba.errors import InputError
+from monai_mamba.transforms.load_sequences import REFERENCE_ORDER
+
+
+@dataclass(frozen=True)
+class Volume:
+    """One row of a table of volumes.
+
+    Attributes:
+        name: structure or region.
+        ids: label ids that make it up.
+        mm3: voxels times voxel volume, mm³.
+        soft: the same from the network's probabilities, mm³, where the table has it.
+    """
+
+    name: str
+    ids: tuple[int, ...]
+    mm3: float
+    soft: float | None
+
+
+@dataclass(frozen=True)
+class ScanResult:
+    """The results of one scan.
+
+    Attributes:
+        name: path below the folder of results, without endings.
+        output: path of the files without their endings (`RESULTS`).
+        task: what stands after `_desc-` in the name.
+        volumes: rows of the table of volumes, in its order.
+        regions: whether these are regions of a tumor.
+        table: the label table that the ids belong to.
+    """
+
+    name: str
+    output: str
+    task: str
+    volumes: tuple[Volume, ...]
+    regions: bool
+    table: LabelTable
+
+    @property
+    def title(self) -> str:
+        """Name without its task."""
+        return self.name.removesuffix(f"_desc-{self.task}")
+
+    @property
+    def structures(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
+        """Names and ids of the rows: results with the same ones can be compared."""
+        return tuple((volume.name, volume.ids) for volume in self.volumes)
+
+    def path(self, kind: str) -> Path:
+        """File with the `labels`, `volumes` or `picture`."""
+        return Path(self.output + RESULTS[kind])
+
+
+@dataclass(frozen=True)
+class Source:
+    """The image that a result was made from.
+
+    Attributes:
+        path: the file.
+        volume: index along its fourth axis, for a file with several volumes.
+    """
+
+    path: str
+    volume: int | None = None
+
+
+def find_results(folder: str | Path, table: str | None = None) -> tuple[list[ScanResult], list[str]]:
+    """Read the tables of all finished results in a folder and its subfolders.
+
+    Args:
+        folder: `output_dir` of a run, or a folder in it.
+        table: label table of the results (name or path), where it is none of the package.
+
+    Returns:
+        The results, by name, and a sentence for each that cannot be used.
+
+    Raises:
+        InputError: there is no such folder, nothing in it is finished, or none of it can be used.
+    """
+    root = Path(folder).expanduser()
+    if not root.is_dir():
+        raise InputError(f"{root}: there is no such folder. Give the folder that the results were written to.")
+    tables = [LabelTable.load(name) for name in ([table] if table else label_tables())]
+    results, problems = [], []
+    for path in files_below(root):
+        output = str(path).removesuffix(RESULTS["volumes"])
+        if output == str(path) or path.name.startswith("."):
+            continue
+        if not is_finished(output):
+            missing = ", ".join(Path(output + end).name for end in RESULTS.values() if not Path(output + end).is_file())
+            problems.append(f"{path}: {missing} missing, so the scan is not finished. Run the bundle again.")
+            continue
+        try:
+            results.append(_read_result(path, root, output, tables))
+        except InputError as error:
+            problems.append(str(error))
+    if not results and problems:
+        raise InputError("\n".join(problems))
+    if not results:
+        raise InputError(
+            f"{root}: no results in this folder or its subfolders (*{RESULTS['volumes']}). Expected the output_dir of "
+            "a bundle's inference.json."
+        )
+    return results, problems
+
+
+def find_sources(results: Sequence[ScanResult], folder: str | Path, source: Sequence[str]) -> dict[str, Source]:
+    """Find the scans that results were made from, by the names that a run would give their results.
+
+    Args:
+        results: see `find_results`.
+        folder: the folder of the results.
+        source: what was the `--input` of the run: files, folders or patterns.
+
+    Returns:
+        `output` of a result to its scan; results whose scan is not among them are left out.
+
+    Raises:
+        InputError: nothing is found, none of it can be read, or it has no scan of these results.
+    """
+    images: dict[str, object] = {}
+    for task, regions in sorted({(result.task, result.regions) for result in results}):
+        find = find_cases if regions else find_scans
+        items = find(list(source), str(folder), task=task, overwrite=True)
+        images |= {os.path.abspath(item["output"]): item for item in items if "problem" not in item}
+    named = defaultdict(list)
+    for output, item in images.items():
+        named[Path(output).name].append(item)
+    sources = {}
+    for result in results:
+        # The folder may be a part of the run's, or the input a part of it: then a name decides that is the only one.
+        alike = named[Path(result.output).name]
+        item = images.get(os.path.abspath(result.output)) or (alike[0] if len(alike) == 1 else None)
+        if item is not None:
+            sources[result.output] = _displayed(item, str(result.path("labels")))
+    if not sources:
+        raise InputError(
+            f"{', '.join(source)}: none of the results in {folder} was made from these scans. Expected the --input of "
+            f"the run: scans are found by name, such as {_example(results[0])} for {Path(results[0].output).name}*."
+        )
+    return sources
+
+
+def _example(result: ScanResult) -> str:
+    """Name of a scan that a result may come from."""
+    return Path(result.title).name + ".nii.gz"
+
+
+def _displayed(item: dict, labels: str) -> Source:
+    """The image of a case to look at, which is the one whose grid the labels have."""
+    image = item["image"]
+    if isinstance(image, str):
+        channels = item["channels"].split("+") if "channels" in item else []
+        order = [channels.index(name) for name in REFERENCE_ORDER if name in channels]
+        return Source(image, order[0] if order else None)
+    candidates = [image[name] for name in REFERENCE_ORDER if name in image]
+    for path in candidates[:-1]:
+        try:
+            check_same_grid(path, labels)
+        except InputError:
+            continue
+        return Source(path)
+    return Source(candidates[-1])
+
+
+def _read_result(path: Path, root: Path, output: str, tables: Sequence[LabelTable]) -> ScanResult:
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file, delimiter="\t")
+            columns = set(reader.fieldnames or ())
+            ids = "id" if "id" in columns else "labels"
+            if not {"name", "mm3", ids} <= columns:
+                raise InputError(f"{path}: columns are {reader.fieldnames}, expected id (or labels), name and mm3.")
+            volumes = tuple(_volume(row, ids) for row in reader)
+    except (OSError, ValueError, AttributeError, TypeError) as error:  # the last two: a row that is too short
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"{path}: cannot be read as a table of volumes ({error}). Run the bundle again with --overwrite True."
+        ) from error
+    single = {(volume.ids[0], volume.name) for volume in volumes if len(volume.ids) == 1}
+    for table in tables:
+        if {(entry.id, entry.name) for entry in table.structures} <= single:
+            name = Path(output).relative_to(root).as_posix()
+            task = re.search(r"_desc-([A-Za-z0-9]+)$", name)
+            return ScanResult(name, output, task.group(1) if task else "", volumes, ids == "labels", table)
+    raise InputError(f"{path}: its structures belong to no known label table. Name the table of the run with --table.")
+
+
+def _volume(row: dict[str, str], ids: str) -> Volume:
+    numbers = [float(row["mm3"])] + ([float(row["mm3_soft"])] if row.get("mm3_soft") else [])
+    if not all(math.isfinite(number) and number >= 0 for number in numbers):
+        raise ValueError(f"the volume of {row['name']} is {row['mm3']}")
+    identity = tuple(int(part) for part in row[ids].split("+"))
+    return Volume(row["name"], identity, numbers[0], numbers[1] if len(numbers) > 1 else None)

@@ -1,0 +1,188 @@
+"""What is compared between scans, and what is usual in a cohort."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from monai_mamba.report.results import ScanResult
+
+MIN_SCANS = 20  # fewer values do not tell what is usual
+OUTLIER_Z = 3.5  # Iglewicz and Hoaglin, How to Detect and Handle Outliers (1993), for the modified z-score
+MAD_TO_SD = 1.4826  # of a normal distribution
+Z_95 = 1.96
+SIDES = ("Left-", "Right-")
+
+Kind = Literal["volume", "asymmetry", "difference"]
+
+
+@dataclass(frozen=True)
+class Structure:
+    """A structure, or the pair of the same structure on both sides.
+
+    Attributes:
+        title: name without its side.
+        rows: indices of its rows in `ScanResult.volumes`: one, or left and right.
+    """
+
+    title: str
+    rows: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What is usual in a cohort: median and scaled median absolute deviation, of logarithms for volumes.
+
+    Volumes are ratios and skewed (ventricles!), so that their logarithms are closer to a normal distribution.
+
+    Attributes:
+        center: median, of the logarithms for volumes.
+        spread: 1.4826 times the median absolute deviation from it, which is the standard deviation of normal values.
+        log: whether both are of logarithms.
+    """
+
+    center: float
+    spread: float
+    log: bool
+
+    @property
+    def median(self) -> float:
+        """Median, in the unit of the values."""
+        return self._back(self.center)
+
+    @property
+    def low(self) -> float:
+        """Lower end of the range of the middle 95 %, as far as the values are (log-)normal."""
+        return self._back(self.center - Z_95 * self.spread)
+
+    @property
+    def high(self) -> float:
+        """Upper end of it."""
+        return self._back(self.center + Z_95 * self.spread)
+
+    def z(self, value: float) -> float:
+        """Distance from the median in spreads; minus infinity for a volume of 0."""
+        if self.log and value <= 0:
+            return -math.inf
+        return ((math.log(value) if self.log else value) - self.center) / self.spread
+
+    def _back(self, value: float) -> float:
+        return math.exp(value) if self.log else value
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One figure of every scan of a cohort.
+
+    Attributes:
+        title: structure, or the name of the figure.
+        kind: volume in mm³, asymmetry in %, or difference of soft and hard volumes in %.
+        ids: label ids of the structure; empty for figures of the whole scan.
+        values: value of each scan, None where there is none.
+        reference: what is usual, None for too few values or values without spread.
+    """
+
+    title: str
+    kind: Kind
+    ids: tuple[int, ...]
+    values: tuple[float | None, ...]
+    reference: Reference | None
+
+    def z(self, scan: int) -> float | None:
+        """Robust z-score of a scan; None without a reference or a value."""
+        value = self.values[scan]
+        return None if self.reference is None or value is None else self.reference.z(value)
+
+    def is_outlier(self, scan: int) -> bool:
+        """Whether a scan lies far from the others. A soft difference is never too small."""
+        z = self.z(scan)
+        return z is not None and (z > OUTLIER_Z or (z < -OUTLIER_Z and self.kind != "difference"))
+
+
+def asymmetry(left: float, right: float) -> float | None:
+    """Left minus right in percent of their mean, -200..200, positive where the left is larger; None for 0 and 0."""
+    return 200 * (left - right) / (left + right) if left + right > 0 else None
+
+
+def soft_difference(hard: float, soft: float | None) -> float | None:
+    """How far the volume of the labels and that of the network's probabilities lie apart, in percent of their mean.
+
+    Voxels count as a whole in one and by their probability in the other, so both are equal where the network is sure.
+
+    Args:
+        hard: volume of the labels, mm³.
+        soft: sum of the probabilities times the voxel volume, mm³.
+
+    Returns:
+        0..200, or None where there is no soft volume, or less than a cubic millimeter of either.
+    """
+    if soft is None or max(hard, soft) < 1:
+        return None
+    return 200 * abs(hard - soft) / (hard + soft)
+
+
+def scan_difference(result: ScanResult) -> float | None:
+    """Median of `soft_difference` over the structures of a scan, percent."""
+    values = [soft_difference(volume.mm3, volume.soft) for volume in result.volumes]
+    known = [value for value in values if value is not None]
+    return float(np.median(known)) if known else None
+
+
+def structures_of(result: ScanResult) -> list[Structure]:
+    """Rows of a table of volumes with the two sides of a structure together, in the order of the table."""
+    index = {volume.name: row for row, volume in enumerate(result.volumes)}
+    left, right = SIDES
+    structures = []
+    for name, row in index.items():
+        title = name.removeprefix(left).removeprefix(right)
+        partner = index.get(right + title) if name.startswith(left) else None
+        if partner is not None:
+            structures.append(Structure(title, (row, partner)))
+        elif not (name.startswith(right) and left + title in index):
+            structures.append(Structure(name, (row,)))
+    return structures
+
+
+def reference_of(values: Sequence[float | None], kind: Kind) -> Reference | None:
+    """What is usual among values of one kind.
+
+    Volumes of 0 are left out: where a structure is missing in a scan, that is no small volume.
+
+    Args:
+        values: a value for each scan, or None.
+
+    Returns:
+        None for fewer than `MIN_SCANS` values, for a structure that most scans lack, or where more than half of the
+        values are equal.
+    """
+    known = [value for value in values if value is not None]
+    log = kind == "volume"
+    used = [math.log(value) for value in known if value > 0] if log else known
+    if len(used) < max(MIN_SCANS, len(known) / 2):
+        return None
+    center = float(np.median(used))
+    spread = MAD_TO_SD * float(np.median(np.abs(np.array(used) - center)))
+    return Reference(center, spread, log) if spread > 0 else None
+
+
+def measures_of(results: Sequence[ScanResult]) -> list[Measure]:
+    """All figures of scans with the same structures: volumes, asymmetries, and the soft difference of each scan."""
+    found: list[Measure] = []
+
+    def add(title: str, kind: Kind, ids: tuple[int, ...], values: list[float | None]) -> None:
+        found.append(Measure(title, kind, ids, tuple(values), reference_of(values, kind)))
+
+    for row, (name, ids) in enumerate(results[0].structures):
+        add(name, "volume", ids, [result.volumes[row].mm3 for result in results])
+    for structure in structures_of(results[0]):
+        if len(structure.rows) == 2:
+            left, right = structure.rows
+            ids = results[0].volumes[left].ids
+            values = [asymmetry(result.volumes[left].mm3, result.volumes[right].mm3) for result in results]
+            add(structure.title, "asymmetry", ids, values)
+    add("Soft difference", "difference", (), [scan_difference(result) for result in results])
+    return found

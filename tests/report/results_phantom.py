@@ -1,0 +1,53 @@
+"""Results as the bundles write them, of a head of two structures."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import torch
+from head_phantom import LEFT, RIGHT, centered_affine, make_head
+from monai.data import MetaTensor
+
+from monai_mamba.data.labels import LabelTable
+from monai_mamba.data.scans import RESULTS
+from monai_mamba.handlers import ResultSaver
+
+SHAPE = (40, 44, 42)
+LIA = np.array([[-1.0, 0, 0], [0, 0, 1.0], [0, -1.0, 0]])
+HEADER = "id\tname\tvoxels\tmm3\tmm3_soft\n"
+TABLE = LabelTable.load("subcortical")
+
+
+def save_scan(path: Path, sides: tuple[int, ...] = (LEFT, RIGHT)) -> np.ndarray:
+    """Write a scan whose header names a person; returns its labels, of the given ids only."""
+    image, labels = make_head(SHAPE, affine := centered_affine(SHAPE, LIA))
+    scan = nib.Nifti1Image(image, affine)
+    scan.header["descrip"] = b"Doe^Jane"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(scan, path)
+    return np.where(np.isin(labels, sides), labels, 0).astype(np.uint8)
+
+
+def save_results(scan: Path, labels: np.ndarray, output: Path) -> None:
+    """Write what a bundle writes for a scan; half of the soft volume of the left structure is missing."""
+    soft = {entry.id: float((labels == entry.id).sum()) for entry in TABLE.structures}
+    soft[LEFT] /= 2
+    meta = {
+        "filename_or_obj": str(scan),
+        "soft_volumes": soft,
+        "expected_dsc": {entry.id: 0.9 for entry in TABLE.structures},
+    }
+    ResultSaver().save(MetaTensor(torch.from_numpy(labels)[None], meta=meta), str(output))
+
+
+def copy_results(output: Path, copy: Path, volumes: dict[int, float]) -> None:
+    """Results of another scan: the files of the first, with volumes in mm3 by label id (0 where not given)."""
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    for kind in ("labels", "picture"):
+        shutil.copy(f"{output}{RESULTS[kind]}", f"{copy}{RESULTS[kind]}")
+    rows = [(entry.id, entry.name, volumes.get(entry.id, 0.0)) for entry in TABLE.structures]
+    text = "".join(f"{number}\t{name}\t{volume:.0f}\t{volume:.1f}\t{volume:.1f}\n" for number, name, volume in rows)
+    Path(f"{copy}{RESULTS['volumes']}").write_text(HEADER + text, encoding="utf-8")

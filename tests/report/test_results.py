@@ -1,0 +1,105 @@
+"""Finding results and the scans they were made from."""
+
+from __future__ import annotations
+
+import shutil
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from head_phantom import LEFT
+from monai.data import MetaTensor
+
+from monai_mamba.data.regions import RegionTable
+from monai_mamba.data.scans import RESULTS
+from monai_mamba.errors import InputError
+from monai_mamba.handlers.tumor_result_saver import TumorResultSaver
+from monai_mamba.report.results import find_results, find_sources
+
+
+def test_what_a_bundle_writes_is_read(study):
+    (result,), problems = find_results(study / "results")
+    assert not problems
+    assert (result.name, result.title) == ("sub-01/sub-01_desc-subcortical", "sub-01/sub-01")
+    assert (result.task, result.regions) == ("subcortical", False)
+    labels = np.asarray(nib.load(result.path("labels")).dataobj)
+    left = next(volume for volume in result.volumes if volume.ids == (LEFT,))
+    assert left.mm3 == (labels == LEFT).sum() > 0
+    assert left.soft == pytest.approx(left.mm3 / 2, abs=0.1)
+    assert set(result.table.ids) >= {number for volume in result.volumes for number in volume.ids}
+
+
+@pytest.mark.parametrize("given", ["scans", "scans/*/*.nii.gz", "scans/sub-01/sub-01_T1w.nii.gz"])
+@pytest.mark.parametrize("folder", ["results", "results/sub-01"])
+def test_the_scan_is_found_by_the_name_of_its_results(study, given, folder):
+    results, _ = find_results(study / folder)
+    (source,) = find_sources(results, study / folder, [str(study / given)]).values()
+    assert source.path == str(study / "scans" / "sub-01" / "sub-01_T1w.nii.gz")
+    assert source.volume is None
+
+
+def test_a_name_that_two_scans_have_decides_nothing(study, tmp_path):
+    scan = study / "scans" / "sub-01" / "sub-01_T1w.nii.gz"
+    for session in "12":
+        (tmp_path / session).mkdir()
+        shutil.copy(scan, tmp_path / session / scan.name)
+    results, _ = find_results(study / "results")
+    with pytest.raises(InputError, match="none of the results"):
+        find_sources(results, study / "results", [str(tmp_path)])
+
+
+def test_unusable_results_are_named_and_left_out(study, tmp_path):
+    for name in ("good", "unfinished", "words", "short", "foreign"):
+        shutil.copytree(study / "results" / "sub-01", tmp_path / name)
+    table = f"sub-01_desc-subcortical{RESULTS['volumes']}"
+    (tmp_path / "unfinished" / f"sub-01_desc-subcortical{RESULTS['labels']}").unlink()
+    rows = (tmp_path / "good" / table).read_text()
+    (tmp_path / "words" / table).write_text(rows.replace("\t0.0\t", "\tmany\t", 1))
+    (tmp_path / "short" / table).write_text("id\tname\tmm3\n17\n")
+    (tmp_path / "foreign" / table).write_text("id\tname\tmm3\n9999\tElsewhere\t1.0\n")
+    (tmp_path / "good" / f".12.tmp.{table}").write_text("half")
+    results, problems = find_results(tmp_path)
+    assert [result.name.split("/")[0] for result in results] == ["good"]
+    reasons = {"unfinished": "not finished", "words": "many", "short": "cannot be read", "foreign": "--table"}
+    assert len(problems) == len(reasons)
+    for name, reason in reasons.items():
+        assert [reason for problem in problems if f"/{name}/" in problem and reason in problem], (name, problems)
+
+
+def test_a_folder_without_results_is_refused(tmp_path):
+    with pytest.raises(InputError, match="output_dir"):
+        find_results(tmp_path)
+    with pytest.raises(InputError, match="no such folder"):
+        find_results(tmp_path / "absent")
+
+
+def test_results_with_a_table_of_the_user(study, tmp_path):
+    table = tmp_path / "mine.tsv"
+    head = "index\tid\tname\tred\tgreen\tblue\talpha\twritten\n"
+    table.write_text(head + "0\t0\tBackground\t0\t0\t0\t0\t1\n1\t9999\tElsewhere\t9\t8\t7\t255\t1\n")
+    folder = tmp_path / "results"
+    shutil.copytree(study / "results" / "sub-01", folder)
+    volumes = folder / f"sub-01_desc-subcortical{RESULTS['volumes']}"
+    volumes.write_text("id\tname\tvoxels\tmm3\tmm3_soft\n9999\tElsewhere\t1\t1.0\t2.0\n")
+    (result,), _ = find_results(folder, str(table))
+    assert result.table.names == ("Background", "Elsewhere")
+
+
+def test_tumor_results_and_the_sequence_that_their_picture_shows(tmp_path):
+    scan = tmp_path / "cases" / "case.nii.gz"
+    scan.parent.mkdir()
+    nib.save(nib.Nifti1Image(np.ones((20, 20, 20, 4), np.float32), np.diag([2.0, 2.0, 2.0, 1.0])), scan)
+    labels = np.zeros((20, 20, 20), np.uint8)
+    edema = RegionTable.load("brats2021").labels.structures[1].id
+    labels[5:10, 5:10, 5:10] = edema
+    saver = TumorResultSaver("brats2021")
+    meta = {"filename_or_obj": str(scan), "volume": 0}
+    saver.save(MetaTensor(torch.from_numpy(labels)[None], meta=meta), str(tmp_path / "results" / "case_desc-tumor"))
+    (result,), problems = find_results(tmp_path / "results")
+    assert not problems
+    assert result.regions
+    assert result.table == RegionTable.load("brats2021").labels
+    assert {volume.name: volume.mm3 for volume in result.volumes}["Whole tumor (WT)"] == 1000.0
+    (source,) = find_sources([result], tmp_path / "results", [str(scan)]).values()
+    assert (source.path, source.volume) == (str(scan), 0)
