@@ -10,7 +10,7 @@ from monai_mamba.data.scans import RESULTS
 from monai_mamba.errors import InputError
 
 
-def add_asegs(scans: Sequence[dict[str, str]], aseg: str | Path | None, output_dir: str | Path) -> list[dict[str, str]]:
+def add_asegs(scans: Sequence[dict], aseg: str | Path | None, output_dir: str | Path) -> list[dict]:
     """Give scans the label maps that say where their structures are.
 
     Args:
@@ -20,7 +20,7 @@ def add_asegs(scans: Sequence[dict[str, str]], aseg: str | Path | None, output_d
         output_dir: as given to `find_scans`.
 
     Returns:
-        The scans with their label maps as `aseg`; those without one get a `problem`.
+        The scans with their label maps as `aseg`; those without one get a `problem`, unless they are finished.
 
     Raises:
         InputError: the label map cannot be read, it is one file for several scans, or no scan has one.
@@ -39,6 +39,9 @@ def add_asegs(scans: Sequence[dict[str, str]], aseg: str | Path | None, output_d
         return [{**scan, "aseg": str(source)} for scan in scans]
     result = []
     for scan in scans:
+        if "finished" in scan:
+            result.append(scan)
+            continue
         output = Path(scan["output"]).relative_to(Path(str(output_dir)).expanduser())
         name = output.name.rpartition("_desc-")[0] + "_desc-subcortical" + RESULTS["labels"]
         path = source / output.parent / name

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -23,23 +23,24 @@ class CaseOutcome:
         status: `"done"` in this run, `"skipped"` because it had its results already, or `"failed"`.
         seconds: time from reading it to its last file, or to its failure; None if it was not read.
         error: why it failed.
-        volumes: `..._volumes.tsv` of the case, where it has one.
+        volumes: volume in mm3 by structure, see `read_volumes`; empty where it has no results.
     """
 
     name: str
     status: Literal["done", "skipped", "failed"]
     seconds: float | None = None
     error: MonaiMambaError | None = None
-    volumes: str | None = None
+    volumes: Mapping[str, str] = field(default_factory=dict)
 
     def row(self) -> dict[str, str]:
         """Cells of the table by column; a message is one line."""
-        return {
+        about = {
             "name": self.name,
             "status": self.status,
             "seconds": MISSING if self.seconds is None else f"{self.seconds:.1f}",
             "message": " ".join(str(self.error).split()) if self.error else MISSING,
-        } | _volumes(self.volumes)
+        }
+        return about | dict(self.volumes)
 
 
 def write_case_table(path: str | Path, outcomes: Sequence[CaseOutcome]) -> None:
@@ -74,10 +75,8 @@ def write_case_table(path: str | Path, outcomes: Sequence[CaseOutcome]) -> None:
         ) from error
 
 
-def _volumes(path: str | None) -> dict[str, str]:
-    """Volume in mm3 by structure, from the table of one case."""
-    if path is None:
-        return {}
+def read_volumes(path: str | Path) -> dict[str, str]:
+    """Volume in mm3 by structure, as written in `..._volumes.tsv` of a case; nothing if that cannot be read."""
     try:
         with Path(path).open(encoding="utf-8", newline="") as file:
             return {row["name"]: row["mm3"] for row in csv.DictReader(file, delimiter="\t")}

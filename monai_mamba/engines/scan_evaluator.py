@@ -15,7 +15,7 @@ from monai.data import DataLoader
 from monai.engines import SupervisedEvaluator
 from torch.utils.data import Subset
 
-from monai_mamba.data.case_table import CaseOutcome, write_case_table
+from monai_mamba.data.case_table import CaseOutcome, read_volumes, write_case_table
 from monai_mamba.data.ranks import gather_on_first_rank, rank_and_size
 from monai_mamba.data.scans import RESULTS
 from monai_mamba.errors import BatchError, DeviceError, InputError, MonaiMambaError, WeightsError
@@ -95,7 +95,7 @@ class ScanEvaluator(SupervisedEvaluator):
             self.state.batch = self.state.output = None  # the probabilities of a head are large
         took = time.monotonic() - started
         logger.info("%s %s: done in %.0f s, %s*", number, name, took, scan["output"])
-        return CaseOutcome(name, "done", took, volumes=scan["output"] + RESULTS["volumes"])
+        return CaseOutcome(name, "done", took, volumes=read_volumes(scan["output"] + RESULTS["volumes"]))
 
     def _run_one(self, index: int, global_epoch: int) -> None:
         whole = self.data_loader
@@ -112,7 +112,7 @@ def _name(scan: Mapping[str, Any]) -> str:
 
 
 def _skipped(scan: Mapping[str, Any]) -> CaseOutcome:
-    return CaseOutcome(_name(scan), "skipped", volumes=scan["output"] + RESULTS["volumes"])
+    return CaseOutcome(_name(scan), "skipped", volumes=read_volumes(scan["output"] + RESULTS["volumes"]))
 
 
 def _explain(error: BaseException, image: str, device: torch.device) -> MonaiMambaError:

@@ -222,3 +222,10 @@ def test_all_bundles_run_on_several_processes_alike(tmp_path, one_rank):
     rows = read_table(tmp_path / "out" / "cases.tsv")
     assert [(row["name"], row["status"]) for row in rows] == [("one", "done"), ("two", "done")]
     assert float(rows[0]["Whole tumor (WT)"]) > float(rows[0]["Tumor core (TC)"]) > 0
+
+
+def test_documented_commands_name_configs_that_are_there():
+    text = (TESTS.parent / "docs" / "many_scans.md").read_text(encoding="utf-8")
+    names = set(re.findall(r"bundles/[\w/]+\.json", text))
+    assert len(names) >= 2
+    assert all((TESTS.parent / name).is_file() for name in names), names

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from monai_mamba.data.case_table import CaseOutcome, write_case_table
+from monai_mamba.data.case_table import CaseOutcome, read_volumes, write_case_table
 from monai_mamba.errors import InputError, OutputError
 
 
@@ -19,9 +19,9 @@ def read(path: Path) -> list[dict[str, str]]:
 def test_each_case_has_its_row_and_its_volumes(tmp_path):
     (tmp_path / "a.tsv").write_text("id\tname\tvoxels\tmm3\n10\tThalamus\t2\t16.0\n12\tPutamen\t1\t8.0\n")
     outcomes = [
-        CaseOutcome("a", "done", 1.26, volumes=str(tmp_path / "a.tsv")),
+        CaseOutcome("a", "done", 1.26, volumes=read_volumes(tmp_path / "a.tsv")),
         CaseOutcome("b", "failed", 0.5, InputError("b: two\nlines\tand a tab")),
-        CaseOutcome("c", "skipped", volumes=str(tmp_path / "absent.tsv")),
+        CaseOutcome("c", "skipped", volumes=read_volumes(tmp_path / "absent.tsv")),
     ]
     write_case_table(tmp_path / "out" / "cases.tsv", outcomes)
     absent = {"Thalamus": "n/a", "Putamen": "n/a"}
