@@ -12,6 +12,7 @@ bundle's pictures of them.
 from __future__ import annotations
 
 import argparse
+import csv
 import shlex
 import subprocess
 import sys
@@ -110,6 +111,18 @@ def find_labels(output_dir: Path, name: str) -> Path:
     return found[0]
 
 
+def expected_overlaps(labels: Path, ids: Sequence[int]) -> np.ndarray:
+    """DSC that the network itself expects of each of the C structures, `(C,)`, 0..1, from the table beside a label map.
+
+    NaN where the table has none: the structure was not found, or the bundle does not say.
+    """
+    path = Path(str(labels).removesuffix(RESULTS["labels"]) + RESULTS["volumes"])
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = {row["id"]: row.get("expected_dsc") for row in csv.DictReader(file, delimiter="\t")}
+    values = [rows.get(str(structure)) for structure in ids]
+    return np.array([float(value) if value not in (None, "n/a") else np.nan for value in values])
+
+
 def compare(
     condition: Condition,
     change: Change,
@@ -118,6 +131,7 @@ def compare(
     reference: nib.Nifti1Image | None,
     table: LabelTable,
     ids: Sequence[int],
+    expected_dsc: np.ndarray,
 ) -> Outcome:
     """Compare the labels of an altered scan with those of the scan as it is, and with the reference.
 
@@ -133,6 +147,7 @@ def compare(
         reference: label map to compare with, too, on any grid.
         table: the classes.
         ids: the C structures to compare.
+        expected_dsc: see `expected_overlaps`.
     """
     found, moved = change.undo(labels, table)
     expected, affine = np.asanyarray(baseline.dataobj), baseline.affine
@@ -151,6 +166,7 @@ def compare(
         volumes=volumes(found, moved, ids),
         grid_dsc=overlaps(itself, truth, ids),
         reference_dsc=overlaps(prediction, others[0], ids) if others else None,
+        expected_dsc=expected_dsc,
         changed=int(np.count_nonzero(back != expected)),
     )
 
@@ -260,8 +276,10 @@ def measure(options: argparse.Namespace) -> None:
             notes.append(f"In the reference, but never found by the bundle, and left out: {', '.join(never)}.")
     outcomes = []
     for condition in tqdm([as_it_is, *conditions], desc="comparing", unit="scan"):
-        labels = read_label_map(maps[condition.name])
-        outcomes.append(compare(condition, changes[condition.name], labels, baseline, reference, table, ids))
+        path, change = maps[condition.name], changes[condition.name]
+        expected = expected_overlaps(path, ids)
+        outcome = compare(condition, change, read_label_map(path), baseline, reference, table, ids, expected)
+        outcomes.append(outcome)
     sources = {"bundle": str(options.bundle), "scan": str(options.input)}
     if reference is not None:
         sources["reference"] = str(options.reference)

@@ -13,6 +13,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from report_files import score_lines
 from robustness_conditions import Condition
+from scipy.stats import spearmanr
 
 from monai_mamba import __version__
 from monai_mamba.data.labels import LabelEntry
@@ -31,6 +32,7 @@ COLUMNS = {
     "grid_dsc": "The same for the labels of the scan as it is, resampled to the grid of the altered scan with nearest "
     "neighbor: how much the other grid alone costs, without a network.",
     "reference_dsc": "The same for the labels of the altered scan and the reference.",
+    "expected_dsc": "The DSC that the network itself expects of its labels in the altered scan, from its table.",
     "volume_mm3": "Volume in the altered scan, on its own grid: voxels times voxel volume.",
     "volume_change_percent": "Difference of that volume from the one in the scan as it is, in percent of the latter.",
 }
@@ -47,6 +49,7 @@ class Outcome:
         volumes: `(C,)`, mm3, in the altered scan.
         grid_dsc: `(C,)`, as `dsc`, of the labels of the scan as it is, resampled to the altered grid.
         reference_dsc: `(C,)`, as `dsc`, against the reference; None without one.
+        expected_dsc: `(C,)`, 0..1, as the network expects it of its labels; NaN where it does not say.
         changed: voxels of the scan whose label is another one.
     """
 
@@ -56,6 +59,7 @@ class Outcome:
     volumes: np.ndarray
     grid_dsc: np.ndarray
     reference_dsc: np.ndarray | None
+    expected_dsc: np.ndarray
     changed: int
 
 
@@ -81,6 +85,11 @@ class Robustness:
         """`(C,)`, percent of the volume in the scan as it is; NaN where that is 0."""
         before = self.outcomes[0].volumes
         return 100 * (outcome.volumes - before) / np.where(before > 0, before, np.nan)
+
+    @property
+    def foretold(self) -> bool:
+        """Whether the network said what DSC it expects of the scan as it is."""
+        return bool(np.isfinite(self.outcomes[0].expected_dsc).any())
 
     def differing(self) -> list[str]:
         """Conditions in which a voxel has another label although none may."""
@@ -128,6 +137,8 @@ def summary_lines(result: Robustness) -> list[str]:
         wrong = result.differing()
         lines.append(f"- The labels of {', '.join(exact)} must not differ in any voxel. ")
         lines[-1] += f"They differ in {', '.join(wrong)}." if wrong else "They do not."
+    if sentence := _foresight(result):
+        lines.append(f"- {sentence}")
     lines += [
         "",
         "DSC and volume change compare the labels of the altered scan with those of the scan as it is. 'DSC, grid' is "
@@ -136,7 +147,27 @@ def summary_lines(result: Robustness) -> list[str]:
     columns = ["condition", "DSC, mean", "DSC, worst structure", "DSC, grid", "volume change, mean of sizes"]
     columns += ["volume change, largest", "voxels that differ"]
     columns += ["DSC to the reference"] * (result.outcomes[0].reference_dsc is not None)
+    columns += ["DSC expected"] * result.foretold
     return [*lines, *score_lines(columns, [_summary(result, outcome) for outcome in result.outcomes])]
+
+
+def _foresight(result: Robustness) -> str | None:
+    """How far the network's own expectation tells good labels from bad ones; None if that cannot be told."""
+    if result.outcomes[0].reference_dsc is None or not result.foretold:
+        return None
+    expected, found = (
+        np.stack([getattr(outcome, name) for outcome in result.outcomes]) for name in ("expected_dsc", "reference_dsc")
+    )
+    both = np.isfinite(expected) & np.isfinite(found)
+    scans = both.all(axis=0)  # the same structures in every scan, or their means could not be compared
+    if len(result.outcomes) < 3 or not scans.any():
+        return None
+    means = spearmanr(expected[:, scans].mean(axis=1), found[:, scans].mean(axis=1)).statistic
+    each = spearmanr(expected[both], found[both]).statistic
+    return (
+        "Expected DSC (from the network's own probabilities) and DSC to the reference, rank correlation: "
+        f"{means:.2f} over the means of the {len(result.outcomes)} scans, {each:.2f} over all {both.sum()} structures."
+    )
 
 
 def _summary(result: Robustness, outcome: Outcome) -> list[str]:
@@ -145,7 +176,8 @@ def _summary(result: Robustness, outcome: Outcome) -> list[str]:
     row = [what, _mean(outcome.dsc), _extreme(result, -outcome.dsc, outcome.dsc, ".3f"), _mean(outcome.grid_dsc)]
     row += [f"{np.nanmean(np.abs(changes)):.1f} %", _extreme(result, np.abs(changes), changes, "+.1f", " %")]
     row.append(str(outcome.changed))
-    return row if outcome.reference_dsc is None else [*row, _mean(outcome.reference_dsc)]
+    row += [] if outcome.reference_dsc is None else [_mean(outcome.reference_dsc)]
+    return [*row, _mean(outcome.expected_dsc)] if result.foretold else row
 
 
 def _mean(values: np.ndarray) -> str:
@@ -162,8 +194,9 @@ def _rows(result: Robustness) -> list[list]:
     rows = []
     for outcome in result.outcomes:
         reference = np.full(len(result.structures), np.nan) if outcome.reference_dsc is None else outcome.reference_dsc
-        scores = outcome.dsc, outcome.grid_dsc, reference, outcome.volumes, result.volume_changes(outcome)
-        for entry, *values in zip(result.structures, *scores, strict=True):
+        scores = outcome.dsc, outcome.grid_dsc, reference, outcome.expected_dsc
+        amounts = outcome.volumes, result.volume_changes(outcome)
+        for entry, *values in zip(result.structures, *scores, *amounts, strict=True):
             numbers = [number_text(float(value)) for value in values]
             rows.append([outcome.condition.group, outcome.condition.name, entry.id, entry.name, *numbers])
     return rows

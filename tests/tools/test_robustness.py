@@ -130,6 +130,7 @@ def test_report_names_conditions_rule_and_worst_structure(report):
         "-100.0 % (Left-Hippocampus)",
         str(lost),
         "0.500",
+        f"{float(rows(report)['gamma-0.7', RIGHT]['expected_dsc']):.3f}",
     ]
     with (out / "robustness.csv").open() as file:
         assert list(json.loads((out / "columns.json").read_text())) == file.readline().strip().split(",")
@@ -139,6 +140,27 @@ def test_report_names_conditions_rule_and_worst_structure(report):
     assert page.endswith("<!-- robustness: end -->\nafter\n")
     assert line in page
     assert "old" not in page
+
+
+def test_what_the_network_expects_is_compared_with_what_is_found(tools):
+    tool = sys.modules["robustness_report"]
+    condition = tool.Condition("unaltered", "unaltered", "the scan as it is", None)
+
+    def result(*pairs: tuple[list[float], list[float]]) -> object:
+        ones = np.ones(2)
+        outcomes = [
+            tool.Outcome(condition, "", ones, ones, ones, np.array(found), np.array(expected), 0)
+            for found, expected in pairs
+        ]
+        return tool.Robustness({}, list(LabelTable.load("subcortical").structures[:2]), outcomes, (), "")
+
+    agreeing = result(([0.9, 0.8], [0.95, 0.9]), ([0.7, 0.6], [0.85, 0.8]), ([0.4, 0.1], [0.7, 0.5]))
+    opposed = result(([0.9, 0.8], [0.5, 0.7]), ([0.7, 0.6], [0.8, 0.85]), ([0.4, 0.1], [0.9, 0.95]))
+    for given, number in ((agreeing, "1.00"), (opposed, "-1.00")):
+        text = "\n".join(tool.summary_lines(given))
+        assert f"rank correlation: {number} over the means of the 3 scans, {number} over all 6 structures." in text
+    silent = result(*(([0.9, 0.8], [np.nan, np.nan]) for _ in range(3)))
+    assert "expected" not in "\n".join(tool.summary_lines(silent)).lower()
 
 
 @pytest.mark.parametrize("label", [LEFT, RIGHT])
