@@ -1,0 +1,198 @@
+"""Write a bundle as a folder of its own, for the MONAI model zoo, for Hugging Face, or to hand to someone.
+
+    python tools/pack_bundle.py bundles/subcortical --output_dir packed
+
+Whoever has installed the package runs `packed/subcortical` from inside the folder, without this repository. Against the
+bundle that it is made from:
+
+- `bundle_root` is `.`, as in the model zoo; a bundle that uses another one as its first stage carries that one along;
+- results, data sets and hidden files stay behind, only what `bundle_files.CONTENT` names is taken;
+- commands and links in the documents are those of the folder, and `README.md` is the model card of Hugging Face;
+- with `--url_prefix`, the weights stay behind, too, and `large_files.yml` says where they are, with their SHA-256.
+  All weights go that way, whatever their size, because git keeps every version of a file that it cannot compress.
+
+A bundle that fails a check of `bundle_files` is not packed. The folder appears only complete, and replaces nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import posixpath
+import re
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from bundle_files import FILE_CHECKS, bundle_files, config_files, quietly, read_metadata, sha256
+
+from monai_mamba.errors import InputError, MonaiMambaError, OutputError
+
+ROOT_LINE = re.compile(r'"(?P<key>\w+)": "\$monai_mamba\.bundle_root\(\'(?P<name>\w+)\'(, beside=@bundle_root)?\)"')
+LINK = re.compile(r"!?\[(?P<text>[^\]]*)\]\((?P<target>[^)\s]+)\)")
+OWN_LICENSE = "Apache-2.0"  # of the configurations and documents of every bundle
+CARD = """\
+---
+license: {license}
+library_name: monai
+tags:
+- monai
+- medical
+- image-segmentation
+---
+"""
+
+
+def pack(bundle: Path, output_dir: Path, url_prefix: str | None = None) -> Path:
+    """Write the packed form of a bundle.
+
+    Args:
+        bundle: folder of the bundle; bundles that its configs ask for lie beside it.
+        output_dir: folder in which a folder with the name of the bundle is made.
+        url_prefix: where the weights can be downloaded: `models/model.pt` is expected at `URL_PREFIX/models/model.pt`.
+            By default they are part of the packed bundle.
+
+    Returns:
+        The new folder.
+
+    Raises:
+        InputError: the bundle is not fit to be shared, or `url_prefix` is no URL.
+        OutputError: the folder is there already, or cannot be written.
+    """
+    bundle = bundle.resolve()
+    if url_prefix is not None and not re.match(r"(https?|file)://", url_prefix):
+        raise InputError(f"--url_prefix {url_prefix}: expected a URL such as https://host/folder.")
+    stages = _stages(bundle)
+    for part in (bundle, *stages):
+        _check(part)
+    target = output_dir / bundle.name
+    if target.exists():
+        raise OutputError(f"{target}: is there already and is not replaced. Remove it, or set another --output_dir.")
+    unfinished = target.with_name(f".{os.getpid()}.tmp.{bundle.name}")
+    try:
+        for part in (bundle, *stages):
+            _write(part, unfinished if part is bundle else unfinished / part.name, [stage.name for stage in stages])
+        _write_card(bundle, unfinished)
+        if url_prefix is not None:
+            _move_weights_out(unfinished, url_prefix.rstrip("/"))
+        os.replace(unfinished, target)
+    except OSError as error:
+        raise OutputError(f"{target}: cannot be written ({error}). Set --output_dir to another folder.") from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return target
+
+
+def _check(bundle: Path) -> None:
+    if not (bundle / "configs" / "metadata.json").is_file():
+        raise InputError(f"{bundle}: no configs/metadata.json; expected the folder of a MONAI bundle.")
+    for check in FILE_CHECKS.values():
+        try:
+            with quietly():
+                check(bundle)
+        except MonaiMambaError as error:
+            raise InputError(f"{bundle} is not packed: {error}") from error
+
+
+def _stages(bundle: Path) -> list[Path]:
+    """Other bundles that the configs of a bundle ask for."""
+    texts = [config.read_text(encoding="utf-8") for config in config_files(bundle)]
+    lines = [line for text in texts for line in ROOT_LINE.finditer(text)]
+    return [bundle.parent / name for name in sorted({line["name"] for line in lines if line["key"] != "bundle_root"})]
+
+
+def _write(bundle: Path, folder: Path, stages: Sequence[str]) -> None:
+    """Copy a bundle into a folder, with configs and documents for that place."""
+    for file in bundle_files(bundle):
+        path = file.relative_to(bundle)
+        copy = folder / path
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        if path.parent == Path("configs") and path.suffix == ".json":
+            copy.write_text(_with_own_root(file), encoding="utf-8")
+        elif path.parent == Path("docs") and path.suffix == ".md":
+            copy.write_text(_document(file, bundle.name, "docs", stages), encoding="utf-8")
+        else:
+            shutil.copyfile(file, copy)
+
+
+def _with_own_root(config: Path) -> str:
+    def replace(line: re.Match) -> str:
+        root = "." if line["key"] == "bundle_root" else f"$@bundle_root + '/{line['name']}'"
+        return f'"{line["key"]}": "{root}"'
+
+    text = ROOT_LINE.sub(replace, config.read_text(encoding="utf-8"))
+    if "monai_mamba.bundle_root(" in text:
+        raise InputError(
+            f"{config}: asks for a bundle in a way that cannot be packed; "
+            'expected entries like "bundle_root": "$monai_mamba.bundle_root(\'name\')".'
+        )
+    return text
+
+
+def _document(file: Path, name: str, folder: str, stages: Sequence[str]) -> str:
+    """Text of a file of `docs`, with commands and links as they are in `folder` ("docs" or ".") of the packed bundle.
+
+    A link out of the bundle becomes its text. Commands that need the repository's tools stay as they are.
+    """
+
+    def relink(link: re.Match) -> str:
+        if re.match(r"\w+:|#", link["target"]):
+            return link[0]
+        path = posixpath.normpath(posixpath.join(name, "docs", link["target"]))
+        first, _, rest = path.partition("/")
+        if first != name and first not in stages:
+            return link["text"]
+        inside = rest if first == name else path
+        return link[0].replace(f"({link['target']})", f"({posixpath.relpath(inside, folder)})")
+
+    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+    text = "".join(line if "tools/" in line else line.replace(f"bundles/{name}/", "") for line in lines)
+    return LINK.sub(relink, text)
+
+
+def _write_card(bundle: Path, folder: Path) -> None:
+    """Write the model card: the bundle's README, headed by what Hugging Face reads."""
+    licenses = {entry["license"] for entry in read_metadata(bundle)["weights"].values()} or {OWN_LICENSE}
+    license_id = licenses.pop().lower().replace(" ", "-") if len(licenses) == 1 else "other"
+    stages = [stage.name for stage in _stages(bundle)]
+    text = _document(bundle / "docs" / "README.md", bundle.name, ".", stages)
+    (folder / "README.md").write_text(CARD.format(license=license_id) + text, encoding="utf-8")
+
+
+def _move_weights_out(folder: Path, url_prefix: str) -> None:
+    """Replace the weights of a packed bundle by entries of `large_files.yml`, in the form of the model zoo."""
+    lines = ["large_files:"]
+    for file in [file for file in bundle_files(folder) if file.parent.name == "models"]:
+        path = file.relative_to(folder).as_posix()
+        # A JSON string is a YAML string, whatever stands in it
+        values = {"path": path, "url": f"{url_prefix}/{path}", "hash_val": sha256(file), "hash_type": "sha256"}
+        lines += [
+            f"{'    ' if i else '  - '}{key}: {json.dumps(value)}" for i, (key, value) in enumerate(values.items())
+        ]
+        file.unlink()
+    if len(lines) > 1:
+        (folder / "large_files.yml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Pack the bundles of the command line; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("bundles", nargs="+", type=Path, help="folders of bundles")
+    parser.add_argument("--output_dir", type=Path, required=True, help="where the packed folders go")
+    parser.add_argument("--url_prefix", help="address under which models/model.pt can be downloaded (one bundle only)")
+    options = parser.parse_args(arguments)
+    if options.url_prefix and len(options.bundles) > 1:
+        parser.error("--url_prefix belongs to one bundle; pack one at a time")
+    try:
+        for bundle in options.bundles:
+            print(f"wrote {pack(bundle, options.output_dir, options.url_prefix)}")
+    except MonaiMambaError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
