@@ -172,6 +172,19 @@ def test_the_core_pushes_the_brain_away(tool):
     assert line[0] <= 2
 
 
+def test_every_tissue_of_a_brain_has_an_intensity(tool):
+    synthesis = sys.modules["tumor_synthesis"]
+    tissue_of, brain_ids = synthesis._tissue_tables()
+    assert len(brain_ids) > 1000  # with the cortical parcels of aparc+aseg
+    assert {tissue_of[value] for value in brain_ids} <= set(synthesis.INTENSITIES)
+    named = {name for part in (synthesis.WHITE, synthesis.FLUID, synthesis.BELOW) for name in part}
+    assert named <= set(tissue_of.values())
+    assert tissue_of[4] == "ventricle"
+    assert tissue_of[31] == tissue_of[137] == "choroid_plexus"
+    assert tissue_of[251] == "white_matter"
+    assert tissue_of[2035] == "cortex"
+
+
 def test_noise_has_the_same_strength_everywhere(tool):
     random = np.random.default_rng(0)
     samples = np.stack([sys.modules["tumor_synthesis"].smooth_noise((9, 7, 8), 3.0, random) for _ in range(400)])
