@@ -84,6 +84,21 @@ def test_two_networks_are_trained_scored_and_compared(tool, monkeypatch, tmp_pat
     assert "--window 40" in capsys.readouterr().err
 
 
+def test_a_twin_lacks_what_its_name_says(tool):
+    sizes = {name: tool.count_parameters(name) for name in tool.NETWORKS}
+    for name, size in sizes.items():
+        network, _, lacks = name.partition("-")
+        if lacks == "no_mamba":
+            assert size < sizes[network], name
+    # A group-rational activation has few parameters of its own, and only the training of this twin differs.
+    assert sizes["msd_kmamba_small-no_kan"] == pytest.approx(sizes["msd_kmamba_small"], rel=0.01)
+    definition, options = tool.NETWORKS["msd_kmamba_small-no_distillation"]
+    assert definition == tool.NETWORKS["msd_kmamba_small"][0]
+    config = json.loads(Path(tool.CONFIGS, "train.json").read_text())
+    assert all(config[name] > 0 and value == 0 for name, value in options.items())
+    assert {key for name, (_, more) in tool.NETWORKS.items() for key in more} == set(options)
+
+
 def test_a_bundle_gets_the_options_as_they_are(tool, monkeypatch, tmp_path, capfd):
     options = {
         "network_def#network": {"mixer": None},
