@@ -50,7 +50,7 @@ def serve(
     def last(*keys: str) -> object:
         return [parser.get_parsed_content(key) for key in keys if parser.get(key)][-1]
 
-    data: dict = {"image": str(image), "model": bundle, "device": "cpu"}
+    data: dict = {"image": str(image), "image_path": str(image), "model": bundle, "device": "cpu"}
     for transform in last("preprocessing", "pre_transforms").transforms:
         if isinstance(transform, LoadImaged):  # the server asks whether each is a path, also those that may be missing
             assert all(isinstance(data[key], str) for key in transform.keys)

@@ -1,0 +1,270 @@
+"""Serve the bundles with MONAI Label and check its answers against the command line.
+
+    python tools/check_monai_label.py --environment label-env           # the bundles as they ship
+    python tools/check_monai_label.py --environment label-env --quick   # tiny networks and images
+
+Makes the environment where there is none (MONAI Label needs one of its own: NumPy below 2, Python below 3.13), links
+the bundles into MONAI Label's app `monaibundle`, starts its server on a free port of this machine and asks it for
+
+* the legend of each bundle: numbers 1, 2, 3, ... as 3D Slicer counts segments, with the names of the structures;
+* the labels of a scan, which must be those that `python -m monai.bundle run` writes in the same environment, under the
+  numbers of the legend and on the same grid;
+* a round of training of the subcortical bundle with a tiny network, whose weights must then be served.
+
+A bundle without weights gets random ones. Prints a line for each check; the exit status is 1 if one failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from monai_label_server import Server, python_of, run, serve, set_up
+
+from monai_mamba.errors import InputError, MonaiMambaError
+from monai_mamba.handlers.weights import read_weights
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+BUNDLES = {
+    path.parents[1].name: path.parents[1] for path in sorted(REPOSITORY.glob("bundles/*/configs/inference.json"))
+}
+TRAINED = "subcortical_training"
+
+TINY_NETWORK = {"_target_": "MedSegMamba", "in_channels": 1, "out_channels": 36, "channels": [8, 8, 8]}
+TINY_NETWORK |= {"depth": 1, "d_state": 2}
+TINY_TUMOR_NETWORK = {"_target_": "SegMaFormer", "in_channels": 4, "out_channels": 3}
+MAKE_WEIGHTS = """\
+import sys, torch
+from monai.bundle import ConfigParser
+parser = ConfigParser()
+parser.read_config(sys.argv[1])
+torch.manual_seed(0)
+torch.save(parser.get_parsed_content("network_def").state_dict(), sys.argv[2])
+"""
+
+
+def copy_bundle(name: str, target: Path, python: str, changes: dict[str, dict]) -> None:
+    """Copy a bundle, change its configs, and give it random weights.
+
+    Args:
+        name: the bundle.
+        target: folder of the copy.
+        python: the interpreter that makes the weights.
+        changes: file name below `configs` -> top-level entries to replace.
+    """
+    shutil.copytree(BUNDLES[name], target, ignore=shutil.ignore_patterns("eval", "models", "sample_data"))
+    for file, entries in {**changes, "metadata.json": {"weights": {}}}.items():
+        path = target / "configs" / file
+        config = json.loads(path.read_text(encoding="utf-8"))
+        path.write_text(json.dumps({**config, **entries}, indent=4), encoding="utf-8")
+    (target / "models").mkdir()
+    run(python, "-c", MAKE_WEIGHTS, target / "configs" / "inference.json", target / "models" / "model.pt")
+
+
+def prepare(names: list[str], app: Path, python: str, quick: bool) -> list[str]:
+    """Put the bundles into the app; returns the names of those that are served."""
+    models = app / "model"
+    models.mkdir(parents=True, exist_ok=True)
+    tiny = {"network_def": TINY_NETWORK, "roi_size": [32, 32, 32]}
+    tumor_network = {"_target_": "MissingSequenceFill", "in_channels": 4, "network": TINY_TUMOR_NETWORK}
+    served = []
+    for name in names:
+        if quick and name == "hippocampal_subfields":
+            print(f"left out  {name}: only weights that find a hippocampus can be checked", flush=True)
+            continue
+        if quick and name == "subcortical":
+            copy_bundle(name, models / name, python, {"inference.json": tiny})
+        elif quick and name == "brats_multimodal":
+            change = {"inference.json": {"network_def": tumor_network, "roi_size": [32, 32, 32]}}
+            copy_bundle(name, models / name, python, change)
+        elif (BUNDLES[name] / "models" / "model.pt").is_file():
+            (models / name).symlink_to(BUNDLES[name], target_is_directory=True)
+        else:
+            copy_bundle(name, models / name, python, {})
+        served.append(name)
+    if "subcortical" in names:
+        train = {**tiny, "positions": 1, "num_workers": 0}
+        copy_bundle("subcortical", models / TRAINED, python, {"inference.json": tiny, "train.json": train})
+        served.append(TRAINED)
+    return served
+
+
+def block(image: nib.Nifti1Image, size: int) -> nib.Nifti1Image:
+    """The cube of `size` voxels in the middle of an image."""
+    return image.slicer[tuple(slice(n // 2 - size // 2, n // 2 + size // 2) for n in image.shape[:3])]
+
+
+def make_studies(folder: Path, quick: bool) -> dict[str, str]:
+    """Write the images that the server knows; returns the image of each bundle by its name there."""
+    samples = BUNDLES["subcortical"] / "sample_data"
+    head, labels = (nib.load(samples / f"sub-0001_{name}.nii.gz") for name in ("T1w", "desc-aseg_dseg"))
+    (folder / "labels" / "final").mkdir(parents=True)
+    for name in ("train-1", "train-2"):
+        nib.save(block(head, 64), folder / f"{name}.nii.gz")
+        nib.save(block(labels, 64), folder / "labels" / "final" / f"{name}.nii.gz")
+    nib.save(block(head, 64) if quick else head, folder / "head.nii.gz")
+    case = next((BUNDLES["brats_multimodal"] / "sample_data").iterdir())
+    files = [nib.load(case / f"{case.name}-{ending}.nii.gz") for ending in ("t2f", "t1n", "t1c", "t2w")]
+    volumes = nib.Nifti1Image(np.stack([np.asanyarray(file.dataobj) for file in files], axis=-1), files[0].affine)
+    nib.save(block(volumes, 48) if quick else volumes, folder / "tumor.nii.gz")
+    return {"subcortical": "head", "hippocampal_subfields": "head", "brats_multimodal": "tumor", TRAINED: "train-1"}
+
+
+def read_formats(bundle: Path) -> tuple[dict[str, int], dict[str, int]]:
+    """Names of the structures with the numbers of the legend, and with the ids that the command line writes."""
+    formats = json.loads((bundle / "configs" / "metadata.json").read_text(encoding="utf-8"))["network_data_format"]
+    channels = formats["outputs"]["pred"]["channel_def"], formats["post_processed_outputs"]["pred"]["channel_def"]
+    numbers, ids = ({name.lower(): int(label) for label, name in names.items() if int(label)} for names in channels)
+    return numbers, ids
+
+
+def compare(found: Path, expected: Path, numbers: dict[str, int], ids: dict[str, int]) -> str:
+    """Compare label maps; returns what is equal.
+
+    Args:
+        found: the server's, with the numbers of the legend.
+        expected: the command line's, with ids.
+        numbers: name of each structure -> number.
+        ids: name of each structure -> id.
+
+    Raises:
+        InputError: grids or labels differ, or there is no label.
+    """
+    one, other = nib.load(found), nib.load(expected)
+    shift = float(np.abs(one.affine - other.affine).max()) if one.shape == other.shape else np.inf
+    if not shift < 1e-4:  # the server writes the grid as origin, spacing and directions
+        raise InputError(f"the grids differ: {one.shape} and {other.shape} voxels, affines by {shift:.2g} mm")
+    labels, expected_labels = np.asanyarray(one.dataobj), np.asanyarray(other.dataobj)
+    lookup = np.zeros(256, dtype=np.int64)
+    for name, number in numbers.items():
+        lookup[number] = ids[name]
+    different = int((lookup[labels] != expected_labels).sum())
+    present = len(np.unique(labels)) - 1
+    if different or not present:
+        raise InputError(f"{different} of {labels.size} voxels differ; {present} structures")
+    return f"{present} structures, {int((labels > 0).sum())} of {labels.size} voxels, all equal"
+
+
+class Checks:
+    """Runs the checks and prints a line for each.
+
+    Args:
+        server: where the bundles are served.
+        app: the app's folder.
+        studies: the server's images.
+        python: interpreter of the environment of MONAI Label.
+        device: where networks run, such as `cpu`.
+    """
+
+    def __init__(self, server: Server, app: Path, studies: Path, python: str, device: str) -> None:
+        self.server = server
+        self.app = app
+        self.studies = studies
+        self.python = python
+        self.device = device
+        self.failed = 0
+
+    @contextlib.contextmanager
+    def check(self, name: str) -> Iterator[list[str]]:
+        """One check; the block may add what it found."""
+        found: list[str] = []
+        started = time.monotonic()
+        try:
+            yield found
+        except MonaiMambaError as error:
+            self.failed += 1
+            print(f"FAILED  {name}: {error}", flush=True)
+        else:
+            print(f"ok  {name}: {', '.join(found)} ({time.monotonic() - started:.0f} s)", flush=True)
+
+    def legend(self, model: str) -> None:
+        """The numbers of the legend."""
+        with self.check(f"{model}, legend") as found:
+            labels = self.server.info()["models"].get(model, {}).get("labels", {})
+            numbers, ids = read_formats(self.app / "model" / model)
+            if labels != numbers or list(labels.values()) != list(range(1, len(ids) + 1)) or list(ids) != list(labels):
+                raise InputError(f"found {labels}, expected 1 to {len(ids)} for {list(ids)}")
+            found.append(f"{len(labels)} structures")
+
+    def inference(self, model: str, image: str, weights: str = "model.pt") -> None:
+        """The labels of an image, against those of the command line."""
+        with self.check(f"{model}, {image} with {weights}") as found:
+            bundle, results = self.app / "model" / model, self.app.parent / "results" / f"{model}_{Path(weights).stem}"
+            results.mkdir(parents=True)
+            served = results / "served.nii.gz"
+            self.server.segment(model, image, served, device=self.device, model_filename=weights)
+            command = [self.python, "-m", "monai.bundle", "run", "--config_file", bundle / "configs" / "inference.json"]
+            command += ["--input", self.studies / f"{image}.nii.gz", "--output_dir", results / "command_line"]
+            command += ["--device", self.device, "--weights", bundle / "models" / weights]
+            run(*command, cwd=results)
+            (expected,) = (results / "command_line").glob("*_dseg.nii.gz")
+            found.append(compare(served, expected, *read_formats(bundle)))
+
+    def training(self, model: str) -> None:
+        """A round of training from the weights of the bundle; the trained weights become `trained.pt` of the bundle."""
+        with self.check(f"{model}, training") as found:
+            bundle = self.app / "model" / model
+            params = {"max_epochs": 1, "device": self.device, "val_split": 0.5, "multi_gpu": False, "tracking": "None"}
+            self.server.train(model, **params, model_filename="model.pt", run_id="run")
+            trained = bundle / "eval" / "train" / "model.pt"
+            if not trained.is_file():
+                raise InputError(f"{trained} was not written")
+            before, after = read_weights(bundle / "models" / "model.pt"), read_weights(trained)
+            moved = max(float((after[name].float() - value.float()).abs().max()) for name, value in before.items())
+            if not 0 < moved < 0.1:  # a few steps of a learning rate of 0.0005; fresh weights would differ by more
+                raise InputError(f"the weights have moved by {moved:.2g}: not trained from those of the bundle")
+            shutil.copy(trained, bundle / "models" / "trained.pt")
+            found.append(f"no weight moved by more than {moved:.2g}")
+
+
+def check_all(options: argparse.Namespace, work: Path) -> int:
+    """Set up, serve and check; returns the number of failed checks."""
+    environment, python = options.environment.absolute(), python_of(options.environment.absolute())
+    set_up(environment)
+    app, studies = work / "monaibundle", work / "studies"
+    run(python, "-m", "monailabel.main", "apps", "--download", "--name", "monaibundle", "--output", work)
+    models, images = prepare(options.bundles, app, python, options.quick), make_studies(studies, options.quick)
+    with serve(environment, app, studies, models) as server:
+        checks = Checks(server, app, studies, python, options.device)
+        for model in models:
+            checks.legend(model)
+            checks.inference(model, images[model])
+        if TRAINED in models:
+            checks.training(TRAINED)
+            checks.inference(TRAINED, images[TRAINED], "trained.pt")
+    return checks.failed
+
+
+def main() -> int:
+    """Parse the command line and check."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--environment", required=True, type=Path, help="virtual environment; made where there is none")
+    parser.add_argument("--bundles", nargs="+", choices=BUNDLES, default=list(BUNDLES), help="all unless given")
+    parser.add_argument("--quick", action="store_true", help="tiny networks and images instead of what ships")
+    parser.add_argument("--device", default="cpu", help="where networks run (%(default)s)")
+    parser.add_argument("--work_dir", type=Path, help="empty or new folder that is kept, for a look at what went wrong")
+    options = parser.parse_args()
+    try:
+        if options.work_dir:
+            options.work_dir.mkdir(parents=True, exist_ok=True)
+            failed = check_all(options, options.work_dir.absolute())
+        else:
+            with tempfile.TemporaryDirectory() as work:
+                failed = check_all(options, Path(work))
+    except MonaiMambaError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
+    return int(failed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
