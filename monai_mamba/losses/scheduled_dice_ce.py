@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
 from ignite.engine import Engine, Events
-from monai.engines.utils import IterationEvents
 from monai.losses import DiceLoss
-from monai.utils import CommonKeys
 from torch import nn
-
-from monai_mamba.errors import MonaiMambaError
 
 
 class ScheduledDiceCELoss(nn.Module):
@@ -22,8 +17,7 @@ class ScheduledDiceCELoss(nn.Module):
     Dice on its own then loses small classes, a `ce_weight_after` above 0 keeps the cross-entropy against that.
 
     The loss is also a handler: put it into the handlers of the trainer, which then tells it the epoch. The epoch comes
-    from the trainer's state, so a resumed training goes on with the right share. As a handler it also stops a training
-    whose loss is not finite.
+    from the trainer's state, so a resumed training goes on with the right share.
 
     Args:
         ce_weight: share of the cross-entropy in the first `ce_epochs` epochs, >= 0.
@@ -55,20 +49,11 @@ class ScheduledDiceCELoss(nn.Module):
         self.cross_entropy = nn.CrossEntropyLoss(weight=weight)
 
     def attach(self, engine: Engine) -> None:
-        """Follow the epochs of a MONAI trainer, and stop it before a loss that is not finite ruins its weights."""
+        """Follow the epochs of a MONAI trainer."""
         engine.add_event_handler(Events.EPOCH_STARTED, self._set_share)
-        engine.add_event_handler(IterationEvents.LOSS_COMPLETED, self._check)
 
     def _set_share(self, engine: Engine) -> None:
         self.ce_weight = self.ce_weight_first if engine.state.epoch <= self.ce_epochs else self.ce_weight_after
-
-    def _check(self, engine: Engine) -> None:
-        loss = engine.state.output[CommonKeys.LOSS].item()
-        if not math.isfinite(loss):
-            raise MonaiMambaError(
-                f"The loss is {loss} in epoch {engine.state.epoch}, so training stopped before this step. Go on from "
-                "the last checkpoint with a smaller learning_rate, or without mixed precision (--amp False)."
-            )
 
     def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Loss of a batch, computed in float32 whatever the precision of the logits.

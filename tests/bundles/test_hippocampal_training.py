@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from monai.bundle import ConfigWorkflow
+from stopped_training import assert_equal_files, run_until
 
 from monai_mamba.data.labels import LabelTable
 
@@ -85,6 +86,16 @@ def test_training_is_continued_where_it_stopped_and_validates_on_the_fold(datase
     assert any(not torch.equal(first["network"][name], second["network"][name]) for name in first["network"])
     weights = torch.load(tmp_path / "model.pt", weights_only=True)
     assert all(torch.equal(weights[name], second["ema"][name]) for name in weights)
+
+
+def test_a_training_that_was_stopped_equals_one_that_was_not(dataset, tmp_path):
+    # The momentum of the average is still warming up when the training is stopped.
+    options = {"dataset": dataset, "epochs": 4, "num_workers": 1, "val_interval": 2, "warmup": 7}
+    workflow(output_dir=tmp_path / "whole", **options).run()
+    run_until(workflow(output_dir=tmp_path / "parts", **options), iteration=5)  # in the third epoch
+    assert checkpoint(tmp_path / "parts")["trainer"] == {"epoch": 2, "iteration": 4}
+    workflow(output_dir=tmp_path / "parts", **options).run()
+    assert_equal_files(tmp_path / "whole", tmp_path / "parts")
 
 
 def test_all_cases_train_without_validation(dataset, tmp_path):

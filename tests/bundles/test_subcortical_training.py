@@ -17,6 +17,7 @@ import pytest
 import torch
 from head_phantom import LEFT, LEFT_INDEX, RIGHT, RIGHT_INDEX, IntensityNetwork, centered_affine, save_head
 from monai.bundle import ConfigWorkflow
+from stopped_training import assert_equal_files, run_until
 
 from monai_mamba import MedSegMamba
 from monai_mamba.errors import InputError, WeightsError
@@ -121,9 +122,22 @@ def test_training_makes_one_step_per_scan_resumes_and_learns(dataset, tmp_path):
     assert second["best_weights"]["best"] >= first["best_weights"]["best"]
     assert bundle.parser.get_parsed_content("train#trainer").state.metrics["train_loss"] < loss
 
-    options = {**OPTIONS, "dataset_dir": str(dataset), "output_dir": str(tmp_path), "resume": False}
-    workflow("train.json", **options).initialize()
-    assert not (tmp_path / "checkpoint.pt").exists()
+    train(dataset, tmp_path, epochs=1, resume=False, **options)
+    assert checkpoint(tmp_path)["trainer"]["epoch"] == 1
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_training_that_was_stopped_equals_one_that_was_not(dataset, tmp_path, num_workers):
+    network = {**NETWORK, "dropout_rate": 0.2, "drop_path_rate": 0.3}
+    options = {**OPTIONS, "dataset_dir": str(dataset), "num_workers": num_workers, "network_def": network}
+    options |= {"epochs": 4, "positions": 1, "val_interval": 4, "overlap": 0.0}
+    run("train.json", output_dir=str(tmp_path / "whole"), **options)
+    stopped = workflow("train.json", output_dir=str(tmp_path / "parts"), **options)
+    stopped.initialize()
+    run_until(stopped, iteration=5)  # in the third epoch
+    assert checkpoint(tmp_path / "parts")["trainer"] == {"epoch": 2, "iteration": 4}
+    run("train.json", output_dir=str(tmp_path / "parts"), **options)
+    assert_equal_files(tmp_path / "whole", tmp_path / "parts")
 
 
 def test_missing_pairs_are_refused(tmp_path):
@@ -183,21 +197,26 @@ def test_evaluation_from_the_command_line(dataset, tmp_path):
     assert "conformed grid" in json.loads((tmp_path / "out" / "scores.json").read_text())["grid"]
 
 
-def test_two_processes_train_one_network(dataset, tmp_path):
+def test_two_processes_equal_one_with_twice_the_batch(dataset, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    options = {
-        "config_file": str([str(CONFIGS / "train.json"), str(CONFIGS / "multi_gpu_train.json")]),
-        "dataset_dir": dataset,
-        "output_dir": tmp_path,
-        "epochs": 1,
-        "roi_size": ROI,
-        "positions": 2,
-        "num_workers": 0,
+    # SGD, because Adam divides by the gradient's size and so magnifies what rounding leaves of gradients that vanish.
+    common = {
+        **OPTIONS,
+        "dataset_dir": str(dataset),
+        "epochs": 2,
+        "val_interval": 2,
+        "overlap": 0.0,
         "amp": False,
+        "network_def": {**NETWORK, "dropout_rate": 0.0, "drop_path_rate": 0.0},
+        "optimizer": {"_target_": "torch.optim.SGD", "params": "$@network.parameters()", "lr": 0.1},
+    }
+    options = {
+        **common,
+        "config_file": str([str(CONFIGS / "train.json"), str(CONFIGS / "multi_gpu_train.json")]),
+        "output_dir": tmp_path / "two",
         "device": "$torch.device('cpu')",
-        "network_def": NETWORK,
         "finalize": [
             "$print('WEIGHTS', sum(float(p.double().abs().sum()) for p in @network_def.parameters()))",
             "$dist.destroy_process_group()",
@@ -218,7 +237,19 @@ def test_two_processes_train_one_network(dataset, tmp_path):
     assert [process.returncode for process in processes] == [0, 0], outputs
     sums = [re.search(r"WEIGHTS (\d\S+)", output).group(1) for output in outputs]
     assert sums[0] == sums[1]
-    state = checkpoint(tmp_path)
-    assert state["trainer"] == {"epoch": 1, "iteration": WINDOWS}
-    assert steps(state) == {1}  # two scans on two processes are one step
-    assert not any(name.startswith("module.") for name in torch.load(tmp_path / "model.pt", weights_only=True))
+    assert checkpoint(tmp_path / "two")["trainer"] == {"epoch": 2, "iteration": 2 * WINDOWS}
+    two = torch.load(tmp_path / "two" / "model.pt", weights_only=True)
+    assert not any(name.startswith("module.") for name in two)
+
+    bundle = workflow("train.json", output_dir=str(tmp_path / "one"), **common)
+    bundle.parser["train#trainer#accumulation_steps"] = 2 * WINDOWS  # both scans in one step
+    bundle.initialize()
+    network = bundle.parser.get_parsed_content("network_def")
+    start = {name: value.clone() for name, value in network.state_dict().items()}
+    bundle.run()
+    one = torch.load(tmp_path / "one" / "model.pt", weights_only=True)
+    # The gradients of 16 windows are summed up in another order, in float32.
+    moved = max((one[name] - start[name]).abs().max() for name in one)
+    difference = max((one[name] - two[name]).abs().max() for name in one)
+    assert moved > 1e-2, moved
+    assert difference < 1e-5, (difference, moved)

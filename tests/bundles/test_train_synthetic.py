@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +12,10 @@ import numpy as np
 import pytest
 import torch
 from monai.bundle import ConfigWorkflow
+from stopped_training import assert_equal_files, run_until
 
 from monai_mamba.engines.subvoxel_batch import PrepareSubvoxelBatch
-from monai_mamba.errors import InputError
+from monai_mamba.errors import InputError, MonaiMambaError
 
 CONFIG = Path(__file__).resolve().parents[2] / "bundles" / "subcortical" / "configs" / "train_synthetic.json"
 NETWORK = {"_target_": "MedSegMamba", "out_channels": 36, "channels": [8, 8, 8], "depth": 1, "d_state": 2}
@@ -33,7 +35,7 @@ def label_maps(tmp_path_factory) -> Path:
     return folder
 
 
-def train(dataset_dir: Path, output_dir: Path, epochs: int, **options: object) -> ConfigWorkflow:
+def workflow(dataset_dir: Path, output_dir: Path, epochs: int, **options: object) -> ConfigWorkflow:
     bundle = ConfigWorkflow(
         str(CONFIG),
         workflow_type="train",
@@ -44,6 +46,11 @@ def train(dataset_dir: Path, output_dir: Path, epochs: int, **options: object) -
         epochs=epochs,
     )
     bundle.initialize()
+    return bundle
+
+
+def train(dataset_dir: Path, output_dir: Path, epochs: int, **options: object) -> ConfigWorkflow:
+    bundle = workflow(dataset_dir, output_dir, epochs, **options)
     bundle.run()
     return bundle
 
@@ -60,6 +67,36 @@ def test_training_changes_the_weights_and_is_continued_where_it_stopped(label_ma
     assert second["trainer"] == {"epoch": 2, "iteration": 6}
     assert second["optimizer"]["state"][0]["step"] == 6
     assert any(not torch.equal(first["network"][name], second["network"][name]) for name in shipped)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_training_that_was_stopped_equals_one_that_was_not(label_maps, tmp_path, num_workers):
+    network = {**NETWORK, "stem_stride": 2, "dropout_rate": 0.2, "drop_path_rate": 0.3}
+    options = {"dataset_dir": label_maps, "epochs": 4, "network_def": network, "num_workers": num_workers}
+    train(output_dir=tmp_path / "whole", **options)
+    run_until(workflow(output_dir=tmp_path / "parts", **options), iteration=7)  # in the third epoch
+    state = torch.load(tmp_path / "parts" / "checkpoint.pt", weights_only=True)
+    assert state["trainer"] == {"epoch": 2, "iteration": 6}
+    train(output_dir=tmp_path / "parts", **options)
+    assert_equal_files(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_a_loss_that_is_not_finite_stops_the_training_and_leaves_its_files(label_maps, tmp_path):
+    train(label_maps, tmp_path, epochs=1)
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("*.pt")}
+    assert set(before) == {"checkpoint.pt", "model.pt"}
+    bundle = workflow(label_maps, tmp_path, epochs=2)
+    layers = dict(bundle.parser.get_parsed_content("network_def").named_modules())
+    name = next(name for name, layer in layers.items() if isinstance(layer, torch.nn.LayerNorm))
+    calls = iter(range(1000))
+    layers[name].register_forward_hook(lambda layer, args, output: output / 0 if next(calls) else output)
+    with pytest.raises(RuntimeError) as caught:
+        bundle.run()
+    message = str(caught.value.__cause__)
+    assert isinstance(caught.value.__cause__, MonaiMambaError)
+    assert re.search(r"in iteration 5 \(epoch 2\), scan .*map_[01]\.nii\.gz", message), message
+    assert f"the output of layer '{name}' (LayerNorm) is the first that is not finite" in message
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("*.pt")} == before
 
 
 def test_training_starts_from_given_weights(label_maps, tmp_path):
