@@ -34,7 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     problems = write_report(options.results_dir, path, options.input, options.table)
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
     if problems:
-        raise BatchError("\n".join([f"{len(problems)} results could not be used or shown in full:", *problems]))
+        count = "1 result" if len(problems) == 1 else f"{len(problems)} results"
+        raise BatchError("\n".join([f"{count} could not be used or shown in full:", *problems]))
 
 
 if __name__ == "__main__":

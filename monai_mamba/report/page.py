@@ -22,12 +22,13 @@ from monai_mamba.report.images import EmbeddedScan, embed_picture, embed_scan
 from monai_mamba.report.plots import asymmetry_bar, strip, swatch
 from monai_mamba.report.results import ScanResult, find_results, find_sources
 from monai_mamba.report.statistics import (
+    LOWEST_DSC,
+    MEAN_DSC,
     MIN_SCANS,
     OUTLIER_Z,
     Measure,
     asymmetry,
     measures_of,
-    soft_difference,
     structures_of,
 )
 
@@ -35,7 +36,7 @@ ASSETS = Path(__file__).parent / "assets"
 MAX_VIEWERS = 8  # scans with a viewer; each makes the page 3 to 8 MB larger
 PICTURE_WIDTH, THUMBNAIL_WIDTH = 1200, 640  # pixels
 TITLES = {"subcortical": "Subcortical structures", "hippocampus": "Hippocampus", "tumor": "Brain tumor"}
-UNITS = {"volume": "mm³", "asymmetry": "%", "difference": "%"}
+UNITS = {"volume": "mm³", "asymmetry": "%", "expected_dsc": ""}
 
 
 @dataclass(frozen=True)
@@ -188,7 +189,7 @@ def _group(group: Group, number: int, viewers: dict[str, int], total: int, probl
                 "viewer": viewers.get(result.name),
                 "marks": [_sentence(measure, index) for measure in outliers],
                 "picture": picture,
-                "soft": _value(lookup["Soft difference", "difference"], index),
+                "expected": [_value(lookup[title, "expected_dsc"], index) for title in (MEAN_DSC, LOWEST_DSC)],
                 "rows": _rows(result, index, lookup),
             }
         )
@@ -196,7 +197,7 @@ def _group(group: Group, number: int, viewers: dict[str, int], total: int, probl
         "title": TITLES.get(first.task, first.task or "Results"),
         "regions": first.regions,
         "sided": any(len(structure.rows) == 2 for structure in structures_of(first)),
-        "soft": any(volume.soft is not None for volume in first.volumes),
+        "expected": any(volume.expected_dsc is not None for result in group.results for volume in result.volumes),
         "reference": any(measure.reference for measure in group.measures),
         "scans": sorted(scans, key=lambda scan: (-len(scan["marks"]), scan["name"])),
         "usual": [
@@ -215,7 +216,7 @@ def _rows(result: ScanResult, index: int, lookup: dict[tuple[str, str], Measure]
             "swatch": swatch(_color(result.table, volumes[0].ids)),
             "ids": [volume.ids[0] if len(volume.ids) == 1 else None for volume in volumes],
             "volumes": [_value(lookup[volume.name, "volume"], index) for volume in volumes],
-            "soft": [Value(_number(soft_difference(volume.mm3, volume.soft), "difference")) for volume in volumes],
+            "expected": [_number(volume.expected_dsc, "expected_dsc") for volume in volumes],
             "asymmetry": None,
             "bar": "",
         }
@@ -254,12 +255,15 @@ def _sentence(measure: Measure, scan: int) -> str:
     what = f"{measure.title} asymmetry" if measure.kind == "asymmetry" else measure.title
     if measure.kind == "volume" and measure.values[scan] == 0:
         return f"{what} missing (usual {_range(measure)} mm³)"
-    return f"{what} {_number(measure.values[scan], measure.kind)} {UNITS[measure.kind]} (usual {_range(measure)})"
+    unit = UNITS[measure.kind] and f" {UNITS[measure.kind]}"
+    return f"{what} {_number(measure.values[scan], measure.kind)}{unit} (usual {_range(measure)})"
 
 
 def _range(measure: Measure) -> str:
-    low = measure.reference.low if measure.kind != "difference" else max(measure.reference.low, 0.0)
-    return f"{_number(low, measure.kind)} to {_number(measure.reference.high, measure.kind)}"
+    low, high = measure.reference.low, measure.reference.high
+    if measure.kind == "expected_dsc":
+        low, high = max(low, 0.0), min(high, 1.0)
+    return f"{_number(low, measure.kind)} to {_number(high, measure.kind)}"
 
 
 def _number(value: float | None, kind: str) -> str:
@@ -268,7 +272,9 @@ def _number(value: float | None, kind: str) -> str:
         return "\N{EN DASH}"
     if kind == "volume":
         return f"{value:,.0f}" if value >= 100 or value == 0 else f"{value:.1f}"
-    return (f"{value:+.1f}" if kind == "asymmetry" else f"{value:.1f}").replace("-", "\N{MINUS SIGN}")
+    if kind == "expected_dsc":
+        return f"{value:.3f}"
+    return f"{value:+.1f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _color(table: LabelTable, ids: Sequence[int]) -> tuple[int, ...] | None:

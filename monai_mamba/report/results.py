@@ -28,13 +28,13 @@ class Volume:
         name: structure or region.
         ids: label ids that make it up.
         mm3: voxels times voxel volume, mm³.
-        soft: the same from the network's probabilities, mm³, where the table has it.
+        expected_dsc: Dice coefficient that the network's own probabilities promise, 0..1, where the table has it.
     """
 
     name: str
     ids: tuple[int, ...]
     mm3: float
-    soft: float | None
+    expected_dsc: float | None
 
 
 @dataclass(frozen=True)
@@ -209,8 +209,8 @@ def _read_result(path: Path, root: Path, output: str, tables: Sequence[LabelTabl
 
 
 def _volume(row: dict[str, str], ids: str) -> Volume:
-    numbers = [float(row["mm3"])] + ([float(row["mm3_soft"])] if row.get("mm3_soft") else [])
-    if not all(math.isfinite(number) and number >= 0 for number in numbers):
+    mm3, expected = float(row["mm3"]), row.get("expected_dsc", "n/a")
+    if not (math.isfinite(mm3) and mm3 >= 0):
         raise ValueError(f"the volume of {row['name']} is {row['mm3']}")
     identity = tuple(int(part) for part in row[ids].split("+"))
-    return Volume(row["name"], identity, numbers[0], numbers[1] if len(numbers) > 1 else None)
+    return Volume(row["name"], identity, mm3, None if expected == "n/a" else float(expected))

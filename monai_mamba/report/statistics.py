@@ -16,8 +16,9 @@ OUTLIER_Z = 3.5  # Iglewicz and Hoaglin, How to Detect and Handle Outliers (1993
 MAD_TO_SD = 1.4826  # of a normal distribution
 Z_95 = 1.96
 SIDES = ("Left-", "Right-")
+MEAN_DSC, LOWEST_DSC = "Mean expected DSC", "Lowest expected DSC"
 
-Kind = Literal["volume", "asymmetry", "difference"]
+Kind = Literal["volume", "asymmetry", "expected_dsc"]
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Measure:
 
     Attributes:
         title: structure, or the name of the figure.
-        kind: volume in mm³, asymmetry in %, or difference of soft and hard volumes in %.
+        kind: volume in mm³, asymmetry in %, or expected DSC, 0..1.
         ids: label ids of the structure; empty for figures of the whole scan.
         values: value of each scan, None where there is none.
         reference: what is usual, None for too few values or values without spread.
@@ -98,38 +99,14 @@ class Measure:
         return None if self.reference is None or value is None else self.reference.z(value)
 
     def is_outlier(self, scan: int) -> bool:
-        """Whether a scan lies far from the others. A soft difference is never too small."""
+        """Whether a scan lies far from the others. An expected DSC is never too high."""
         z = self.z(scan)
-        return z is not None and (z > OUTLIER_Z or (z < -OUTLIER_Z and self.kind != "difference"))
+        return z is not None and (z < -OUTLIER_Z or (z > OUTLIER_Z and self.kind != "expected_dsc"))
 
 
 def asymmetry(left: float, right: float) -> float | None:
     """Left minus right in percent of their mean, -200..200, positive where the left is larger; None for 0 and 0."""
     return 200 * (left - right) / (left + right) if left + right > 0 else None
-
-
-def soft_difference(hard: float, soft: float | None) -> float | None:
-    """How far the volume of the labels and that of the network's probabilities lie apart, in percent of their mean.
-
-    Voxels count as a whole in one and by their probability in the other, so both are equal where the network is sure.
-
-    Args:
-        hard: volume of the labels, mm³.
-        soft: sum of the probabilities times the voxel volume, mm³.
-
-    Returns:
-        0..200, or None where there is no soft volume, or less than a cubic millimeter of either.
-    """
-    if soft is None or max(hard, soft) < 1:
-        return None
-    return 200 * abs(hard - soft) / (hard + soft)
-
-
-def scan_difference(result: ScanResult) -> float | None:
-    """Median of `soft_difference` over the structures of a scan, percent."""
-    values = [soft_difference(volume.mm3, volume.soft) for volume in result.volumes]
-    known = [value for value in values if value is not None]
-    return float(np.median(known)) if known else None
 
 
 def structures_of(result: ScanResult) -> list[Structure]:
@@ -170,7 +147,7 @@ def reference_of(values: Sequence[float | None], kind: Kind) -> Reference | None
 
 
 def measures_of(results: Sequence[ScanResult]) -> list[Measure]:
-    """All figures of scans with the same structures: volumes, asymmetries, and the soft difference of each scan."""
+    """All figures of scans with the same structures: volumes, asymmetries, mean and lowest expected DSC."""
     found: list[Measure] = []
 
     def add(title: str, kind: Kind, ids: tuple[int, ...], values: list[float | None]) -> None:
@@ -184,5 +161,7 @@ def measures_of(results: Sequence[ScanResult]) -> list[Measure]:
             ids = results[0].volumes[left].ids
             values = [asymmetry(result.volumes[left].mm3, result.volumes[right].mm3) for result in results]
             add(structure.title, "asymmetry", ids, values)
-    add("Soft difference", "difference", (), [scan_difference(result) for result in results])
+    promised = [[v.expected_dsc for v in result.volumes if v.expected_dsc is not None] for result in results]
+    add(MEAN_DSC, "expected_dsc", (), [float(np.mean(values)) if values else None for values in promised])
+    add(LOWEST_DSC, "expected_dsc", (), [min(values, default=None) for values in promised])
     return found

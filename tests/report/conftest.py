@@ -20,12 +20,13 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def cohort(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Results of 24 scans with small differences; the left structure of scan 7 is small, that of scan 11 missing."""
+    """Results of 24 scans that differ little, but 7 has a small left structure, 11 none, and of 15 nobody is sure."""
     root = tmp_path_factory.mktemp("cohort")
     for number in range(24):
         size = 1 + 0.02 * ((5 * number) % 24 - 12) / 12
         left = {7: 0.5, 11: 0.0}.get(number, 1.0)
         volumes = {LEFT: 4000 * size * left, RIGHT: 4100 * (2 - size)}
         output = root / f"sub-{number:02d}" / f"sub-{number:02d}_desc-subcortical"
-        copy_results(study / "results" / "sub-01" / "sub-01_desc-subcortical", output, volumes)
+        expected_dsc = 0.5 if number == 15 else 0.85 + 0.05 * size
+        copy_results(study / "results" / "sub-01" / "sub-01_desc-subcortical", output, volumes, expected_dsc)
     return root

@@ -17,7 +17,7 @@ from monai_mamba.handlers import ResultSaver
 
 SHAPE = (40, 44, 42)
 LIA = np.array([[-1.0, 0, 0], [0, 0, 1.0], [0, -1.0, 0]])
-HEADER = "id\tname\tvoxels\tmm3\tmm3_soft\n"
+HEADER = "id\tname\tvoxels\tmm3\tmm3_soft\texpected_dsc\n"
 TABLE = LabelTable.load("subcortical")
 
 
@@ -32,22 +32,21 @@ def save_scan(path: Path, sides: tuple[int, ...] = (LEFT, RIGHT)) -> np.ndarray:
 
 
 def save_results(scan: Path, labels: np.ndarray, output: Path) -> None:
-    """Write what a bundle writes for a scan; half of the soft volume of the left structure is missing."""
-    soft = {entry.id: float((labels == entry.id).sum()) for entry in TABLE.structures}
-    soft[LEFT] /= 2
-    meta = {
-        "filename_or_obj": str(scan),
-        "soft_volumes": soft,
-        "expected_dsc": {entry.id: 0.9 for entry in TABLE.structures},
-    }
+    """Write what a bundle writes for a scan."""
+    ids = [entry.id for entry in TABLE.structures]
+    meta = {"soft_volumes": dict.fromkeys(ids, 1.0), "expected_dsc": dict.fromkeys(ids, 0.9)}
+    meta["filename_or_obj"] = str(scan)
     ResultSaver().save(MetaTensor(torch.from_numpy(labels)[None], meta=meta), str(output))
 
 
-def copy_results(output: Path, copy: Path, volumes: dict[int, float]) -> None:
+def copy_results(output: Path, copy: Path, volumes: dict[int, float], expected_dsc: float = 0.9) -> None:
     """Results of another scan: the files of the first, with volumes in mm3 by label id (0 where not given)."""
     copy.parent.mkdir(parents=True, exist_ok=True)
     for kind in ("labels", "picture"):
         shutil.copy(f"{output}{RESULTS[kind]}", f"{copy}{RESULTS[kind]}")
-    rows = [(entry.id, entry.name, volumes.get(entry.id, 0.0)) for entry in TABLE.structures]
-    text = "".join(f"{number}\t{name}\t{volume:.0f}\t{volume:.1f}\t{volume:.1f}\n" for number, name, volume in rows)
-    Path(f"{copy}{RESULTS['volumes']}").write_text(HEADER + text, encoding="utf-8")
+    text = HEADER
+    for entry in TABLE.structures:
+        volume = volumes.get(entry.id, 0.0)
+        expected = f"{expected_dsc:.3f}" if volume else "n/a"
+        text += f"{entry.id}\t{entry.name}\t{volume:.0f}\t{volume:.1f}\t{volume:.1f}\t{expected}\n"
+    Path(f"{copy}{RESULTS['volumes']}").write_text(text, encoding="utf-8")

@@ -26,7 +26,8 @@ def test_what_a_bundle_writes_is_read(study):
     labels = np.asarray(nib.load(result.path("labels")).dataobj)
     left = next(volume for volume in result.volumes if volume.ids == (LEFT,))
     assert left.mm3 == (labels == LEFT).sum() > 0
-    assert left.soft == pytest.approx(left.mm3 / 2, abs=0.1)
+    assert left.expected_dsc == 0.9
+    assert next(volume for volume in result.volumes if volume.mm3 == 0).expected_dsc is None
     assert set(result.table.ids) >= {number for volume in result.volumes for number in volume.ids}
 
 

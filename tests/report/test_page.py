@@ -1,0 +1,165 @@
+"""The page: what it says, that it is whole, and that nothing in it runs but its own scripts."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from head_phantom import LEFT
+
+from monai_mamba.data.scans import RESULTS
+from monai_mamba.errors import BatchError, InputError, OutputError
+from monai_mamba.report import page, write_report
+from monai_mamba.report.__main__ import main
+from monai_mamba.report.statistics import MIN_SCANS
+
+HOSTILE = "<img src=x onerror=alert(1)>&\"'{{7*7}}"
+
+
+class Page(HTMLParser):
+    """Tags, texts and the content of scripts and styles of a page."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.contents: dict[str, list[str]] = {"script": [], "style": []}
+        self.text = ""
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attributes)))
+        self.text += " "
+
+    def handle_data(self, data: str) -> None:
+        tag, attributes = self.tags[-1] if self.tags else ("", {})
+        if tag not in self.contents:
+            self.text += data
+        elif "type" not in attributes and data.strip():
+            self.contents[tag].append(data)
+
+    def attributes(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+@pytest.fixture(scope="session")
+def single(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Page:
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    assert write_report(study / "results", path, [str(study / "scans")]) == []
+    return Page(path)
+
+
+def test_a_page_refers_to_nothing_outside_itself(single):
+    addresses = [value for _, tag in single.tags for key, value in tag.items() if key in ("src", "href", "srcset")]
+    assert addresses
+    assert all(value.startswith(("data:", "#")) for value in addresses)
+    assert not single.attributes("link")
+
+
+def test_only_the_scripts_and_styles_of_the_report_may_run(single):
+    (policy,) = (meta["content"] for meta in single.attributes("meta") if "http-equiv" in meta)
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    assert rules["default-src"] == "'none'"
+    for tag in ("script", "style"):
+        found = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in single.contents[tag]]
+        assert found
+        assert rules[f"{tag}-src"].split() == [f"'sha256-{digest}'" for digest in found]
+
+
+def test_the_license_of_the_viewer_comes_with_it(single):
+    assert "Copyright (c) 2021, Niivue" in single.contents["script"][0]
+    assert "provided with the distribution" in single.contents["script"][0]
+
+
+@pytest.mark.parametrize("name", ["niivue.umd.js", "viewer.js", "niivue.LICENSE.txt", "page.css"])
+def test_assets_can_stand_inside_a_page(name):
+    text = (page.ASSETS / name).read_bytes().decode("utf-8")
+    end = "style" if name.endswith(".css") else "script"
+    assert not re.search(rf"</{end}|<!--|\r|\0", text, re.IGNORECASE)
+    if name.endswith(".txt"):
+        assert "*/" not in text
+
+
+def test_figures_have_their_units(single):
+    text = " ".join(single.text.split())
+    assert "Left mm³ Right mm³ Asymmetry % Expected DSC left, right; 0 to 1" in text
+    assert "Nothing is marked" not in text
+
+
+def test_a_cohort_marks_its_outliers_first(cohort, tmp_path):
+    assert write_report(cohort, tmp_path / "report.html") == []
+    found = Page(tmp_path / "report.html")
+    links = [link["href"] for link in found.attributes("a")]
+    sections = [section["id"] for section in found.attributes("section")]
+    assert len(links) == 24
+    assert [f"#{name}" for name in sections] == links
+    text = " ".join(found.text.split())
+    assert text.index("sub-11/sub-11") < text.index("sub-15/sub-15") < text.index("sub-00/sub-00")
+    assert re.search(r"Left-Hippocampus missing \(usual 3,[89]\d\d to 4,\d\d\d mm³\)", text)
+    assert re.search(r"Left-Hippocampus 1,9\d\d mm³ \(usual 3,[89]\d\d to", text)
+    assert "Lowest expected DSC 0.500 (usual 0.8" in text
+    assert not found.contents["script"]
+
+
+def test_a_small_cohort_marks_nothing_and_says_why(cohort, tmp_path):
+    for number in range(MIN_SCANS - 1):
+        shutil.copytree(cohort / f"sub-{number:02d}", tmp_path / f"sub-{number:02d}")
+    write_report(tmp_path, tmp_path / "report.html")
+    found = Page(tmp_path / "report.html")
+    assert f"Nothing is marked: {MIN_SCANS} scans are needed" in " ".join(found.text.split())
+    assert not [cell for cell in found.attributes("td") if "marked" in (cell.get("class") or "")]
+
+
+def test_the_viewer_holds_the_scans_with_the_most_marked_values(cohort, study, tmp_path, monkeypatch):
+    monkeypatch.setattr(page, "MAX_VIEWERS", 2)
+    for number in range(24):
+        scan = tmp_path / f"sub-{number:02d}" / f"sub-{number:02d}_T1w.nii.gz"
+        scan.parent.mkdir()
+        shutil.copy(study / "scans" / "sub-01" / "sub-01_T1w.nii.gz", scan)
+    assert write_report(cohort, tmp_path / "report.html", [str(tmp_path)]) == []
+    found = Page(tmp_path / "report.html")
+    assert len([script for script in found.attributes("script") if "image-" in (script.get("id") or "")]) == 2
+    text = " ".join(found.text.split())
+    assert "It holds 2 of 24 scans, those with the most marked values." in text
+    assert {cell["data-scan"] for cell in found.attributes("td") if "data-scan" in cell} == {"0", "1"}
+
+
+def test_names_of_files_are_only_text(study, tmp_path):
+    source = study / "results" / "sub-01" / "sub-01_desc-subcortical"
+    folder = tmp_path / HOSTILE.replace("/", "")
+    folder.mkdir()
+    for ending in RESULTS.values():
+        shutil.copy(f"{source}{ending}", folder / f"{HOSTILE}\n\udcff_desc-subcortical{ending}")
+    (folder / f"{HOSTILE}_volumes.tsv").write_text("")
+    assert len(write_report(folder, folder / "report.html")) == 1
+    found = Page(folder / "report.html")
+    assert HOSTILE in found.text
+    assert all(image["src"].startswith("data:") for image in found.attributes("img"))
+
+
+def test_a_page_that_cannot_be_written_leaves_nothing(study, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="--output"):
+        write_report(study / "results", tmp_path / "file" / "report.html")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_scans_of_another_study_are_refused(cohort, study, tmp_path):
+    with pytest.raises(InputError, match="none of the results"):
+        write_report(cohort / "sub-00", tmp_path / "report.html", [str(study / "scans")])
+
+
+def test_the_command_reports_what_it_can_and_fails_for_the_rest(study, tmp_path, capsys):
+    folder = tmp_path / "results"
+    shutil.copytree(study / "results", folder)
+    (folder / f"sub-02_desc-subcortical{RESULTS['volumes']}").write_text("")
+    with pytest.raises(BatchError, match=r"1 result could not.*\n.*sub-02_desc-subcortical_volumes\.tsv"):
+        main([str(folder), "--input", str(study / "scans")])
+    assert "report.html" in capsys.readouterr().out
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    assert "sub-02_desc-subcortical_volumes.tsv" in text
+    assert f'data-id="{LEFT}"' in text
