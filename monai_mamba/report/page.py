@@ -34,7 +34,7 @@ from monai_mamba.report.statistics import (
 
 ASSETS = Path(__file__).parent / "assets"
 MAX_VIEWERS = 8  # scans with a viewer; each makes the page 3 to 8 MB larger
-PICTURE_WIDTH, THUMBNAIL_WIDTH = 1200, 640  # pixels
+PICTURE_WIDTH, THUMBNAIL_WIDTH = 1200, 512  # pixels
 TITLES = {"subcortical": "Subcortical structures", "hippocampus": "Hippocampus", "tumor": "Brain tumor"}
 UNITS = {"volume": "mm³", "asymmetry": "%", "expected_dsc": ""}
 
@@ -150,7 +150,7 @@ def _render(name: str, groups: list[Group], embedded: list[EmbeddedScan], proble
     notes += [f"{scan.name}: every {scan.step} voxels." for scan in embedded if scan.step > 1]
     return environment.get_template("page.html.j2").render(
         title=f"Segmentation report: {name}",
-        summary=f"{total} scans." if total > 1 else f"{groups[0].results[0].title}.",
+        summary=f"{total} scans." if total > 1 else f"{_names(groups[0].results)[0]}.",
         date=date.today().isoformat(),
         version=monai_mamba.__version__,
         policy="; ".join(policy),
@@ -175,6 +175,7 @@ def _group(group: Group, number: int, viewers: dict[str, int], total: int, probl
     first = group.results[0]
     lookup = {(measure.title, measure.kind): measure for measure in group.measures}
     scans = []
+    names = _names(group.results)
     for index, result in enumerate(group.results):
         outliers = group.outliers(index)
         picture = None
@@ -184,7 +185,7 @@ def _group(group: Group, number: int, viewers: dict[str, int], total: int, probl
             problems.append(str(error))
         scans.append(
             {
-                "name": result.title,
+                "name": names[index],
                 "anchor": f"scan-{number}-{index}",
                 "viewer": viewers.get(result.name),
                 "marks": [_sentence(measure, index) for measure in outliers],
@@ -204,6 +205,12 @@ def _group(group: Group, number: int, viewers: dict[str, int], total: int, probl
             _usual(measure, first.table) for measure in group.measures if any(v is not None for v in measure.values)
         ],
     }
+
+
+def _names(results: Sequence[ScanResult]) -> list[str]:
+    """Names of scans, with their folders only where these tell them apart."""
+    short = [Path(result.title).name for result in results]
+    return short if len(set(short)) == len(short) else [result.title for result in results]
 
 
 def _rows(result: ScanResult, index: int, lookup: dict[tuple[str, str], Measure]) -> list[dict]:

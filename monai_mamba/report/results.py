@@ -139,10 +139,11 @@ def find_sources(results: Sequence[ScanResult], folder: str | Path, source: Sequ
     Raises:
         InputError: nothing is found, none of it can be read, or it has no scan of these results.
     """
-    images: dict[str, object] = {}
+    given = source[0] if len(source) == 1 else list(source)  # to `find_cases`, a list is the files of one case
+    images: dict[str, dict] = {}
     for task, regions in sorted({(result.task, result.regions) for result in results}):
         find = find_cases if regions else find_scans
-        items = find(list(source), str(folder), task=task, overwrite=True)
+        items = find(given, str(folder), task=task, overwrite=True)
         images |= {os.path.abspath(item["output"]): item for item in items if "problem" not in item}
     named = defaultdict(list)
     for output, item in images.items():

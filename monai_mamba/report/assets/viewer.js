@@ -11,6 +11,8 @@
     clipPlaneColor: [0, 0, 0, 0],
     crosshairColor: [0.35, 0.75, 1, 0.8],
     crosshairGap: 6,
+    crosshairWidth: 1,
+    crosshairWidthUnit: "mm",
     fontColor: [1, 1, 1, 1],
     fontMinPx: 15,
     dragAndDropEnabled: false,
@@ -22,14 +24,24 @@
     sagittalNoseLeft: false,
   });
   let shown = -1;
+  let last = Promise.resolve();  // one scan is loaded after the other, however fast they are chosen
 
   const volume = (kind, index, colormap, opacity) => NVImage.loadFromBase64({
     base64: get(`${kind}-${index}`).textContent.trim(), name: `${kind}.nii.gz`, colormap, opacity,
   });
 
+  // The point nearest to the mean of all: where most can be seen.
+  function central(points) {
+    const mean = [0, 1, 2].map((axis) => points.reduce((sum, mm) => sum + mm[axis], 0) / points.length);
+    const distance = (mm) => Math.hypot(...mm.map((value, axis) => value - mean[axis]));
+    return points.reduce((best, mm) => (distance(mm) < distance(best) ? mm : best));
+  }
+
   const drawn = () => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)));
 
-  async function show(index) {
+  const show = (index) => { last = last.then(() => load(index)); return last; };
+
+  async function load(index) {
     state("loading");
     const image = await volume("image", index, "gray", 1);
     const labels = await volume("labels", index, "gray", 1);
@@ -43,7 +55,7 @@
     get("viewer-scan").value = String(index);
     apply();
     const points = Object.values(scans[index].points);
-    if (points.length) go([0, 1, 2].map((axis) => points.reduce((sum, mm) => sum + mm[axis], 0) / points.length));
+    if (points.length) go(central(points));
     await drawn();
     state("ready");
   }
