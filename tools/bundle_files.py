@@ -22,6 +22,7 @@ SCHEMA = Path(__file__).with_name("bundle_schema.json")
 CONSTRAINTS = Path(__file__).resolve().parents[1] / "constraints.txt"
 CONTENT = ("LICENSE", "README.md", "large_files.yml", "configs", "docs", "models", "sample_data")
 NEEDED = ("LICENSE", "configs/inference.json", "configs/logging.conf", "docs/README.md", "docs/data_license.txt")
+PRIVATE = re.compile(r"(^|/)(\.|__pycache__/|eval/)")  # hidden files, caches, results
 LARGEST_FILE = 25_000_000  # bytes; the model zoo takes no larger ones into git
 
 
@@ -46,8 +47,7 @@ def bundle_files(bundle: Path) -> list[Path]:
     parts = [bundle / name for name in CONTENT]
     parts += [config.parents[1] for config in bundle.glob("*/configs/metadata.json")]
     files = [file for part in parts for file in ([part] if part.is_file() else files_below(part))]
-    hidden = re.compile(r"(^|/)(\.|__pycache__/|eval/)")
-    return sorted({file for file in files if not hidden.search(file.relative_to(bundle).as_posix())})
+    return sorted({file for file in files if not PRIVATE.search(file.relative_to(bundle).as_posix())})
 
 
 def config_files(bundle: Path) -> list[Path]:
@@ -84,7 +84,7 @@ def check_files(bundle: Path) -> str:
     missing = [name for name in NEEDED if not (bundle / name).is_file() or not (bundle / name).stat().st_size]
     if missing:
         raise InputError(f"{', '.join(missing)} missing or empty; every bundle has them.")
-    code = [path for path in bundle.rglob("*.py") if path.is_file()]
+    code = [path for path in bundle.rglob("*.py") if not PRIVATE.search(path.relative_to(bundle).as_posix())]
     if code:
         raise InputError(f"{code[0]}: a bundle holds no Python; what its configs need belongs into the package.")
     files = bundle_files(bundle)

@@ -115,7 +115,7 @@ def check_properties(bundle: Path, configs: Sequence[str], dataset_dir: str | No
     if kind == "train" and dataset_dir is None:
         default = Path(_parser(bundle, configs).get_parsed_content("dataset_dir"))
         if not default.is_dir():
-            raise Skipped(f"no training data; give --dataset_dir {bundle.name}/{configs[0]}=FOLDER")
+            raise Skipped(f"no training data; give --dataset_dir {bundle.name}/{configs[-1]}=FOLDER")
     options = {} if dataset_dir is None else {"dataset_dir": dataset_dir}
     with tempfile.TemporaryDirectory() as folder, _group_of_one(folder, configs):
         workflow = ConfigWorkflow(
@@ -144,11 +144,14 @@ def _group_of_one(folder: str, configs: Sequence[str]) -> Iterator[None]:
         yield
         return
     dist.init_process_group("gloo", init_method=f"file://{folder}/group", rank=0, world_size=1)
-    before = os.environ.setdefault("LOCAL_RANK", "0")
+    alone = "LOCAL_RANK" not in os.environ
+    if alone:
+        os.environ["LOCAL_RANK"] = "0"
     try:
         yield
     finally:
-        os.environ["LOCAL_RANK"] = before
+        if alone:
+            del os.environ["LOCAL_RANK"]
         if dist.is_initialized():
             dist.destroy_process_group()
 
@@ -227,7 +230,7 @@ def verify(bundle: Path, data: Mapping[str, str] | None = None, run: bool = Fals
             yield make_check(f"network {' + '.join(configs)}", partial(check_network, bundle, configs))
     for configs in sets:
         if not configs[-1].startswith("network_"):  # the network alone changes
-            folder = data.get(f"{bundle.name}/{configs[0]}")
+            folder = data.get(f"{bundle.name}/{configs[-1]}")
             yield make_check(f"properties {' + '.join(configs)}", partial(check_properties, bundle, configs, folder))
     yield make_check("export", partial(check_export, bundle))
     yield make_check("run", partial(check_run, bundle)) if run else Result("run", "skipped", "give --run")

@@ -211,6 +211,7 @@ def test_damaged_workflows(tool, bundle, check, damage, message):
     assert result.status == "failed"
     assert re.search(message, result.detail), result.detail
     assert not torch.distributed.is_initialized()
+    assert "LOCAL_RANK" not in os.environ
 
 
 def test_command_says_what_is_good(tool, bundle, capsys):
