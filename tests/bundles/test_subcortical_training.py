@@ -108,7 +108,7 @@ def test_training_makes_one_step_per_scan_resumes_and_learns(dataset, tmp_path):
     options = {"learning_rate": 0.02, "restart_epochs": 20, "ce_epochs": 2, "ce_weight_after": 0.5}
     bundle = train(dataset, tmp_path, epochs=1, **options)
     first = checkpoint(tmp_path)
-    loss = bundle.parser.get_parsed_content("train#trainer").state.metrics["train_loss"]
+    loss = bundle.parser.get_parsed_content("train#trainer").state.metrics["train_mean_loss"]
     weights = torch.load(tmp_path / "model.pt", weights_only=True)
     MedSegMamba(**{key: value for key, value in NETWORK.items() if key != "_target_"}).load_state_dict(weights)
     assert first["trainer"] == {"epoch": 1, "iteration": 2 * WINDOWS}
@@ -120,7 +120,7 @@ def test_training_makes_one_step_per_scan_resumes_and_learns(dataset, tmp_path):
     assert steps(second) == {4}
     assert second["lr_scheduler"]["last_epoch"] == 2
     assert second["best_weights"]["best"] >= first["best_weights"]["best"]
-    assert bundle.parser.get_parsed_content("train#trainer").state.metrics["train_loss"] < loss
+    assert bundle.parser.get_parsed_content("train#trainer").state.metrics["train_mean_loss"] < loss
 
     train(dataset, tmp_path, epochs=1, resume=False, **options)
     assert checkpoint(tmp_path)["trainer"]["epoch"] == 1
@@ -138,6 +138,33 @@ def test_a_training_that_was_stopped_equals_one_that_was_not(dataset, tmp_path, 
     assert checkpoint(tmp_path / "parts")["trainer"] == {"epoch": 2, "iteration": 4}
     run("train.json", output_dir=str(tmp_path / "parts"), **options)
     assert_equal_files(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_tensorboard_files_lie_beside_the_checkpoint(dataset, tmp_path):
+    pytest.importorskip("tensorboard", reason="TensorBoard is not installed (extra 'tracking')")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    train(dataset, tmp_path, epochs=2, positions=1, val_interval=2, overlap=0.0)
+    assert list(tmp_path.glob("events.out.tfevents.*"))
+    events = EventAccumulator(str(tmp_path)).Reload()
+    assert [event.step for event in events.Scalars("train_loss")] == [1, 2, 3, 4]
+    assert [event.step for event in events.Scalars("train_mean_loss")] == [1, 2]
+    assert [event.step for event in events.Scalars("val_mean_dice")] == [2]
+
+
+def test_mlflow_follows_loss_learning_rate_and_validation(dataset, tmp_path):
+    mlflow = pytest.importorskip("mlflow", reason="MLflow is not installed (extra 'tracking')")
+    bundle = train(dataset, tmp_path, epochs=2, positions=1, val_interval=2, overlap=0.0, tracking="mlflow")
+    client = mlflow.MlflowClient(bundle.parser.get_parsed_content("tracking_uri"))
+    (experiment,) = [item for item in client.search_experiments() if item.name == "monai_experiment"]
+    runs = client.search_runs(experiment.experiment_id)
+    metrics = {name: run.info.run_id for run in runs for name in run.data.metrics}
+    losses = client.get_metric_history(metrics["train_loss"], "train_loss")
+    assert [entry.step for entry in losses] == [1, 2, 3, 4]
+    assert all(0 < entry.value < 10 for entry in losses)
+    assert "lr_group_0" in metrics
+    assert [entry.step for entry in client.get_metric_history(metrics["val_mean_dice"], "val_mean_dice")] == [2]
+    assert list(tmp_path.glob("config_*.json"))
 
 
 def test_missing_pairs_are_refused(tmp_path):
