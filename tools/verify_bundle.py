@@ -41,7 +41,7 @@ from monai.bundle import ConfigParser, ConfigWorkflow, ckpt_export, verify_net_i
 from monai_mamba.errors import InputError, MonaiMambaError
 from monai_mamba.handlers.weights import load_weights
 
-LARGEST_EXPORT = 30_000_000  # parameters; larger networks take minutes to trace
+LARGEST_EXPORT = 30_000_000  # parameters; keeps the check short
 EXPORT_TOLERANCE = 1e-3  # of logits up to about 30, which a loop adds up in another order than the kernels
 SHIPPED = "models/model.pt"
 

@@ -57,7 +57,8 @@ def test_configs_differ_in_their_root_alone(tool, good, tmp_path, capsys):
         if "bundle_root" in before:
             roots.append((before.pop("bundle_root"), after.pop("bundle_root")))
         assert before == after
-    assert roots == [("$monai_mamba.bundle_root('subcortical')", ".")] * 3  # inference, train, train_synthetic
+    assert len(roots) >= 3  # inference, train, train_synthetic
+    assert set(roots) == {("$monai_mamba.bundle_root('subcortical')", ".")}
 
 
 def test_only_what_belongs_to_the_bundle_is_packed(tool, good, tmp_path):
