@@ -99,7 +99,7 @@ def _voxels(path: str, volume: int | None = None) -> tuple[np.ndarray, np.ndarra
         image = nib.load(path)
         data = image.dataobj if volume is None else image.dataobj[..., volume]
         return np.asanyarray(data).reshape(image.shape[:3]), np.asarray(image.affine, dtype=float)
-    except (OSError, EOFError, ValueError, zlib.error) as error:
+    except (OSError, EOFError, ValueError, zlib.error, nib.filebasedimages.ImageFileError) as error:
         raise InputError(f"{path}: cannot be read as an image ({error}). Is the file complete?") from error
 
 

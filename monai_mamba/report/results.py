@@ -210,8 +210,9 @@ def _read_result(path: Path, root: Path, output: str, tables: Sequence[LabelTabl
 
 
 def _volume(row: dict[str, str], ids: str) -> Volume:
-    mm3, expected = float(row["mm3"]), row.get("expected_dsc", "n/a")
-    if not (math.isfinite(mm3) and mm3 >= 0):
-        raise ValueError(f"the volume of {row['name']} is {row['mm3']}")
+    expected = row.get("expected_dsc", "n/a")
+    numbers = [float(row["mm3"]), 0.0 if expected == "n/a" else float(expected)]
+    if not all(math.isfinite(number) and number >= 0 for number in numbers):
+        raise ValueError(f"{row['name']} has the volume {row['mm3']} and the expected DSC {expected}")
     identity = tuple(int(part) for part in row[ids].split("+"))
-    return Volume(row["name"], identity, mm3, None if expected == "n/a" else float(expected))
+    return Volume(row["name"], identity, numbers[0], None if expected == "n/a" else numbers[1])

@@ -75,6 +75,13 @@ def test_the_license_of_the_viewer_comes_with_it(single):
     assert "provided with the distribution" in single.contents["script"][0]
 
 
+def test_the_viewer_is_the_published_file():
+    # Of a new version, the license file has to name it and what it holds.
+    digest = hashlib.sha256((page.ASSETS / "niivue.umd.js").read_bytes()).hexdigest()
+    assert digest == "47b896b77ec4a5be3ef1949c33ad393b6f45629921f326c279000bcf51bdb4af"  # of 0.69.0
+    assert "NiiVue 0.69.0" in (page.ASSETS / "niivue.LICENSE.txt").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("name", ["niivue.umd.js", "viewer.js", "niivue.LICENSE.txt", "page.css"])
 def test_assets_can_stand_inside_a_page(name):
     text = (page.ASSETS / name).read_bytes().decode("utf-8")
