@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -94,15 +95,17 @@ class Server:
         """Content of the answer to a GET request, or to a POST request where there are data.
 
         Raises:
-            InputError: the server refuses; the message ends with the last lines of its log.
+            InputError: the server refuses; the message ends with the last error in its log.
         """
         request = urllib.request.Request(self.address + path, data=data, headers={"Content-Type": kind})
         try:
             with urllib.request.urlopen(request) as answer:
                 return answer.read()
         except urllib.error.HTTPError as error:
-            tail = "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:])
-            raise InputError(f"{path}: the server answered {error.code}. The end of {self.log}:\n{tail}") from error
+            time.sleep(1)  # the server answers before it writes to its log
+            lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+            cause = next((line for line in reversed(lines) if re.match(r"[\w.]+(Error|Exception):", line)), "unknown")
+            raise InputError(f"{path}: the server answered {error.code} ({cause}). Its log: {self.log}") from error
 
     def info(self) -> dict:
         """What the server says about itself."""
@@ -119,14 +122,14 @@ class Server:
         """Train a model and wait for the end, as 3D Slicer does.
 
         Raises:
-            InputError: the training failed; the message ends with its last lines.
+            InputError: the training failed; the message ends with its last line.
         """
         self.ask(f"/train/{model}", json.dumps(params).encode())
         while (task := json.loads(self.ask("/train/")))["status"] in ("SUBMITTED", "RUNNING"):
             time.sleep(2)
         if task["status"] != "DONE":
-            details = "\n".join(task.get("details", []))
-            raise InputError(f"The training of {model} ended with {task['status']}:\n{details}")
+            last = (task.get("details") or ["no output"])[-1]
+            raise InputError(f"the training ended with {task['status']} ({last}). Its log: {self.log}")
 
 
 @contextlib.contextmanager
