@@ -137,18 +137,14 @@ def count_parameters(name: str) -> int:
 
 
 def score_cells(scores: np.ndarray) -> list[str]:
-    """Mean and standard deviation of DSC and HD95 of each region and of their mean, from `(N, R, 2)`."""
+    """Mean and standard deviation (of several cases) of DSC and HD95 of each region and their mean; `(N, R, 2)`."""
     values = np.concatenate([scores, scores.mean(axis=1, keepdims=True)], axis=1)
-    return [
-        f"{mean:.{digits}f} ± {deviation:.{digits}f}"
-        for column, digits in enumerate((3, 1))
-        for mean, deviation in zip(values[..., column].mean(axis=0), _deviation(values[..., column]), strict=True)
-    ]
-
-
-def _deviation(values: np.ndarray) -> np.ndarray:
-    """Standard deviation (n - 1) over the first axis, NaN for one case."""
-    return values.std(axis=0, ddof=1) if len(values) > 1 else np.full(values.shape[1:], np.nan)
+    cells = []
+    for column, digits in enumerate((3, 1)):
+        for region in values[..., column].T:
+            deviation = f" ± {region.std(ddof=1):.{digits}f}" if len(region) > 1 else ""
+            cells.append(f"{region.mean():.{digits}f}{deviation}")
+    return cells
 
 
 def test_rows(scores: Mapping[str, np.ndarray]) -> list[list[str]]:
@@ -172,22 +168,23 @@ def report(options: argparse.Namespace, runs: Mapping[str, dict], scores: Mappin
     lines = ["# Tumor networks on synthetic cases\n", "Made by\n"]
     lines.append(f"    {shlex.join(['python', *sys.argv])}\n")
     lines.append(
-        f"with monai-mamba {monai_mamba.__version__} and MONAI {monai.__version__} on {machine}. {cases['training']} "
-        f"training cases, {steps} steps from scratch, windows of {options.window} voxels, seed {options.seed}; "
-        f"{cases['test']} test cases of {options.spacing:g} mm. Synthetic cases rank networks at best; they say "
-        f"nothing about patients. {EMPTY_RULE}\n"
+        f"with monai-mamba {monai_mamba.__version__} and MONAI {monai.__version__} on {machine}. Training cases: "
+        f"{cases['training']}; steps from scratch: {steps}, with windows of {options.window} voxels and seed "
+        f"{options.seed}. Test cases: {cases['test']}, at {options.spacing:g} mm. Synthetic cases rank networks at "
+        f"best; they say nothing about patients. {EMPTY_RULE}\n"
     )
     figures = []
     for name, run in runs.items():
-        parts = [
-            f"{count_parameters(name):,}",
-            number(run["train"]["seconds"]),
-            number(run["train"]["seconds"] / steps),
-        ]
-        parts += [number(run["train"]["peak_GiB"]), number(run["evaluate"]["seconds"] / cases["test"])]
-        figures.append([name, *parts])
+        training, evaluation = run["train"], run["evaluate"]
+        costs = (training["seconds"], training["seconds"] / steps, training["peak_GiB"])
+        costs += (evaluation["seconds"] / cases["test"],)
+        figures.append([name, f"{count_parameters(name):,}", *map(number, costs)])
     headers = ("network", "parameters", "training, s", "s per step", "training, peak GiB", "evaluation, s per case")
-    lines += ["## Cost\n", table(headers, figures)]
+    lines += [
+        "## Cost\n",
+        "Seconds and peak memory (without a GPU's) of whole processes, with their start.\n",
+        table(headers, figures),
+    ]
     names = [f"{metric} {region}" for metric in ("DSC", "HD95") for region in (*REGIONS, "mean")]
     lines += ["## Scores\n", "Mean ± standard deviation over the cases; HD95 in mm.\n"]
     lines.append(table(["network", *names], [[name, *score_cells(values)] for name, values in scores.items()]))

@@ -69,7 +69,7 @@ def test_two_networks_are_trained_scored_and_compared(tool, monkeypatch, tmp_pat
     assert parameters[0] > parameters[1]
     for name, count in zip(NETWORKS, parameters, strict=True):
         assert f"| {name} | {count:,} | 10 | 5 | 1 | 10 |" in text
-    assert "2 training cases, 2 steps" in text
+    assert "Training cases: 2; steps from scratch: 2," in text
     assert "| DSC | tiny-no_mamba |" in text
 
     # The same command trains nothing again, other settings do.
@@ -130,6 +130,7 @@ def test_scores_and_tests_have_the_figures_of_their_cases(tool):
     cells = tool.score_cells(better)
     assert cells[:4] == ["0.850 ± 0.035"] * 4  # the standard deviation of 8 even steps, n - 1
     assert cells[4:] == ["0.0 ± 0.0"] * 4
+    assert tool.score_cells(better[:1])[0] == "0.800"
     dsc, hd95 = tool.test_rows({"better": better, "worse": worse})
     assert dsc[:4] == ["DSC", "worse", "0.150", "0.150"]
     assert hd95[:4] == ["HD95 (mm)", "worse", "-2.000", "-2.000"]
