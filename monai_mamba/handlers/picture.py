@@ -17,7 +17,7 @@ CLOSE_UP_MM = 20.0
 def draw_labels(
     path: Path, source: nib.spatialimages.SpatialImage, labels: np.ndarray, table: LabelTable, close_up: bool = False
 ) -> None:
-    """Draw the slices through the middle of the labels, plain above and with labels below, as PNG.
+    """Draw the slices that show most structures, plain above and with labels below, as PNG.
 
     Neurological convention: the patient's left is on the left of the picture.
 
@@ -26,8 +26,7 @@ def draw_labels(
         source: the scan; its third and later axes of length 1 are dropped.
         labels: `(H, W, D)` label ids on the grid of the scan.
         table: gives the colors.
-        close_up: cut the image to the labels and 20 mm around them, and draw the slices that hold most of them: small
-            structures of both sides have nothing in their middle.
+        close_up: cut the image to the labels and 20 mm around them.
     """
     # Here, because importing matplotlib takes a second that nobody else should pay.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -39,20 +38,19 @@ def draw_labels(
     order = np.argsort(to_ras[:, 0])
     spacing = np.linalg.norm(source.affine[:3, :3], axis=0)[order]
     marked = np.argwhere(labels)
-    middle = np.median(marked, axis=0).astype(int) if len(marked) else np.array(labels.shape) // 2
     if close_up and len(marked):
         margin = np.ceil(CLOSE_UP_MM / spacing).astype(int)
         low, high = np.maximum(marked.min(axis=0) - margin, 0), marked.max(axis=0) + margin + 1
         part = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
         image, labels = image[part], labels[part]
-        middle = np.array([np.bincount(marked[:, axis]).argmax() for axis in range(3)]) - low
+    chosen = [_telling_slice(labels, axis) for axis in range(3)]
 
     colors = np.zeros((max(table.ids) + 1, 4), dtype=np.float32)
     for entry in table.structures:
         colors[entry.id] = np.array(entry.color) / 255
     colors[:, 3] *= OPACITY
 
-    slices = [image.take(middle[axis], axis=axis).astype(np.float32) for _, axis, _ in VIEWS]
+    slices = [image.take(chosen[axis], axis=axis).astype(np.float32) for _, axis, _ in VIEWS]
     slices = [np.nan_to_num(part, posinf=0.0, neginf=0.0) for part in slices]
     white = max(float(np.percentile(np.concatenate([part.ravel() for part in slices]), 99.5)), 1e-6)
     figure = Figure(figsize=(12, 8.5), facecolor="black", layout="constrained")
@@ -60,7 +58,7 @@ def draw_labels(
     axes = figure.subplots(2, 3)
     for column, ((name, axis, sides), part) in enumerate(zip(VIEWS, slices, strict=True)):
         across, up = (spacing[other] for other in range(3) if other != axis)
-        overlay = colors[labels.take(middle[axis], axis=axis)]
+        overlay = colors[labels.take(chosen[axis], axis=axis)]
         for row in range(2):
             panel = axes[row, column]
             panel.imshow(
@@ -75,3 +73,15 @@ def draw_labels(
         axes[0, column].set_title(name, color="white")
     figure.suptitle("Neurological convention: the patient's left (L) is on the left", color="white", fontsize=11)
     figure.savefig(path, dpi=100, format="png")
+
+
+def _telling_slice(labels: np.ndarray, axis: int) -> int:
+    """Index of the slice with the most structures, and of several such slices that with most voxels of them."""
+    voxels = np.nonzero(labels)
+    if not len(voxels[axis]):
+        return labels.shape[axis] // 2
+    ids, structure = np.unique(labels[voxels], return_inverse=True)
+    counts = np.zeros((labels.shape[axis], len(ids)))
+    np.add.at(counts, (voxels[axis], structure), 1)
+    shown = counts >= counts.max(axis=0) / 4  # of its largest cross-section: a speck of a structure shows nothing of it
+    return int(np.argmax(shown.sum(axis=1) + counts.sum(axis=1) / (counts.sum() + 1)))

@@ -15,7 +15,7 @@ from monai_mamba.data.labels import LabelTable
 from monai_mamba.data.scans import RESULTS
 from monai_mamba.errors import OutputError
 from monai_mamba.handlers import ResultSaver
-from monai_mamba.handlers.picture import draw_labels
+from monai_mamba.handlers.picture import OPACITY, draw_labels
 from monai_mamba.handlers.result_saver import label_image
 
 TABLE = LabelTable.load("subcortical")
@@ -95,6 +95,24 @@ def test_sform_and_qform_are_kept_where_they_differ(kind):
     np.testing.assert_array_equal(image.get_qform(), source.get_qform())
     assert [int(image.header[code]) for code in ("qform_code", "sform_code")] == [1, 3]
     np.testing.assert_array_equal(image.header.get_zooms(), source.header.get_zooms())
+
+
+def test_the_picture_shows_most_structures(tmp_path):
+    """A large structure at one end does not draw the slices away from two small ones."""
+    labels = np.zeros((30, 30, 30), dtype=np.uint8)
+    labels[2:12, 2:28, 2:28] = THALAMUS
+    labels[20:24, 6:12, 10:20], labels[20:24, 18:24, 10:20] = PUTAMEN, 17
+    draw_labels(tmp_path / "picture.png", nib.Nifti1Image(np.ones((30, 30, 30), np.float32), np.eye(4)), labels, TABLE)
+    picture = imread(tmp_path / "picture.png")[..., :3]
+    sagittal = picture[:, : picture.shape[1] // 3].reshape(-1, 3)
+    colors = {entry.id: np.array(entry.color[:3]) / 255 for entry in TABLE.structures}
+    seen = {
+        structure: np.sum(np.abs(sagittal - (OPACITY * colors[structure] + (1 - OPACITY))).max(axis=1) < 0.02)
+        for structure in (THALAMUS, PUTAMEN, 17)
+    }
+    assert seen[PUTAMEN] > 100
+    assert seen[17] > 100
+    assert seen[THALAMUS] == 0
 
 
 def test_a_voxel_that_is_not_finite_does_not_spoil_the_picture(tmp_path):
