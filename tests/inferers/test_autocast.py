@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 
@@ -27,3 +28,16 @@ def test_every_tensor_of_several_scales_becomes_float32():
         (fine, coarse), rest = AutocastInferer(amp=amp)(torch.ones(2, 2), Scales())
         assert fine.dtype == coarse.dtype == rest["feature"].dtype == torch.float32
         assert rest["number"] == 3
+
+
+@pytest.mark.parametrize(("side", "expected"), [(47, torch.float32), (48, torch.bfloat16)])
+def test_small_windows_on_a_cpu_are_computed_in_float32(side, expected):
+    found = []
+
+    def network(x: torch.Tensor) -> torch.Tensor:
+        y = nn.functional.conv3d(x, torch.ones(1, 1, 1, 1, 1))
+        found.append(y.dtype)
+        return y
+
+    AutocastInferer()(torch.ones(1, 1, 48, 48, side), network)
+    assert found == [expected]
