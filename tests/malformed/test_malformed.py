@@ -271,6 +271,14 @@ def test_an_output_folder_that_cannot_be_written(tmp_path, options):
     assert "--output_dir" in str(error)
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs a file system that nobody may write to")
+def test_a_read_only_file_system(tmp_path, options):
+    options["output_dir"] = "/proc/results"
+    error = failure(head(tmp_path / "scan.nii.gz"), options)
+    assert isinstance(error, OutputError)
+    assert "/proc/results" in str(error)
+
+
 @pytest.mark.parametrize("device", ["gpu", "cuda:99", "cpu:x"])
 def test_an_unknown_device(tmp_path, options, device):
     options["device"] = device
