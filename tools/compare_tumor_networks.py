@@ -20,14 +20,13 @@ import os
 import shlex
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
 import monai
 import numpy as np
 import torch
-from benchmarks.machine import describe
+from benchmarks.machine import describe, run_measured
 from benchmarks.report import machine_line, number, table
 from report_files import write_report_files
 
@@ -63,15 +62,8 @@ def run_bundle(configs: list[str], options: Mapping[str, object], threads: int) 
     files = [f"{CONFIGS}/{name}" for name in configs]
     command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(files)]
     command += [text for name, value in options.items() for text in (f"--{name}", str(value))]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    started = time.perf_counter()
-    process = subprocess.Popen(command, env=environment)
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - started
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, command)
-    return {"seconds": seconds, "peak_GiB": usage.ru_maxrss / 1024**2}
+    seconds, peak = run_measured(command, threads)
+    return {"seconds": seconds, "peak_GiB": peak}
 
 
 def train_and_evaluate(name: str, options: argparse.Namespace) -> dict[str, dict]:

@@ -15,6 +15,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 from scipy import ndimage
+from scipy.spatial.transform import Rotation
 
 from monai_mamba.data.image_header import check_header
 from monai_mamba.data.labels import LABEL_FOLDER
@@ -168,12 +169,8 @@ def random_brain(
     Returns:
         Tissues `shape`, uint8.
     """
-    linear = np.eye(3)
-    for axis, angle in enumerate(np.deg2rad(random.uniform(-LARGEST_ANGLE, LARGEST_ANGLE, 3))):
-        turn = np.eye(3)
-        i, j = [other for other in range(3) if other != axis]
-        turn[[i, i, j, j], [i, j, i, j]] = np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)
-        linear = linear @ turn
+    angles = random.uniform(-LARGEST_ANGLE, LARGEST_ANGLE, 3)
+    linear = Rotation.from_euler("XYZ", angles, degrees=True).as_matrix()
     shear = random.uniform(-LARGEST_SHEAR, LARGEST_SHEAR, (3, 3)) * (1 - np.eye(3))
     linear = linear @ (np.eye(3) + shear) @ np.diag(1 / random.uniform(*SIZES, 3))
     if random.random() < 0.5:  # tissues have no side, so the other half of the brain may take the place of one

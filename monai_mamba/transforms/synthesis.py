@@ -13,6 +13,7 @@ from monai.data import get_track_meta
 from monai.networks.layers import GaussianFilter
 from monai.transforms import MapTransform, Randomizable
 from monai.utils import convert_to_tensor
+from scipy.spatial.transform import Rotation
 from torch.nn import functional
 
 from monai_mamba.data.labels import LABEL_FOLDER, LabelTable
@@ -128,14 +129,7 @@ class RandSynthesizeImaged(Randomizable, MapTransform):
 
     def _deform(self, volume: torch.Tensor, mirrored: bool) -> torch.Tensor:
         """Nearest-neighbor sample of the ids through a random affine and elastic field: int64 ``roi_size``."""
-        angles = np.deg2rad(self.R.uniform(-12, 12, 3))
-        linear = np.eye(3)
-        for axis, angle in enumerate(angles):
-            i, j = [a for a in range(3) if a != axis]
-            turn = np.eye(3)
-            turn[i, i] = turn[j, j] = np.cos(angle)
-            turn[i, j], turn[j, i] = -np.sin(angle), np.sin(angle)
-            linear = linear @ turn
+        linear = Rotation.from_euler("XYZ", self.R.uniform(-12, 12, 3), degrees=True).as_matrix()
         shear = np.eye(3) + self.R.uniform(-0.04, 0.04, (3, 3)) * (1 - np.eye(3))
         linear = linear @ shear @ np.diag(self.R.uniform(0.9, 1.1) * self.R.uniform(0.95, 1.05, 3))
         if mirrored:

@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -100,6 +100,31 @@ class Stopwatch:
         """Median and shortest wall time and median processor time of a call, in seconds."""
         cpu = {"cpu_seconds": median(self.cpu_seconds)} if self.cpu_seconds else {}
         return {"seconds": median(self.seconds), "shortest_seconds": min(self.seconds), **cpu}
+
+
+def run_measured(command: Sequence[str], threads: int, quiet: bool = False) -> tuple[float, float]:
+    """Run a command in a process of its own with so many threads.
+
+    Args:
+        command: program and arguments.
+        threads: of PyTorch in the process.
+        quiet: throw its output away; errors are shown in any case.
+
+    Returns:
+        Wall seconds, and peak memory in GiB.
+
+    Raises:
+        subprocess.CalledProcessError: it failed.
+    """
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    started = time.perf_counter()
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL if quiet else None)
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - started
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    return seconds, usage.ru_maxrss / 1024**2
 
 
 def peak_extra_memory(

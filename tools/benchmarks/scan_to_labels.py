@@ -9,10 +9,8 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from statistics import median
 
@@ -24,7 +22,7 @@ from nibabel.processing import resample_from_to
 from monai_mamba.handlers.weights import save_weights
 
 from . import report
-from .machine import describe
+from .machine import describe, run_measured
 from .report import Row, dates, groups, machine_line, number, table
 
 BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
@@ -56,19 +54,11 @@ def tumor_case(folder: Path) -> Path:
 
 def segment(options: argparse.Namespace, network: str, arguments: list[str]) -> tuple[float, float]:
     """Run the bundle in a process of its own; return wall seconds and its peak memory in GiB."""
-    environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads)}
     with tempfile.TemporaryDirectory() as folder:
         configs = [str(path) for path in config_files(options.bundle, network)]
         command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(configs), "--output_dir", folder]
         command += ["--device", options.device.type, *arguments]
-        started = time.perf_counter()
-        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - started
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            raise subprocess.CalledProcessError(process.returncode, command)
-    return seconds, usage.ru_maxrss / 1024**2
+        return run_measured(command, options.threads, quiet=True)
 
 
 def markdown(rows: list[Row]) -> str:
