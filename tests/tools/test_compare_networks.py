@@ -1,0 +1,197 @@
+"""The comparison of networks: tiny ones trained for two steps, and how their scores are reported."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import monai.bundle
+import numpy as np
+import pytest
+from tumor_phantom import save_case
+
+import monai_mamba
+
+TOOL = Path(__file__).resolve().parents[2] / "tools" / "compare_networks.py"
+TINY = {"_target_": "MSDKMamba", "channels": [8] * 5, "depths": [1] * 4, "d_state": 2}
+
+
+@pytest.fixture
+def tool(monkeypatch):
+    """The tool, imported as its command imports it."""
+    monkeypatch.syspath_prepend(TOOL.parent)
+    import compare_networks
+
+    return compare_networks
+
+
+@pytest.fixture
+def report(tool):
+    """The module that writes its report."""
+    import network_report
+
+    return network_report
+
+
+def call(tool, *arguments: object) -> int:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [str(TOOL), *map(str, arguments)])
+        return tool.main()
+
+
+def here(calls: list):
+    """Runs a bundle in this process, with what its own process would get."""
+
+    def run(bundle: str, run, threads: int) -> dict[str, float]:
+        calls.append(run)
+        folder = monai_mamba.bundle_root(bundle) + "/configs"
+        files = [f"{folder}/{name}" for name in run.configs]
+        monai.bundle.run(config_file=files, logging_file=False, **run.options)
+        return {"seconds": 10.0, "peak_GiB": 1.0}
+
+    return run
+
+
+def test_two_tumor_networks_are_trained_scored_and_compared(tool, report, monkeypatch, tmp_path, capsys):
+    for folder, count in (("training", 2), ("test", 1)):
+        for number in range(count):
+            name = f"BraTS-GLI-0000{number}-000"
+            save_case(tmp_path / folder / name, name, "2023", label=True, center=np.array([4.0 - number, 3.0, 2.0]))
+    from studies.study import Network
+
+    calls: list = []
+    study = tool.STUDIES["tumor"]
+    networks = {
+        "tiny": Network(TINY),
+        "tiny-no_mamba": Network({**TINY, "mixer": None}, {"distillation_weight": 0.0}),
+    }
+    monkeypatch.setattr(type(study), "networks", networks)
+    monkeypatch.setattr(tool, "run_bundle", here(calls))
+    arguments = ["tumor", "--training", tmp_path / "training", "--test", tmp_path / "test"]
+    arguments += ["--output_dir", tmp_path / "out", "--epochs", 1, "--window", 32, "--device", "cpu", "--threads", 1]
+    assert call(tool, *arguments) == 0
+    assert [run.configs[-1] for run in calls] == ["train.json", "evaluate.json"] * 2
+    for folder in networks:
+        state = tool.torch.load(tmp_path / "out" / folder / "checkpoint.pt", weights_only=True)
+        assert state["trainer"]["iteration"] == 2  # all cases of the training folder, none held out
+        scores = study.read_scores(tmp_path / "out" / folder / "scores.tsv")
+        assert scores.subjects == ["BraTS-GLI-00000-000"]
+        assert scores.values.shape == (1, 3, 2)
+        assert json.loads((tmp_path / "out" / folder / "run.json").read_text())["train"]["seconds"] == 10
+    assert calls[2].options["network_def#network"]["mixer"] is None
+    assert calls[2].options["distillation_weight"] == 0
+    text = (tmp_path / "out" / "report.md").read_text()
+    sizes = [report.network_size(study, name, [32] * 3) for name in networks]
+    assert sizes[0][0] > sizes[1][0]
+    for name, (parameters, operations) in zip(networks, sizes, strict=True):
+        cells = (report.number(parameters, 1e6), report.number(operations, 1e9))
+        assert f"| {name} | {cells[0]} | {cells[1]} | 10 | 5 | 1 | 10 |" in text
+    assert "Training cases: 2. Test cases: 1." in text
+    assert "2 steps from scratch" in text
+    assert "| DSC | tiny-no_mamba |" in text
+
+    # The same command trains nothing again, other settings do.
+    calls.clear()
+    assert call(tool, *arguments) == 0
+    assert not calls
+    monkeypatch.setattr(tool, "run_bundle", lambda *_: pytest.fail("trained, as it should"))
+    with pytest.raises(pytest.fail.Exception, match="as it should"):
+        call(tool, *arguments, "--seed", 1)
+
+    assert call(tool, *arguments, "--window", 40) == 1
+    assert "--window 40" in capsys.readouterr().err
+    assert call(tool, *arguments, "--networks", "unet") == 1
+    assert "['unet'] are none of tiny, tiny-no_mamba" in capsys.readouterr().err
+
+
+def test_a_twin_lacks_what_its_name_says(tool, report):
+    for study in tool.STUDIES.values():
+        for name, network in study.networks.items():
+            original, _, lacks = name.partition("-")
+            if lacks == "no_mamba":
+                assert network.definition == {**study.networks[original].definition, "mixer": None}
+    study = tool.STUDIES["tumor"]
+    names = ("msd_kmamba_small", "msd_kmamba_small-no_mamba", "msd_kmamba_small-no_kan")
+    whole, no_mamba, no_kan = (report.network_size(study, name, [32] * 3) for name in names)
+    assert no_mamba < whole
+    # A group-rational activation has few parameters of its own.
+    assert no_kan[0] == pytest.approx(whole[0], rel=0.01)
+    twin = study.networks["msd_kmamba_small-no_distillation"]
+    assert twin.definition == study.networks["msd_kmamba_small"].definition
+    config = json.loads(Path(monai_mamba.bundle_root("brats_multimodal"), "configs", "train.json").read_text())
+    assert all(config[name] > 0 and value == 0 for name, value in twin.options.items())
+
+
+def test_networks_of_the_hippocampus_fit_the_bundle(tool, report):
+    study = tool.STUDIES["hippocampus"]
+    config = json.loads(Path(monai_mamba.bundle_root(study.bundle), "configs", "train.json").read_text())
+    assert study.network_options("medsegmamba")["network_def"] == config["network_def"]
+    assert study.window(None) == config["roi_size"]
+    assert config["iterations_per_epoch"] * 2 == study.steps(argparse.Namespace(epochs=2))
+    ours, *_ = report.network_size(study, "medsegmamba", study.window(None))
+    for name in ("dynunet", "segresnet"):
+        assert report.network_size(study, name, study.window(None))[0] == pytest.approx(ours, rel=0.15), name
+
+
+def test_operations_of_a_scan_are_counted(report, tool):
+    study = tool.STUDIES["hippocampus"]
+    with_mamba, without = (
+        report.network_size(study, name, [16, 16, 16])[1] for name in ("medsegmamba", "medsegmamba-no_mamba")
+    )
+    assert with_mamba > without
+    assert report.scan_flops((), (2, 8, 10, 4), (8, 4, 16)) == 9 * 2 * 8 * 10 * 4 * 16
+
+
+def test_a_bundle_gets_the_options_as_they_are(tool, monkeypatch, tmp_path, capfd):
+    options = {
+        "network_def#network": {"mixer": None},
+        "split": "$(@cases, @cases[:1])",
+        "resume": False,
+        "roi": [64] * 3,
+    }
+    config = {
+        "cases": "$[1, 2]",
+        "network_def": {"network": {"mixer": "there"}},
+        "run": ["$print('GOT', @network_def, @split, @resume, @roi)"],
+    }
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "train.json").write_text(json.dumps(config))
+    monkeypatch.setattr(monai_mamba, "bundle_root", lambda _: str(tmp_path))
+    figures = tool.run_bundle("any", tool.Run(["train.json"], options), 1)
+    assert "GOT {'network': {'mixer': None}} ([1, 2], [1]) False [64, 64, 64]" in capfd.readouterr().out
+    assert figures["seconds"] > 0
+    assert figures["peak_GiB"] > 0.05
+    with pytest.raises(tool.subprocess.CalledProcessError):
+        tool.run_bundle("any", tool.Run(["train.json"], {"cases": "$1/0"}), 1)
+
+
+def test_scores_and_tests_have_the_figures_of_their_cases(report):
+    better = np.zeros((8, 3, 2))
+    better[..., 0] = np.linspace(0.8, 0.9, 8)[:, None]
+    worse = better.copy()
+    worse[..., 0] -= np.linspace(0.1, 0.2, 8)[:, None]
+    worse[..., 1] += 2
+    cells = report.score_cells(better, (3, 1))
+    assert cells[:4] == ["0.850 ± 0.035"] * 4  # the standard deviation of 8 even steps, n - 1
+    assert cells[4:] == ["0.0 ± 0.0"] * 4
+    assert report.score_cells(better[:1], (3, 1))[0] == "0.800"
+    worse[0, 0, 1] = np.nan  # a missing distance: left out of the means
+    assert report.score_cells(worse, (3, 1))[4] == "2.0 ± 0.0"
+    dsc, hd95 = report.test_rows({"better": better, "worse": worse}, [("DSC", 3), ("HD95 (mm)", 1)])
+    assert dsc[:4] == ["DSC", "worse", "0.150", "0.150"]
+    assert hd95[:4] == ["HD95 (mm)", "worse", "-2.0", "-2.0"]
+    assert (dsc[4], hd95[4]) == ("1.00", "-1.00")
+    assert float(dsc[5]) == pytest.approx(2 / 2**8, rel=0.01)  # all of 8 differ the same way
+    assert float(dsc[6]) == pytest.approx(4 / 2**8, rel=0.05)
+
+
+def test_a_missing_distance_is_read_as_missing(tool, tmp_path):
+    study = tool.STUDIES["hippocampus"]
+    rows = [f"a\t{number}\t{name}\t0\t0\tn/a\tn/a" for number, name in enumerate(study.structures)]
+    (tmp_path / "scores.tsv").write_text("\n".join(["subject\tid\tname\tdsc\tvs\tassd_mm\thd95_mm", *rows]))
+    scores = study.read_scores(tmp_path / "scores.tsv")
+    assert scores.values.shape == (1, 2, 4)
+    assert np.isnan(scores.values[..., 2:]).all()
+    assert (scores.values[..., :2] == 0).all()

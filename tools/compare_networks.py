@@ -1,0 +1,128 @@
+"""Train networks on the same data with the same budget and seed, and compare them on other data.
+
+    python tools/compare_networks.py hippocampus --dataset_dir Task04_Hippocampus --output_dir comparison
+    python tools/compare_networks.py tumor --training training --test test --spacing 2 --output_dir comparison
+
+Each network is trained from scratch by the bundle's config with the settings of the study (tools/studies), and the
+weights of the end are evaluated; both run in a process of their own, whose time and peak memory are reported. A network
+whose folder holds the result of the same settings is not trained again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from benchmarks.machine import run_measured
+from network_report import report
+from report_files import write_report_files
+from studies.hippocampus import HippocampusStudy
+from studies.study import Run, Study
+from studies.tumor import TumorStudy
+
+import monai_mamba
+from monai_mamba.data.preflight import check_device, check_output_dir
+from monai_mamba.errors import InputError, MonaiMambaError
+
+STUDIES: dict[str, Study] = {"hippocampus": HippocampusStudy(), "tumor": TumorStudy()}
+
+
+def run_bundle(bundle: str, run: Run, threads: int) -> dict[str, float]:
+    """Run configs of a bundle in a process of their own; return its wall seconds and peak memory in GiB."""
+    folder = monai_mamba.bundle_root(bundle) + "/configs"
+    files = [f"{folder}/{name}" for name in run.configs]
+    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(files)]
+    command += [text for name, value in run.options.items() for text in (f"--{name}", str(value))]
+    seconds, peak = run_measured(command, threads)
+    return {"seconds": seconds, "peak_GiB": peak}
+
+
+def train_and_evaluate(study: Study, name: str, options: argparse.Namespace) -> dict[str, dict]:
+    """Train one network and evaluate it, unless its folder holds the result of the same settings.
+
+    Returns:
+        The settings of both runs, and their seconds and memory.
+    """
+    folder = Path(options.output_dir).expanduser() / name
+    common = {
+        **study.network_options(name),
+        **study.networks[name].options,
+        "output_dir": str(folder),
+        "device": options.device,
+        "seed": options.seed,
+    }
+    training, evaluation = study.training(options), study.evaluation(options)
+    training = training._replace(options={**training.options, **common, "resume": False})
+    evaluation = evaluation._replace(options={**evaluation.options, **common, "weights": str(folder / "model.pt")})
+    settings = {"training": training.options, "evaluation": evaluation.options}
+    result_file = folder / "run.json"
+    if result_file.is_file():
+        result = json.loads(result_file.read_text(encoding="utf-8"))
+        if result["settings"] == settings:
+            return result
+    result = {"settings": settings, "train": run_bundle(study.bundle, training, options.threads)}
+    result["evaluate"] = run_bundle(study.bundle, evaluation, options.threads)
+    write_report_files(folder, {"run.json": json.dumps(result, indent=1) + "\n"})
+    return result
+
+
+def compare(options: argparse.Namespace) -> None:
+    """Train, evaluate and report.
+
+    Raises:
+        InputError: a data set or an option cannot be used.
+    """
+    study = STUDIES[options.study]
+    unknown = sorted(set(options.networks) - set(study.networks))
+    if unknown:
+        raise InputError(f"--networks: {unknown} are none of {', '.join(study.networks)}.")
+    study.check(options)
+    check_device(options.device)
+    check_output_dir(options.output_dir)
+    runs, scores = {}, {}
+    for name in options.networks or study.networks:
+        print(f"{name} ...", flush=True)
+        runs[name] = train_and_evaluate(study, name, options)
+        scores[name] = study.read_scores(Path(options.output_dir).expanduser() / name / "scores.tsv")
+    if len({tuple(found.subjects) for found in scores.values()}) > 1:
+        raise InputError(
+            f"{options.output_dir}: its networks were scored on different cases. Remove it and start anew."
+        )
+    values: Mapping = {name: found.values for name, found in scores.items()}
+    text = report(study, options, runs, values)
+    write_report_files(Path(options.output_dir).expanduser(), {"report.md": text})
+    print(f"Wrote {Path(options.output_dir) / 'report.md'}.")
+
+
+def main() -> int:
+    """Parse the command line and compare; return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    studies = parser.add_subparsers(dest="study", required=True)
+    for name, study in STUDIES.items():
+        command = studies.add_parser(name, description=type(study).__doc__)
+        study.add_arguments(command)
+        command.add_argument("--output_dir", required=True, help="folder for the report, and one for each network")
+        command.add_argument("--networks", nargs="+", default=[], help=f"of {', '.join(study.networks)} (all)")
+        command.add_argument("--seed", type=int, default=0, help="(%(default)s)")
+        command.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="(%(default)s)")
+        command.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1), help="(%(default)s)")
+    try:
+        compare(parser.parse_args())
+    except MonaiMambaError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
+    except subprocess.CalledProcessError as error:
+        print(f"Error: {shlex.join(error.cmd)} ended with status {error.returncode}; see above.", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

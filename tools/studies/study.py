@@ -1,0 +1,114 @@
+"""What the studies of `compare_networks.py` have in common."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network of a study.
+
+    Attributes:
+        definition: class or preset and its arguments, as in a bundle's config.
+        options: other options of the bundle that it needs.
+    """
+
+    definition: Mapping[str, object]
+    options: Mapping[str, object] = field(default_factory=dict)
+
+
+class Run(NamedTuple):
+    """Configs of a bundle, merged in their order, and the options they are run with."""
+
+    configs: list[str]
+    options: dict[str, object]
+
+
+class Scores(NamedTuple):
+    """Names of the N cases, and their scores `(N, R, M)`: M metrics of R structures, NaN where there is none."""
+
+    subjects: list[str]
+    values: np.ndarray
+
+
+class Study(ABC):
+    """Networks that are trained and evaluated by the configs of one bundle.
+
+    Attributes:
+        bundle: its name.
+        networks: what is compared; the others are tested against the first.
+        channels: channels in and out of every network.
+        structures: what is scored.
+        metrics: column of the bundle's table of scores -> heading and digits.
+        about: a sentence or two that belong beside the scores.
+    """
+
+    bundle: ClassVar[str]
+    networks: ClassVar[Mapping[str, Network]]
+    channels: ClassVar[Mapping[str, int]]
+    structures: ClassVar[Sequence[str]]
+    metrics: ClassVar[Mapping[str, tuple[str, int]]]
+    about: ClassVar[str]
+
+    @staticmethod
+    @abstractmethod
+    def add_arguments(parser: argparse.ArgumentParser) -> None:
+        """Add the options that this study alone has."""
+
+    @abstractmethod
+    def check(self, options: argparse.Namespace) -> None:
+        """Refuse data and options that cannot be used.
+
+        Raises:
+            InputError: see above.
+        """
+
+    @abstractmethod
+    def training(self, options: argparse.Namespace) -> Run:
+        """How each network is trained, without its definition and the folder."""
+
+    @abstractmethod
+    def evaluation(self, options: argparse.Namespace) -> Run:
+        """How each network is evaluated, without its definition, its weights and the folder."""
+
+    @abstractmethod
+    def steps(self, options: argparse.Namespace) -> int:
+        """Steps of a training."""
+
+    @abstractmethod
+    def window(self, options: argparse.Namespace) -> Sequence[int]:
+        """Voxels of a training window along each axis."""
+
+    @abstractmethod
+    def data(self, options: argparse.Namespace) -> str:
+        """A sentence on the data of training and test."""
+
+    def network_options(self, name: str) -> dict[str, object]:
+        """The option of the bundle that makes it use a network."""
+        return {"network_def": {**self.networks[name].definition, **self.channels}}
+
+    def read_scores(self, path: Path) -> Scores:
+        """Read the table of scores that an evaluation wrote."""
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file, delimiter="\t"))
+        key = "region" if "region" in rows[0] else "name"
+        table = {(row["subject"], row[key]): row for row in rows}
+        subjects = sorted({subject for subject, _ in table})
+        values = [
+            [[_number(table[subject, name][column]) for column in self.metrics] for name in self.structures]
+            for subject in subjects
+        ]
+        return Scores(subjects, np.array(values))
+
+
+def _number(text: str) -> float:
+    return float("nan") if text == "n/a" else float(text)

@@ -1,0 +1,96 @@
+"""Tumor networks on synthetic cases, and twins that lack one part each."""
+
+from __future__ import annotations
+
+import argparse
+from typing import ClassVar
+
+from monai_mamba.data.cases import find_labeled_cases
+from monai_mamba.data.regions import RegionTable
+from monai_mamba.data.sequences import SEQUENCES
+from monai_mamba.errors import InputError
+from monai_mamba.metrics.region_scores import EMPTY_RULE
+
+from .study import Network, Run, Study
+
+CONVENTION = "brats2023"
+
+
+class TumorStudy(Study):
+    """Networks of `brats_multimodal`. Twins lack Mamba, the Kolmogorov-Arnold mixing (a multilayer perceptron takes its
+    place), or self-distillation (supervision at every scale stays)."""
+
+    bundle = "brats_multimodal"
+    networks: ClassVar = {
+        "msd_kmamba_small": Network({"_target_": "msd_kmamba_small"}),
+        "msd_kmamba_small-no_mamba": Network({"_target_": "msd_kmamba_small", "mixer": None}),
+        "msd_kmamba_small-no_kan": Network({"_target_": "msd_kmamba_small", "kan": None}),
+        "msd_kmamba_small-no_distillation": Network(
+            {"_target_": "msd_kmamba_small"}, {"distillation_weight": 0.0, "feature_weight": 0.0}
+        ),
+        "segmaformer": Network({"_target_": "SegMaFormer"}),
+        "segmaformer-no_mamba": Network({"_target_": "SegMaFormer", "mixer": None}),
+        "segmamba_small": Network({"_target_": "segmamba_small"}),
+        "segmamba_small-no_mamba": Network({"_target_": "segmamba_small", "mixer": None}),
+    }
+    channels: ClassVar = {"in_channels": len(SEQUENCES), "out_channels": 3}
+    structures = RegionTable.load(CONVENTION).names
+    metrics: ClassVar = {"dsc": ("DSC", 3), "hd95_mm": ("HD95 (mm)", 1)}
+    about = f"Synthetic cases rank networks at best; they say nothing about patients. {EMPTY_RULE}"
+
+    @staticmethod
+    def add_arguments(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--training", required=True, help="cases in the layout of BraTS 2023")
+        parser.add_argument("--test", required=True, help="other cases, in the same layout")
+        parser.add_argument("--epochs", type=int, default=40, help="one step per training case each (%(default)s)")
+        parser.add_argument("--spacing", type=float, default=1.0, help="mm, for all cases (%(default)s)")
+        parser.add_argument("--window", type=int, default=64, help="voxels along each side (%(default)s)")
+        parser.add_argument("--learning_rate", type=float, default=0.001, help="(%(default)s)")
+        parser.add_argument("--num_workers", type=int, default=0, help="processes that prepare windows (%(default)s)")
+        parser.add_argument("--cache_rate", type=float, default=1.0, help="share of cases in memory (%(default)s)")
+
+    def check(self, options: argparse.Namespace) -> None:
+        if options.epochs < 1 or options.spacing <= 0 or options.window < 32 or options.window % 32:
+            raise InputError(
+                f"--epochs is {options.epochs}, --spacing {options.spacing:g}, --window {options.window}; expected 1 "
+                "or more, more than 0, and a multiple of 32."
+            )
+        for folder in (options.training, options.test):
+            find_labeled_cases(folder, CONVENTION)
+
+    def network_options(self, name: str) -> dict[str, object]:
+        return {"network_def#network": super().network_options(name)["network_def"]}
+
+    def training(self, options: argparse.Namespace) -> Run:
+        settings = {
+            **self._common(options),
+            "dataset_dir": options.training,
+            "split": "$(@cases, @cases[:1])",  # nothing is selected on: one case, once, after the last epoch
+            "epochs": options.epochs,
+            "val_interval": options.epochs,
+            "learning_rate": options.learning_rate,
+            "cache_rate": options.cache_rate,
+        }
+        return Run(["train.json"], settings)
+
+    def evaluation(self, options: argparse.Namespace) -> Run:
+        settings = {**self._common(options), "dataset_dir": options.test, "subsets": [list(SEQUENCES)]}
+        return Run(["train.json", "evaluate.json"], settings)
+
+    @staticmethod
+    def _common(options: argparse.Namespace) -> dict[str, object]:
+        return {
+            "roi_size": [options.window] * 3,
+            "train#image_transforms#2#pixdim": [options.spacing] * 3,
+            "num_workers": options.num_workers,
+        }
+
+    def steps(self, options: argparse.Namespace) -> int:
+        return len(find_labeled_cases(options.training, CONVENTION)) * options.epochs
+
+    def window(self, options: argparse.Namespace) -> list[int]:
+        return [options.window] * 3
+
+    def data(self, options: argparse.Namespace) -> str:
+        training, test = (len(find_labeled_cases(folder, CONVENTION)) for folder in (options.training, options.test))
+        return f"Training cases: {training}. Test cases: {test}. Both at {options.spacing:g} mm."
