@@ -27,6 +27,9 @@ class PatchVotingInferer(SlidingWindowInferer):
         progress: show a progress bar.
         mirror: also vote with each window mirrored along its first axis (left-right in a conformed image), with the
             channels exchanged: item c is the channel of channel c's structure on the other side. None does not.
+        mirror_shift: voxels by which mirrored windows are shifted along each axis, what leaves at one end coming in at
+            the other. A network that begins with cells of 2 x 2 x 2 voxels divides the image into others then, and both
+            together know more than each.
         sigmoid: channels are regions that may overlap, each with a probability of its own; else classes (softmax).
         mode: weight of a window's voxels, `"constant"` as in MedSegMamba, or `"gaussian"`, less towards its border,
             where the network sees little of the surroundings.
@@ -43,6 +46,7 @@ class PatchVotingInferer(SlidingWindowInferer):
         amp: bool = True,
         progress: bool = False,
         mirror: Sequence[int] | None = None,
+        mirror_shift: int = 0,
         sigmoid: bool = False,
         mode: str = "constant",
     ) -> None:
@@ -53,6 +57,7 @@ class PatchVotingInferer(SlidingWindowInferer):
         super().__init__(roi_size=roi_size, sw_batch_size=sw_batch_size, overlap=overlap, mode=mode, progress=progress)
         self.amp = amp
         self.mirror = mirror
+        self.mirror_shift = mirror_shift
         self.sigmoid = sigmoid
 
     def __call__(
@@ -80,9 +85,11 @@ class PatchVotingInferer(SlidingWindowInferer):
             votes = predict(window, *args, **kwargs)
             if self.mirror is None:
                 return votes
-            mirrored = predict(window.flip(2), *args, **kwargs)
+            shift = 3 * [self.mirror_shift]
+            back = [-step for step in shift]
+            mirrored = predict(window.roll(shift, (2, 3, 4)).flip(2), *args, **kwargs)
             for channel, other in enumerate(self.mirror[: votes.shape[1]]):  # no copy of all channels: they are large
-                votes[:, channel] += mirrored[:, other].flip(1)
+                votes[:, channel] += mirrored[:, other].flip(1).roll(back, (1, 2, 3))
             return votes.div_(2)
 
         # MONAI sums the votes in the type of the image. Half precision still tells 256 gray values well apart. Without

@@ -45,6 +45,7 @@ class TumorStudy(Study):
         parser.add_argument("--epochs", type=int, default=40, help="one step per training case each (%(default)s)")
         parser.add_argument("--spacing", type=float, default=1.0, help="mm, for all cases (%(default)s)")
         parser.add_argument("--window", type=int, default=64, help="voxels along each side (%(default)s)")
+        parser.add_argument("--windows_per_case", type=int, default=2, help="of a step (%(default)s)")
         parser.add_argument("--learning_rate", type=float, default=0.001, help="(%(default)s)")
         parser.add_argument("--num_workers", type=int, default=0, help="processes that prepare windows (%(default)s)")
         parser.add_argument("--cache_rate", type=float, default=1.0, help="share of cases in memory (%(default)s)")
@@ -69,6 +70,7 @@ class TumorStudy(Study):
             "epochs": options.epochs,
             "val_interval": options.epochs,
             "learning_rate": options.learning_rate,
+            "windows_per_case": options.windows_per_case,
             "cache_rate": options.cache_rate,
         }
         return Run(["train.json"], settings)
@@ -93,4 +95,7 @@ class TumorStudy(Study):
 
     def data(self, options: argparse.Namespace) -> str:
         training, test = (len(find_labeled_cases(folder, CONVENTION)) for folder in (options.training, options.test))
-        return f"Training cases: {training}. Test cases: {test}. Both at {options.spacing:g} mm."
+        return (
+            f"Training cases: {training}. Test cases: {test}. Both at {options.spacing:g} mm; windows of a step: "
+            f"{options.windows_per_case}, of one case."
+        )
