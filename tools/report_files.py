@@ -12,19 +12,30 @@ from monai_mamba.errors import MonaiMambaError, OutputError
 from monai_mamba.metrics.structure_scores import ABSENT_RULE
 
 
-def make_report(make: Callable[[argparse.Namespace], None], options: argparse.Namespace) -> int:
-    """Call `make` with the options of a command, among them `output_dir`; say in a sentence what came of it.
+def run_command(run: Callable[[argparse.Namespace], None], options: argparse.Namespace) -> int:
+    """Call `run` with the options of a command; an error that has a reason to tell is told in a sentence.
 
     Returns:
         Exit status of the command.
     """
     try:
-        make(options)
+        run(options)
     except MonaiMambaError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
-    print(f"Wrote {Path(options.output_dir) / 'report.md'}. {ABSENT_RULE}")
     return 0
+
+
+def make_report(make: Callable[[argparse.Namespace], None], options: argparse.Namespace) -> int:
+    """`run_command` for a report: `output_dir`, one of the options, is where `make` writes it.
+
+    Returns:
+        Exit status of the command.
+    """
+    status = run_command(make, options)
+    if status == 0:
+        print(f"Wrote {Path(options.output_dir) / 'report.md'}. {ABSENT_RULE}")
+    return status
 
 
 def score_lines(columns: Sequence[str], rows: Sequence[Sequence]) -> list[str]:

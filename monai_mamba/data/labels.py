@@ -121,6 +121,21 @@ class LabelTable:
         names = [re.sub("^(Left-|Right-)", lambda side: swap[side[0]], entry.name) for entry in self.entries]
         return [index.get(name, entry.index) for name, entry in zip(names, self.entries, strict=True)]
 
+    def ids_in(self, other: LabelTable) -> dict[int, int]:
+        """For each id, the id of the same structure in another table, whose names need not say the side.
+
+        Raises:
+            InputError: a structure is not in the other table.
+        """
+        ids = {entry.name: entry.id for entry in other}
+        missing = [name for name in self.names if name not in ids and without_side(name) not in ids]
+        if missing:
+            raise InputError(
+                f"The table of the ids to write has {', '.join(other.names)}, and so no id for {', '.join(missing)}. "
+                "Choose a table of the same structures."
+            )
+        return {entry.id: ids.get(entry.name, ids.get(without_side(entry.name))) for entry in self}
+
     def for_channels(self, channels: int) -> LabelTable:
         """The table of a network with `channels` outputs: all rows, or the written ones without the auxiliary classes.
 
@@ -136,6 +151,11 @@ class LabelTable:
             f"The network has {channels} output channels, but the label table has {len(written)} classes and "
             f"{len(self.entries)} with the auxiliary ones. Use the table that the network was trained with."
         )
+
+
+def without_side(name: str) -> str:
+    """The name of a structure without `Left-` or `Right-` in front."""
+    return re.sub("^(Left-|Right-)", "", name)
 
 
 def label_tables() -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -31,11 +32,15 @@ class ResultSaver:
     Args:
         labels: name or path of the label table, see `LabelTable.load`.
         close_up: the picture shows the surroundings of the labels instead of the whole image.
+        written_ids: for each id of the table the id in the label map, see `LabelTable.ids_in`, where it is another one.
     """
 
-    def __init__(self, labels: str = "subcortical", close_up: bool = False) -> None:
+    def __init__(
+        self, labels: str = "subcortical", close_up: bool = False, written_ids: Mapping[int, int] | None = None
+    ) -> None:
         self.table = LabelTable.load(labels)
         self.close_up = close_up
+        self.written_ids = written_ids
 
     def attach(self, engine: Engine) -> None:
         """Register with an engine."""
@@ -70,12 +75,21 @@ class ResultSaver:
             write_whole(output + RESULTS["volumes"], lambda file: file.write_text(table, encoding="utf-8"))
             picture = partial(draw_labels, source=source, labels=labels, table=self.table, close_up=self.close_up)
             write_whole(output + RESULTS["picture"], picture)
-            write_whole(output + RESULTS["labels"], lambda file: nib.save(label_image(labels, source), file))
+            image = label_image(self._as_written(labels), source)
+            write_whole(output + RESULTS["labels"], lambda file: nib.save(image, file))
         except OSError as error:
             raise OutputError(
                 f"{output}*: the results cannot be written ({error.strerror or error}). Free some space, or choose "
                 "another folder with --output_dir."
             ) from error
+
+    def _as_written(self, labels: np.ndarray) -> np.ndarray:
+        if self.written_ids is None:
+            return labels
+        lookup = np.zeros(max(self.written_ids) + 1, dtype=labels.dtype)
+        for label, written in self.written_ids.items():
+            lookup[label] = written
+        return lookup[labels]
 
     def _volume_table(self, prediction: MetaTensor, affine: np.ndarray) -> str:
         labels, meta = prediction.numpy(), prediction.meta

@@ -25,13 +25,15 @@ class RestoreLabelsd(MapTransform):
     Args:
         keys: keys of `MetaTensor` probabilities `(C, H, W, D)`, 0..1, summing to 1 over the classes, with their own
             affine.
-        labels: name or path of the label table, see `LabelTable.load`.
+        labels: the label table, or its name or path, see `LabelTable.load`.
         allow_missing_keys: do not raise if a key is missing.
     """
 
-    def __init__(self, keys: Hashable, labels: str = "subcortical", allow_missing_keys: bool = False) -> None:
+    def __init__(
+        self, keys: Hashable, labels: LabelTable | str = "subcortical", allow_missing_keys: bool = False
+    ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.table = LabelTable.load(labels)
+        self.table = LabelTable.load(labels) if isinstance(labels, str) else labels
 
     def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict[Hashable, torch.Tensor]:
         """Return the data with label maps `(1, H, W, D)` of the input's shape and affine.

@@ -13,7 +13,7 @@ from monai.transforms import MapTransform, Transform
 from monai.utils import ImageMetaKey
 from scipy import ndimage
 
-from monai_mamba.data.labels import LABEL_FOLDER, LabelTable
+from monai_mamba.data.labels import LABEL_FOLDER, LabelTable, label_tables, without_side
 from monai_mamba.errors import InputError
 
 MERGE_TABLE = LABEL_FOLDER / "freesurfer_merge.tsv"
@@ -64,10 +64,16 @@ class ToTrainingLabels(Transform):
         indices = torch.from_numpy(lookup[ids])
         if not indices.any():
             found = ", ".join(str(value) for value in np.unique(source)[:20].tolist())
+            problem = f"{_name(label)}: none of its labels ({found}) is a class to train."
+            first, last = (f"{entry.id} ({entry.name})" for entry in (self.table.entries[1], self.table.entries[-1]))
+            if table := self._table_without_sides(ids):
+                raise InputError(
+                    f"{problem} They are ids of the label table {table}, which do not say the side. Expected ids that "
+                    f"do, from {first} to {last}: give each side its own."
+                )
             raise InputError(
-                f"{_name(label)}: none of its labels ({found}) is a class to train. Expected ids such as "
-                f"{self.table.entries[-1].id} ({self.table.entries[-1].name}); the structures of a whole head are in "
-                "FreeSurfer's aseg or aparc+aseg."
+                f"{problem} Expected ids such as {last}; the structures of a whole head are in FreeSurfer's aseg or "
+                "aparc+aseg."
             )
         return MetaTensor(indices, meta=label.meta) if isinstance(label, MetaTensor) else indices
 
@@ -79,6 +85,15 @@ class ToTrainingLabels(Transform):
                 "Is this an image, or a label map that was resampled with interpolation?"
             )
         return ids
+
+    def _table_without_sides(self, ids: np.ndarray) -> str | None:
+        """Name of the table whose ids these are, if it has the structures of this table without their sides."""
+        names = {without_side(name) for name in self.table.names}
+        for name in label_tables():
+            table = LabelTable.load(name)
+            if set(table.names) == names != set(self.table.names) and np.isin(ids, table.ids[1:]).any():
+                return name
+        return None
 
     def _merge(self, ids: np.ndarray, first: int, last: int, into: list[int]) -> None:
         """Replace, in place, the ids `first..last` that are no classes by the nearest of the labels `into`."""

@@ -170,6 +170,19 @@ def test_fs60_labels_one_box_of_both_sides_and_says_that_it_has_no_weights(scan,
     found = np.asanyarray(nib.load(tmp_path / "out" / "sub-01_desc-hippocampusFS60_dseg.nii.gz").dataobj)
     assert set(np.unique(found)) <= set(LabelTable.load("hippocampus_fs60").ids)
 
+    plain = {"weights": str(tmp_path / "fs60.pt"), "output_dir": str(tmp_path / "plain")}
+    workflow("fs60_inference.json", **options | plain, written_table="hippocampus_fs60_plain").run()
+    np.testing.assert_array_equal(
+        np.asanyarray(nib.load(tmp_path / "plain" / "sub-01_desc-hippocampusFS60_dseg.nii.gz").dataobj), found % 1000
+    )
+    volumes = [tmp_path / name / "sub-01_desc-hippocampusFS60_volumes.tsv" for name in ("out", "plain")]
+    assert volumes[0].read_text() == volumes[1].read_text()  # the table still tells the sides apart
+    other = {**plain, "output_dir": str(tmp_path / "other")}
+    with pytest.raises(RuntimeError) as caught:
+        workflow("fs60_inference.json", **options | other, written_table="hippocampus_head_tail").run()
+    assert "no id for Left-parasubiculum" in str(caught.value.__cause__)
+    assert not list((tmp_path / "other").glob("*"))
+
     del options["weights"]
     with pytest.raises(RuntimeError) as caught:
         workflow("fs60_inference.json", **options).run()

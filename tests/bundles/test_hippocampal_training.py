@@ -118,7 +118,7 @@ def test_crops_of_any_intensity_scale_and_margin_fill_the_box_alike(dataset, tmp
 def test_evaluation_writes_the_scores_of_the_fold(dataset, tmp_path):
     options = {**phantom.save_weights(tmp_path), "network_def": {"_target_": "hippocampus_phantom.HalvesNetwork"}}
     del options["first_weights"]
-    workflow(dataset, tmp_path / "scores", "evaluate.json", amp=False, **options).run()
+    workflow(dataset, tmp_path / "scores", "evaluate.json", amp=False, save_predictions=True, **options).run()
     with (tmp_path / "scores" / "scores.tsv").open(newline="") as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
     names = ["Hippocampus-anterior", "Hippocampus-posterior"]
@@ -127,6 +127,20 @@ def test_evaluation_writes_the_scores_of_the_fold(dataset, tmp_path):
     ]
     assert all(float(row["dsc"]) == 1 and float(row["hd95_mm"]) == 0 for row in rows)
     assert (tmp_path / "scores" / "summary.tsv").is_file()
+    assert_predictions_lie_on(dataset / "labelsTr", tmp_path / "scores", ["hippocampus_001", "hippocampus_002"])
+    for path in (tmp_path / "scores" / "predictions").iterdir():
+        label = dataset / "labelsTr" / path.name.replace("_dseg", "")
+        np.testing.assert_array_equal(nib.load(path).dataobj, nib.load(label).dataobj)
+
+
+def assert_predictions_lie_on(labels: Path, scores: Path, names: list[str]) -> None:
+    """Of each scan there is a label map on the scan's own grid."""
+    assert sorted(path.name for path in (scores / "predictions").iterdir()) == [f"{name}_dseg.nii.gz" for name in names]
+    for name in names:
+        found, expected = nib.load(scores / "predictions" / f"{name}_dseg.nii.gz"), nib.load(labels / f"{name}.nii.gz")
+        assert found.shape == expected.shape
+        assert found.get_data_dtype().kind == "u"
+        np.testing.assert_allclose(found.affine, expected.affine, atol=1e-6)
 
 
 @pytest.fixture(scope="module")
@@ -174,6 +188,7 @@ def test_fs60_trains_on_boxes_of_both_sides_and_is_evaluated(subfields, tmp_path
     assert "val_classes_lost" in bundle.parser.get_parsed_content("validate#evaluator").state.metrics
 
     options = {"network_def": network, "roi_size": [32, 16, 24], "weights": str(tmp_path / "model.pt")}
+    options["save_predictions"] = True
     workflow(subfields, tmp_path / "scores", "fs60_train.json", "evaluate.json", **options).run()
     with (tmp_path / "scores" / "summary.tsv").open(newline="") as file:
         summary = list(csv.DictReader(file, delimiter="\t"))
@@ -181,3 +196,7 @@ def test_fs60_trains_on_boxes_of_both_sides_and_is_evaluated(subfields, tmp_path
         str(entry.id) for entry in LabelTable.load("hippocampus_fs60").structures
     ]
     assert {row["n"] for row in summary} == {"1"}
+    names = [Path(pair["image"]).name.removesuffix(".nii.gz") for pair in bundle.parser.get_parsed_content("val_pairs")]
+    assert_predictions_lie_on(subfields / "labelsTr", tmp_path / "scores", names)
+    found = nib.load(tmp_path / "scores" / "predictions" / f"{names[0]}_dseg.nii.gz")
+    assert set(np.unique(found.dataobj)) <= set(LabelTable.load("hippocampus_fs60").ids)

@@ -41,6 +41,15 @@ def test_a_network_without_auxiliary_classes_uses_the_written_rows():
         table.for_channels(33)
 
 
+def test_ids_of_the_same_structures_in_another_table():
+    sided, plain = (LabelTable.load(name) for name in ("hippocampus_fs60", "hippocampus_fs60_plain"))
+    assert sided.ids_in(plain) == {label: label % 1000 for label in sided.ids}
+    assert plain.colors == sided.colors[: len(plain)]
+    assert sided.ids_in(sided) == {label: label for label in sided.ids}
+    with pytest.raises(InputError, match=r"Hippocampus-anterior.*no id for Left-parasubiculum"):
+        sided.ids_in(LabelTable.load("hippocampus_crop"))
+
+
 def test_bad_tables_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"no label table 'cortical'.*subcortical"):
         LabelTable.load("cortical")

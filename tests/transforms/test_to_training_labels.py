@@ -77,6 +77,14 @@ def test_a_map_without_any_class_is_refused_and_names_what_it_holds():
         ToTrainingLabels(TABLE)(volume(0, 1, 6))
 
 
+def test_subfields_without_a_side_are_refused_and_the_ids_with_one_named():
+    with pytest.raises(InputError, match=r"\(0, 203, 226, 7001\).*hippocampus_fs60_plain, which do not say the side"):
+        ToTrainingLabels("hippocampus_fs60")(volume(0, 203, 226, 7001))
+    with pytest.raises(InputError, match=r"Expected ids such as 2226"):
+        ToTrainingLabels("hippocampus_fs60")(volume(0, 17, 53))
+    assert ToTrainingLabels("hippocampus_fs60_plain")(volume(0, 203, 226)).flatten().tolist() == [0, 1, 12]
+
+
 def test_real_parcellation_gives_the_same_classes_as_its_segmentation(shared):
     folder = shared / "data" / "aomic_piop2" / "sub-0001"
     indices = []

@@ -1,0 +1,207 @@
+"""Draw the worst failures of a segmentation: image, reference and prediction side by side.
+
+    python tools/draw_failures.py --images "scans/{subject}_T1w.nii.gz" --reference labels --prediction results \
+        --output_dir pictures
+
+Failures are the structures of scans with the lowest DSC; of the two sides of a structure in one scan the worse one
+counts. The sets are folders, or paths with {subject}, as in compare.py. The scans are those that have a prediction, on
+the grid of image and reference. Writes failures.png: for each failure the slice, of any of the three planes, in which
+most is labeled differently.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from compare import LabelSet, find_label_set, read_labels
+from report_files import run_command, write_report_files
+from tqdm import tqdm
+
+from monai_mamba.data.image_header import check_header
+from monai_mamba.data.labels import LabelEntry, LabelTable, without_side
+from monai_mamba.data.pairs import check_same_grid
+from monai_mamba.data.preflight import check_output_dir
+from monai_mamba.errors import InputError
+from monai_mamba.handlers.picture import CONVENTION, VIEWS, overlay_colors, show_slice, white_level
+from monai_mamba.metrics.structure_scores import structure_scores
+
+PICTURE = "failures.png"
+MARGIN_MM = 12.0
+
+
+@dataclass(frozen=True)
+class Case:
+    """Files of one scan, on one grid."""
+
+    subject: str
+    image: Path
+    reference: Path
+    prediction: Path
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A structure of a scan that was found badly; volumes in mm3."""
+
+    case: Case
+    structure: LabelEntry
+    dsc: float
+    reference_mm3: float
+    prediction_mm3: float
+
+    @property
+    def title(self) -> str:
+        """The failure in words."""
+        return (
+            f"{self.case.subject}: {self.structure.name}, DSC {self.dsc:.3f}, volume {self.prediction_mm3:.0f} mm3, "
+            f"in the reference {self.reference_mm3:.0f} mm3"
+        )
+
+
+def find_cases(images: LabelSet, reference: LabelSet, prediction: LabelSet) -> list[Case]:
+    """The scans that have a prediction. Reads headers only.
+
+    Raises:
+        InputError: a scan lacks its image or its reference, a file cannot be read, or grids differ.
+    """
+    for other in (images, reference):
+        missing = sorted(set(prediction.files) - set(other.files))
+        if missing:
+            raise InputError(
+                f"--{other.name} {other.source} lacks {len(missing)} of the {len(prediction.files)} scans with a "
+                f"prediction, first {missing[0]}; it has {next(iter(other.files))} and such. Complete it, or say by a "
+                "path with {subject} which part of its file names is the subject."
+            )
+    cases = [Case(name, images.files[name], reference.files[name], path) for name, path in prediction.files.items()]
+    for case in cases:
+        for path in (case.image, case.reference, case.prediction):
+            check_header(path)
+        check_same_grid(str(case.image), str(case.reference))
+        check_same_grid(str(case.image), str(case.prediction))
+    return cases
+
+
+def worst_failures(cases: Sequence[Case], table: LabelTable, number: int) -> list[Failure]:
+    """The structures of scans with the lowest DSC below 1, worst first.
+
+    Raises:
+        InputError: a file is no label map, or nothing in it is labeled differently.
+    """
+    failures = []
+    for case in tqdm(cases, desc="comparing", unit="scan"):
+        maps = reference, prediction = read_labels(case.reference), read_labels(case.prediction)
+        sizes = nib.affines.voxel_sizes(nib.load(case.reference).affine)
+        scores = structure_scores(prediction, reference, [entry.id for entry in table.structures], sizes)
+        found: dict[str, Failure] = {}
+        for entry, dsc in zip(table.structures, scores[:, 0].tolist(), strict=True):
+            name = without_side(entry.name)
+            if dsc < (found[name].dsc if name in found else 1):  # never true of a missing score, NaN
+                volumes = [np.count_nonzero(labels == entry.id) * float(np.prod(sizes)) for labels in maps]
+                found[name] = Failure(case, entry, dsc, *volumes)
+        failures += found.values()
+    if not failures:
+        raise InputError("No failure: no structure of the label table is labeled differently. Is it the right table?")
+    return sorted(failures, key=lambda failure: failure.dsc)[:number]
+
+
+def draw_failures(path: Path, failures: Sequence[Failure], table: LabelTable) -> None:
+    """Draw one row per failure as PNG: image, reference, prediction.
+
+    Structures have the colors of the table; a white line is the border of the failed structure in the reference.
+    """
+    # Here, because importing matplotlib takes a second that a command that is refused should not pay.
+    from matplotlib.figure import Figure
+
+    colors = overlay_colors(table)
+    figure = Figure(figsize=(8, 0.3 + 2.9 * len(failures)), facecolor="black", layout="constrained")
+    figure.suptitle(f"{CONVENTION}; white line: the structure in the reference", color="white", fontsize=9)
+    rows = figure.subfigures(len(failures), 1, squeeze=False, facecolor="black")[:, 0]
+    for row, failure in zip(rows, failures, strict=True):
+        (image, *maps), spacing = read_volumes(failure.case)
+        reference, prediction = (labels == failure.structure.id for labels in maps)
+        (plane, axis, sides), cut = telling_part(reference, prediction, spacing)
+        across, up = (spacing[other] for other in range(3) if other != axis)
+        overlays = [None, *(colors[np.where(labels < len(colors), labels, 0)[cut]] for labels in maps)]
+        panels = row.subplots(1, 3)
+        for panel, name, overlay in zip(panels, (f"image, {plane}", "reference", "prediction"), overlays, strict=True):
+            show_slice(panel, image[cut], white_level([image[cut]]), up / across, sides, overlay)
+            panel.set_title(name, color="white", fontsize=8)
+            if overlay is not None and reference[cut].any():
+                panel.contour(reference[cut].T, levels=[0.5], colors="white", linewidths=1)
+        row.suptitle(failure.title, color="white", fontsize=9)
+    figure.savefig(path, dpi=100, format="png")
+
+
+def read_volumes(case: Case) -> tuple[list[np.ndarray], np.ndarray]:
+    """Image, reference and prediction `(H, W, D)`, turned to RAS, and the size of their voxels in mm."""
+    source = nib.load(case.image)
+    image = np.asanyarray(source.dataobj).reshape(source.shape[:3]).astype(np.float32)
+    volumes = np.nan_to_num(image, posinf=0.0, neginf=0.0), read_labels(case.reference), read_labels(case.prediction)
+    turned = [nib.as_closest_canonical(nib.Nifti1Image(volume, source.affine)) for volume in volumes]
+    return [np.asarray(volume.dataobj) for volume in turned], nib.affines.voxel_sizes(turned[0].affine)
+
+
+def telling_part(
+    reference: np.ndarray, prediction: np.ndarray, spacing: np.ndarray
+) -> tuple[tuple[str, int, tuple[str, str]], tuple[int | slice, ...]]:
+    """Where two masks `(H, W, D)` in RAS differ by the largest area: the plane, out of `VIEWS`, and the part to show.
+
+    The part is one slice, cut to a square in mm around both masks and `MARGIN_MM`, as far as the volume reaches.
+    """
+    wrong = reference != prediction
+    areas = [
+        wrong.sum(axis=tuple(other for other in range(3) if other != axis)) * spacing.prod() / spacing[axis]
+        for _, axis, _ in VIEWS
+    ]
+    view = VIEWS[int(np.argmax([area.max() for area in areas]))]
+    axis = view[1]
+    index = int(np.argmax(areas[axis]))
+    marked = np.argwhere((reference | prediction).take(index, axis=axis))
+    step = np.delete(spacing, axis)
+    low, high = marked.min(axis=0) * step, (marked.max(axis=0) + 1) * step
+    half = max(high - low) / 2 + MARGIN_MM
+    start = np.maximum(np.floor(((low + high) / 2 - half) / step), 0).astype(int)
+    stop = np.ceil(((low + high) / 2 + half) / step).astype(int)
+    cut: list[int | slice] = [slice(int(a), int(b)) for a, b in zip(start, stop, strict=True)]
+    cut.insert(axis, index)
+    return view, tuple(cut)
+
+
+def make_picture(options: argparse.Namespace) -> None:
+    """Check the sets, find the failures, draw and name them.
+
+    Raises:
+        InputError: the sets cannot be used as they are; nothing has been written.
+        OutputError: the picture cannot be written.
+    """
+    table = LabelTable.load(options.labels)
+    if options.worst < 1:
+        raise InputError(f"--worst is {options.worst}, expected a whole number from 1.")
+    names = ("images", "reference", "prediction")
+    cases = find_cases(*(find_label_set(name, getattr(options, name)) for name in names))
+    check_output_dir(options.output_dir)
+    failures = worst_failures(cases, table, options.worst)
+    folder = Path(options.output_dir).expanduser()
+    write_report_files(folder, {PICTURE: lambda file: draw_failures(file, failures, table)})
+    print(f"Wrote {folder / PICTURE}:", *(failure.title for failure in failures), sep="\n")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", required=True, metavar="SET", help="the scans")
+    parser.add_argument("--reference", required=True, metavar="SET", help="their reference label maps")
+    parser.add_argument("--prediction", required=True, metavar="SET", help="their predicted label maps")
+    parser.add_argument("--output_dir", required=True, help=f"folder for {PICTURE}")
+    parser.add_argument("--labels", default="subcortical", help="label table: a name or a TSV file (%(default)s)")
+    parser.add_argument("--worst", type=int, default=6, metavar="N", help="how many to draw (%(default)s)")
+    return run_command(make_picture, parser.parse_args())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
