@@ -16,13 +16,12 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from benchmarks.machine import run_measured
 from network_report import report
-from report_files import write_report_files
+from report_files import run_command, write_report_files
 from studies.hippocampus import HippocampusStudy
 from studies.study import Run, Study
 from studies.tumor import TumorStudy
@@ -35,12 +34,19 @@ STUDIES: dict[str, Study] = {"hippocampus": HippocampusStudy(), "tumor": TumorSt
 
 
 def run_bundle(bundle: str, run: Run, threads: int) -> dict[str, float]:
-    """Run configs of a bundle in a process of their own; return its wall seconds and peak memory in GiB."""
+    """Run configs of a bundle in a process of their own; return its wall seconds and peak memory in GiB.
+
+    Raises:
+        MonaiMambaError: it failed.
+    """
     folder = monai_mamba.bundle_root(bundle) + "/configs"
     files = [f"{folder}/{name}" for name in run.configs]
     command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(files)]
     command += [text for name, value in run.options.items() for text in (f"--{name}", str(value))]
-    seconds, peak = run_measured(command, threads)
+    try:
+        seconds, peak = run_measured(command, threads)
+    except subprocess.CalledProcessError as error:
+        raise MonaiMambaError(f"{shlex.join(command)} ended with status {error.returncode}; see above.") from error
     return {"seconds": seconds, "peak_GiB": peak}
 
 
@@ -78,6 +84,7 @@ def compare(options: argparse.Namespace) -> None:
 
     Raises:
         InputError: a data set or an option cannot be used.
+        MonaiMambaError: a training or an evaluation failed.
     """
     study = STUDIES[options.study]
     unknown = sorted(set(options.networks) - set(study.networks))
@@ -95,8 +102,7 @@ def compare(options: argparse.Namespace) -> None:
         raise InputError(
             f"{options.output_dir}: its networks were scored on different cases. Remove it and start anew."
         )
-    values: Mapping = {name: found.values for name, found in scores.items()}
-    text = report(study, options, runs, values)
+    text = report(study, options, runs, {name: found.values for name, found in scores.items()})
     write_report_files(Path(options.output_dir).expanduser(), {"report.md": text})
     print(f"Wrote {Path(options.output_dir) / 'report.md'}.")
 
@@ -113,15 +119,7 @@ def main() -> int:
         command.add_argument("--seed", type=int, default=0, help="(%(default)s)")
         command.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="(%(default)s)")
         command.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1), help="(%(default)s)")
-    try:
-        compare(parser.parse_args())
-    except MonaiMambaError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 1
-    except subprocess.CalledProcessError as error:
-        print(f"Error: {shlex.join(error.cmd)} ended with status {error.returncode}; see above.", file=sys.stderr)
-        return 1
-    return 0
+    return run_command(compare, parser.parse_args())
 
 
 if __name__ == "__main__":

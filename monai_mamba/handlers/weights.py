@@ -33,17 +33,19 @@ def check_weights(path: str | Path, bundle_root: str | Path) -> None:
         known = json.loads((root / "configs" / "metadata.json").read_text(encoding="utf-8")).get("weights", {})
     except (OSError, ValueError):
         known = {}
+    ships = {(root / name).resolve(): entry.get("sha256") for name, entry in known.items()}
     if not path.is_file():
-        if not known and path.resolve().is_relative_to(root.resolve()):
+        if path.resolve().is_relative_to(root.resolve()) and path.resolve() not in ships:
+            others = f" It ships {', '.join(known)}; its README says what for." if known else ""
             raise WeightsError(
-                f"{path}: this bundle comes without trained weights. Train a network on labeled cases (python -m "
-                f"monai.bundle run --config_file {root / 'configs' / 'train.json'} --dataset_dir CASES --output_dir "
-                "run), then give its file with --weights run/model.pt."
+                f"{path}: this bundle comes without trained weights of this name. Train a network on labeled cases "
+                f"(python -m monai.bundle run --config_file {root / 'configs' / 'train.json'} --dataset_dir CASES "
+                f"--output_dir run), then give its file with --weights run/model.pt.{others}"
             )
         raise WeightsError(
             f"{path}: there is no weights file. Restore models/model.pt of the bundle, or give a file with --weights."
         )
-    expected = {(root / name).resolve(): entry.get("sha256") for name, entry in known.items()}.get(path.resolve())
+    expected = ships.get(path.resolve())
     if not expected:
         return
     found = hashlib.sha256(path.read_bytes()).hexdigest()

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from monai.inferers import SimpleInferer
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
 __all__ = ["AutocastInferer"]
-
-SMALLEST_WINDOW = 48  # divided by 16, the usual stride of the deepest layers, this leaves 3 voxels
 
 
 class AutocastInferer(SimpleInferer):
     """Run the network in bfloat16 on the device of its input; MONAI's trainers know autocast on CUDA only.
 
-    On a CPU, windows with a side below 48 voxels are computed in float32: over grids of 1 or 2 voxels, to which
-    networks reduce them, oneDNN 3.12 (PyTorch 2.13) returns wrong bfloat16 gradients of convolutions, sometimes NaN.
+    On a CPU, convolutions whose kernel is larger than their volume, such as one of 3 x 3 x 3 over a grid of 2 x 2 x 2,
+    are computed in float32: for them oneDNN 3.12 (PyTorch 2.13) returns wrong bfloat16 gradients, sometimes NaN.
 
     Args:
         amp: False runs in the precision of the network.
@@ -29,10 +31,28 @@ class AutocastInferer(SimpleInferer):
 
     def __call__(self, inputs: torch.Tensor, network: Any, *args: Any, **kwargs: Any) -> Any:
         """``network(inputs)``, its tensors in float32, also in the lists, tuples and dictionaries of several scales."""
-        too_small = inputs.device.type == "cpu" and min(inputs.shape[2:], default=SMALLEST_WINDOW) < SMALLEST_WINDOW
-        with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=self.amp and not too_small):
+        device = inputs.device.type
+        safely: AbstractContextManager = _SafeConvolutions() if self.amp and device == "cpu" else nullcontext()
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=self.amp), safely:
             output = super().__call__(inputs, network, *args, **kwargs)
         return tree_map(_to_float32, output)  # a loss summed in bfloat16 cannot see small structures
+
+
+class _SafeConvolutions(TorchFunctionMode):
+    """Computes convolutions whose kernel is larger than their volume in float32."""
+
+    def __torch_function__(
+        self, func: Callable, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is functional.conv3d and _is_larger(kernel=args[1], volume=args[0]):
+            with torch.autocast("cpu", enabled=False):
+                result = func(*tree_map(_to_float32, args), **tree_map(_to_float32, kwargs or {}))
+            return result.to(torch.bfloat16)  # what other layers expect of a convolution
+        return func(*args, **kwargs or {})
+
+
+def _is_larger(kernel: torch.Tensor, volume: torch.Tensor) -> bool:
+    return any(width > size for width, size in zip(kernel.shape[2:], volume.shape[2:], strict=True))
 
 
 def _to_float32(output: Any) -> Any:

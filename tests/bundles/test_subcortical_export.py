@@ -100,6 +100,11 @@ def test_every_format_gives_the_same_logits_and_runs_without_the_package(torchsc
     path = str(tmp_path / "model.onnx")
     torch.onnx.export(program, dynamo=True, verbose=False).save(path)
     onnx.checker.check_model(path, full_check=True)
+    assert_same(onnxruntime, path, window, logits)
+
+
+def assert_same(onnxruntime, path: str, window: torch.Tensor, logits: torch.Tensor) -> None:
+    """The ONNX file gives these logits, and the labels but for ties."""
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     (found,) = session.run(None, {session.get_inputs()[0].name: window.numpy()})
     np.testing.assert_allclose(found, logits.numpy(), rtol=0, atol=1e-4)  # the largest logits are about 30
@@ -107,3 +112,20 @@ def test_every_format_gives_the_same_logits_and_runs_without_the_package(torchsc
     clear = (two[:, 0] - two[:, 1] > 2e-4).numpy()
     assert clear.mean() > 0.99
     assert np.array_equal(found.argmax(1)[clear], logits.argmax(1).numpy()[clear])
+
+
+def test_the_command_of_monai_writes_the_same_as_onnx(window, network, tmp_path):
+    pytest.importorskip("onnx", reason="the extra 'onnx' is not installed")
+    onnxruntime = pytest.importorskip("onnxruntime", reason="the extra 'onnx' is not installed")
+    pytest.importorskip("onnxscript", reason="the extra 'onnx' is not installed")
+    path = str(tmp_path / "model.onnx")
+    monai.bundle.onnx_export(
+        net_id="network",
+        filepath=path,
+        ckpt_file=str(BUNDLE / "models" / "model.pt"),
+        config_file=CONFIG,
+        input_shape=list(window.shape),
+        device="cpu",
+    )
+    with torch.no_grad():
+        assert_same(onnxruntime, path, window, network(window))

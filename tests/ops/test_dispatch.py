@@ -152,15 +152,17 @@ def test_broken_kernel_costs_one_warning(
         assert deviation(grads[name], grad) <= 5e-6, name
 
 
-def test_package_without_its_kernel_names_the_remedy(
+def test_package_without_its_kernel_costs_one_warning_with_the_remedy(
     install: Callable[[ModuleType | None], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install(None)
     monkeypatch.setattr(mamba_ssm, "kernel", lambda: (_ for _ in ()).throw(ModuleNotFoundError(name=mamba_ssm.MODULE)))
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if name == "mamba_ssm" else None)
-    text = mamba_ssm.probe(CPU)
-    assert "without its CUDA kernel" in text
-    assert "MAMBA_KEEP_CUDA_BUILD=TRUE" in text
+    problem = {name: tensor.float() if name != "order" else tensor for name, tensor in cross_problem(SIZE).items()}
+    with pytest.warns(UserWarning, match=r"without its CUDA kernel.*MAMBA_KEEP_CUDA_BUILD=TRUE") as record:
+        found = cross_selective_scan(**problem)
+    assert len(record) == 1
+    assert torch.equal(found, cross_selective_scan(**problem, backend="torch"))
 
 
 @pytest.fixture

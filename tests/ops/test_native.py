@@ -181,6 +181,20 @@ def test_inputs_that_are_parts_of_one_tensor_are_read_in_place() -> None:
     assert torch.equal(cross_selective_scan(**problem, order=None, backend="native"), expected)
 
 
+def test_reading_along_tables_changes_no_bit() -> None:
+    problem = {**cross_problem(Size(2, 3, 70, 37, 9), skip=False), "D": None, "delta_bias": None}
+    order = problem.pop("order")
+    inputs = {name: None if tensor is None else tensor.float() for name, tensor in problem.items()}
+    direction = torch.arange(len(order))[:, None]
+    gathered = {name: inputs[name][:, direction, order] for name in ("delta", "B", "C")}
+    gathered = {**inputs, **gathered, "x": inputs["x"][:, order]}
+    sequences = cross_selective_scan(**gathered, order=None, merge=None, backend="native")
+    expected = sequences[:, direction, order.argsort(dim=1)]
+    assert torch.equal(cross_selective_scan(**inputs, order=order, merge=None, backend="native"), expected)
+    one, two, three = expected.unbind(1)
+    assert torch.equal(cross_selective_scan(**inputs, order=order, backend="native"), one + two + three)
+
+
 def test_integer_types_of_the_order() -> None:
     problem = cross_problem(Size(1, 2, 10, 3, 2))
     inputs = {name: tensor if name == "order" else tensor.float() for name, tensor in problem.items()}

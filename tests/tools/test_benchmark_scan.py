@@ -6,6 +6,7 @@ import argparse
 import importlib
 import json
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 import torch
 from matplotlib.image import imread
 
-from monai_mamba.ops import mamba_ssm
+from monai_mamba.ops import explain, mamba_ssm
 from monai_mamba.ops.reference import reference_scan
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -154,6 +155,21 @@ def test_peak_memory_is_that_of_the_call_alone(modules):
     held = partial(partial, torch.ones, 1 << 24)  # 64 MiB
     found = modules.machine.peak_extra_memory(held, CPU, 1, warm_up=partial(partial, torch.ones, 1 << 25))
     assert found == pytest.approx(64, abs=8)
+
+
+@pytest.mark.parametrize(("backward", "limit"), [(False, 40), (True, 120)])
+@pytest.mark.parametrize("backend", ["torch", "native"])
+def test_a_direction_of_the_published_network_takes_little_memory(modules, backend, backward, limit):
+    if not Path("/proc/self/clear_refs").exists():
+        pytest.skip("this system does not tell the peak of the resident set")
+    if not explain(backend=backend).startswith(f"{backend}: "):
+        pytest.skip("the native kernel cannot be compiled here")
+    contender = modules.scan.Contender(backend, "fused")
+    build = partial(modules.scan.prepare, contender=contender, backward=backward, device=CPU)
+    problem = modules.problems.PROBLEMS["W1-one-direction"]
+    small = replace(problem, grid=(2, 2, 2))
+    result = problem.length * problem.channels * 4 / 2**20
+    assert result < modules.machine.peak_extra_memory(partial(build, problem), CPU, 1, partial(build, small)) < limit
 
 
 @pytest.mark.parametrize("compiler", [True, False])

@@ -13,6 +13,7 @@ import pytest
 from tumor_phantom import save_case
 
 import monai_mamba
+from monai_mamba.errors import MonaiMambaError
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "compare_networks.py"
 TINY = {"_target_": "MSDKMamba", "channels": [8] * 5, "depths": [1] * 4, "d_state": 2}
@@ -163,7 +164,7 @@ def test_a_bundle_gets_the_options_as_they_are(tool, monkeypatch, tmp_path, capf
     assert "GOT {'network': {'mixer': None}} ([1, 2], [1]) False [64, 64, 64]" in capfd.readouterr().out
     assert figures["seconds"] > 0
     assert figures["peak_GiB"] > 0.05
-    with pytest.raises(tool.subprocess.CalledProcessError):
+    with pytest.raises(MonaiMambaError, match="ended with status 1"):
         tool.run_bundle("any", tool.Run(["train.json"], {"cases": "$1/0"}), 1)
 
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from monai_mamba.networks.blocks.attention import TokenAttention
 from monai_mamba.networks.blocks.vss3d import init_dt_bias, init_log_a
+from monai_mamba.networks.layers.convolution import DepthwiseConv3d, PointwiseConv3d
 from monai_mamba.ops import cross_selective_scan
 
 __all__ = ["AttentionMixer", "ConvMLP", "HybridMixer", "MambaMixer", "ScaledResidualBlock"]
@@ -76,10 +77,10 @@ class HybridMixer(nn.Module):
         super().__init__()
         self.scan = scan
         self.local = nn.Sequential(
-            nn.Conv3d(dim, dim, 3, padding=1, groups=dim, bias=False),
+            DepthwiseConv3d(dim, bias=False),
             nn.InstanceNorm3d(dim, affine=True),
             nn.GELU(),
-            nn.Conv3d(dim, dim, 1, bias=False),
+            PointwiseConv3d(dim, dim, bias=False),
         )
         self.gate = nn.Linear(2 * dim, dim) if scan is not None else None
         self.merge = nn.Linear(dim, dim)
@@ -112,7 +113,7 @@ class ConvMLP(nn.Module):
     def __init__(self, dim: int, hidden_dim: int) -> None:
         super().__init__()
         self.linear1 = nn.Linear(dim, hidden_dim)
-        self.conv = nn.Conv3d(hidden_dim, hidden_dim, 3, padding=1, groups=hidden_dim)
+        self.conv = DepthwiseConv3d(hidden_dim)
         self.norm = nn.InstanceNorm3d(hidden_dim, affine=True)
         self.linear2 = nn.Linear(hidden_dim, dim)
 

@@ -10,6 +10,7 @@ from monai.networks.layers import DropPath
 from torch import nn
 
 from monai_mamba.networks.blocks.vss3d import init_dt_bias, init_log_a
+from monai_mamba.networks.layers.convolution import DepthwiseConv3d
 from monai_mamba.networks.layers.kan import GroupRationalKAN, SplineKAN
 from monai_mamba.networks.layers.traversal import serpentine_orders
 from monai_mamba.ops import cross_selective_scan
@@ -42,7 +43,7 @@ class BidirectionalSpatialMixer(nn.Module):
         self.dt_rank = math.ceil(dim / 16)
         k, n, r = self.directions, d_state, self.dt_rank
         self.in_proj = nn.Linear(dim, 2 * dim, bias=False)
-        self.conv = nn.Conv3d(dim, dim, 3, padding=1, groups=dim)
+        self.conv = DepthwiseConv3d(dim)
         bound = dim**-0.5  # what nn.Linear(dim, ...) would draw from
         self.x_proj_weight = nn.Parameter(torch.empty(k, r + 2 * n, dim).uniform_(-bound, bound))
         self.dt_proj_weight = nn.Parameter(torch.empty(k, dim, r).uniform_(-(r**-0.5), r**-0.5))

@@ -6,6 +6,8 @@ import torch
 from monai.networks.layers.utils import get_act_layer, get_norm_layer
 from torch import nn
 
+from monai_mamba.networks.layers.convolution import PointwiseConv3d
+
 __all__ = ["ConvNormAct", "ResidualConvBlock"]
 
 
@@ -52,7 +54,7 @@ class ResidualConvBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.conv = ConvNormAct(in_channels, out_channels, norm_name, act_name, repeats)
-        self.shortcut = nn.Conv3d(in_channels, out_channels, 1)
+        self.shortcut = PointwiseConv3d(in_channels, out_channels)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """``(B, in_channels, H, W, D) -> (B, out_channels, H, W, D)``."""

@@ -9,6 +9,7 @@ from monai.networks.blocks import MLPBlock
 from monai.networks.layers import DropPath
 from torch import nn
 
+from monai_mamba.networks.layers.convolution import DepthwiseConv3d
 from monai_mamba.networks.layers.traversal import serpentine_orders
 from monai_mamba.ops import cross_selective_scan
 
@@ -54,7 +55,7 @@ class SS3D(nn.Module):
         self.dt_rank = math.ceil(dim / 16)
         k, n, r = self.directions, d_state, self.dt_rank
         self.in_proj = nn.Linear(dim, inner, bias=False)
-        self.conv = nn.Conv3d(inner, inner, 3, padding=1, groups=inner)
+        self.conv = DepthwiseConv3d(inner)
         bound = inner**-0.5  # what nn.Linear(inner, ...) would draw from
         self.x_proj_weight = nn.Parameter(torch.empty(k, r + 2 * n, inner).uniform_(-bound, bound))
         self.dt_proj_weight = nn.Parameter(torch.empty(k, inner, r).uniform_(-(r**-0.5), r**-0.5))

@@ -14,6 +14,7 @@ from torch.nn import functional
 from monai_mamba.networks.blocks.residual_conv import ConvNormAct, ResidualConvBlock
 from monai_mamba.networks.blocks.tri_oriented_mamba import TriOrientedMamba
 from monai_mamba.networks.blocks.vss3d import SS3D, VSSBlock3D
+from monai_mamba.networks.layers.convolution import PointwiseConv3d, pointwise_conv3d
 from monai_mamba.networks.layers.grid import check_spatial_size
 
 __all__ = ["MedSegMamba", "medsegmamba_small"]
@@ -104,7 +105,7 @@ class MedSegMamba(nn.Module):
             self.ups.append(ConvNormAct(levels[i + 1], levels[i], norm_name, act_name))
             out = levels[i] if i > 0 else (final_channels or 2 * levels[0])
             self.decoders.append(ResidualConvBlock(2 * levels[i], out, norm_name, act_name))
-        self.head = nn.Conv3d(final_channels or 2 * levels[0], out_channels * subvoxels, 1)
+        self.head = PointwiseConv3d(final_channels or 2 * levels[0], out_channels * subvoxels)
         if stem_stride > 1:
             icnr_init(self.head, stem_stride)  # sub-voxels start equal, so that the trunk sees one gradient
 
@@ -136,7 +137,7 @@ class MedSegMamba(nn.Module):
             x = decoder(torch.cat([skips.pop(), x], dim=1))
         if subvoxel is not None:
             one = slice(subvoxel, None, self.stem_stride**3)
-            return functional.conv3d(x, self.head.weight[one], self.head.bias[one])
+            return pointwise_conv3d(x, self.head.weight[one], self.head.bias[one])
         x = self.head(x)
         return pixelshuffle(x, 3, self.stem_stride) if self.stem_stride > 1 else x
 

@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from monai_mamba.networks.blocks.kmamba import BidirectionalSpatialMixer, KMambaBlock
+from monai_mamba.networks.layers.convolution import PointwiseConv3d
 from monai_mamba.networks.layers.grid import check_more_than_one_cell, check_spatial_size
 
 __all__ = ["MSDKMamba", "MultiScaleOutput", "msd_kmamba_large", "msd_kmamba_small"]
@@ -108,9 +109,9 @@ class MSDKMamba(nn.Module):
             UnetrUpBlock(3, i, o, kernel_size=3, upsample_kernel_size=2, norm_name=_NORM, res_block=True)
             for i, o in zip(channels[:0:-1], shallow, strict=True)
         )
-        self.heads = nn.ModuleList(nn.Conv3d(c, out_channels, 1) for c in channels[:-1])  # from fine to coarse
+        self.heads = nn.ModuleList(PointwiseConv3d(c, out_channels) for c in channels[:-1])  # from fine to coarse
         self.fusion = nn.Parameter(torch.tensor([2.0, 1.0, 0.0, -1.0]))
-        self.projections = nn.ModuleList(nn.Conv3d(c, channels[0], 1) for c in channels[1:-1])
+        self.projections = nn.ModuleList(PointwiseConv3d(c, channels[0]) for c in channels[1:-1])
 
     def forward(self, x: torch.Tensor) -> torch.Tensor | MultiScaleOutput:
         """Segment a volume.

@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from monai_mamba.networks.blocks.hybrid_mamba import AttentionMixer, HybridMixer, MambaMixer, ScaledResidualBlock
+from monai_mamba.networks.layers.convolution import PointwiseConv3d
 from monai_mamba.networks.layers.grid import check_more_than_one_cell, check_spatial_size
 from monai_mamba.networks.layers.rotary import rotate_by_position
 
@@ -96,7 +97,7 @@ class SegMaFormer(nn.Module):
         )
         self.fuse = nn.Linear(len(channels) * decoder_channels, decoder_channels, bias=False)
         self.fuse_norm = nn.InstanceNorm3d(decoder_channels, affine=True)
-        self.head = nn.Conv3d(decoder_channels, out_channels, 1)
+        self.head = PointwiseConv3d(decoder_channels, out_channels)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits ``(B, out_channels, H, W, D)`` of ``(B, in_channels, H, W, D)``, multiples of ``self.stride``."""

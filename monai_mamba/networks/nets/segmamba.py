@@ -13,6 +13,7 @@ from torch import nn
 from monai_mamba.errors import InputError
 from monai_mamba.networks.blocks.gated_spatial_conv import GatedSpatialConv
 from monai_mamba.networks.blocks.tri_oriented_mamba import TriOrientedMambaLayer
+from monai_mamba.networks.layers.convolution import PointwiseConv3d
 from monai_mamba.networks.layers.grid import check_spatial_size
 
 __all__ = ["SegMamba", "segmamba_small"]
@@ -84,7 +85,7 @@ class SegMamba(nn.Module):
             layers = [TriOrientedMambaLayer(c, d_state, expand, n) for _ in range(depth)] if mixer else []
             self.mamba_layers.append(nn.Sequential(*layers))
         self.taps = nn.ModuleList(
-            nn.Sequential(nn.InstanceNorm3d(c), nn.Conv3d(c, 2 * c, 1), nn.GELU(), nn.Conv3d(2 * c, c, 1))
+            nn.Sequential(nn.InstanceNorm3d(c), PointwiseConv3d(c, 2 * c), nn.GELU(), PointwiseConv3d(2 * c, c))
             for c in stages
         )
 
@@ -97,7 +98,7 @@ class SegMamba(nn.Module):
             for shallow, deep in reversed(list(pairwise(channels)))
         )
         self.final = _residual_block(stages[0], stages[0])
-        self.head = nn.Conv3d(stages[0], out_channels, 1)
+        self.head = PointwiseConv3d(stages[0], out_channels)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits ``(B, out_channels, H, W, D)`` of ``(B, in_channels, H, W, D)``, multiples of ``self.stride``."""

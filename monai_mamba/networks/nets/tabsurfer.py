@@ -12,6 +12,7 @@ from torch import nn
 
 from monai_mamba.networks.blocks.attention import PreNormTransformerBlock
 from monai_mamba.networks.blocks.residual_conv import ConvNormAct, ResidualConvBlock
+from monai_mamba.networks.layers.convolution import PointwiseConv3d
 from monai_mamba.networks.layers.grid import check_spatial_size
 from monai_mamba.ops.recording import is_recording
 
@@ -93,7 +94,7 @@ class TABSurfer(nn.Module):
         self.decoders = nn.ModuleList(
             ResidualConvBlock(2 * shallow, shallow, norm_name, act_name, repeats=1) for _, shallow in pairs
         )
-        self.head = nn.Conv3d(levels[0], out_channels, 1)
+        self.head = PointwiseConv3d(levels[0], out_channels)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits ``(B, out_channels, H, W, D)`` of ``(B, in_channels, H, W, D)``, multiples of ``self.stride``."""

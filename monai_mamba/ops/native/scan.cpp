@@ -149,6 +149,21 @@ inline Vec softplus(Vec x, Vec& slope) {
     return (x > zero ? x : zero) + 2.0f * s * p;
 }
 
+// Have what a chunk of tokens will read brought into the cache: along an order, the processor cannot foresee it.
+inline void prefetch(const Problem& p, const Block& block, int64_t start) {
+    const int LINE = 16;  // floats
+    for (int64_t t = start; t < start + TOKENS && t < p.length; ++t) {
+        const int64_t token = p.token(block.k, t);
+        __builtin_prefetch(p.delta.row(block.b, block.k, token) + block.channel);
+        __builtin_prefetch(p.u.row(block.b, block.k, token) + block.channel);
+        __builtin_prefetch(p.y.row(block.b, block.k, token) + block.channel, 1);
+        for (int64_t n = 0; n < p.states; n += LINE) {
+            __builtin_prefetch(p.B.row(block.b, block.k, token) + n);
+            __builtin_prefetch(p.C.row(block.b, block.k, token) + n);
+        }
+    }
+}
+
 // What the tokens of a chunk read, for one block of channels.
 struct Tile {
     Vec dt[TOKENS], slope[TOKENS];  // step size and its derivative by delta
@@ -202,6 +217,7 @@ void scan_block(const Problem& p, const Block& block) {
             for (int64_t n = 0; n < p.states; ++n) block.store(state[n], kept + n * p.channels);
         }
         tile.read(p, block, chunk * TOKENS);
+        if (p.order) prefetch(p, block, (chunk + 1) * TOKENS);
         for (int t = 0; t < tile.count; ++t) tile.y[t] = Vec{};
         int64_t n = 0;
         for (; n + WIDE <= p.states; n += WIDE) advance<WIDE>(tile, n, A2.get(), state.get());

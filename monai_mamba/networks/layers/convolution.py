@@ -1,0 +1,113 @@
+"""Convolutions that PyTorch computes slowly on CPUs, with the parameters of its own: pointwise and depthwise ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+
+from monai_mamba.ops.recording import is_recording
+
+__all__ = ["DepthwiseConv3d", "PointwiseConv3d", "pointwise_conv3d"]
+
+
+def pointwise_conv3d(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    """1x1x1 convolution; on a CPU a matrix product, which spares oneDNN's change of the memory layout and back.
+
+    Args:
+        x: ``(B, C, H, W, D)``.
+        weight: ``(O, C, 1, 1, 1)``.
+        bias: ``(O,)`` or None.
+
+    Returns:
+        ``(B, O, H, W, D)``.
+    """
+    if x.device.type != "cpu" or is_recording():
+        return functional.conv3d(x, weight, bias)
+    rows, voxels = weight.flatten(1).expand(len(x), -1, -1), x.flatten(2)
+    y = torch.bmm(rows, voxels) if bias is None else torch.baddbmm(bias[:, None], rows, voxels)
+    return y.unflatten(2, x.shape[2:])
+
+
+class PointwiseConv3d(nn.Conv3d):
+    """1x1x1 convolution ``(B, C, H, W, D) -> (B, O, H, W, D)``, see `pointwise_conv3d`.
+
+    Args:
+        in_channels: channels C.
+        out_channels: channels O.
+        bias: add a learned bias.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, bias: bool = True) -> None:
+        super().__init__(in_channels, out_channels, 1, bias=bias)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """``(B, C, H, W, D) -> (B, O, H, W, D)``."""
+        return pointwise_conv3d(x, self.weight, self.bias)
+
+
+class _Depthwise(torch.autograd.Function):
+    """3x3x3 depthwise convolution with a backward of operations that oneDNN has fast code for."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.biased = bias is not None
+        return functional.conv3d(x, weight, bias, padding=1, groups=len(weight))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor, torch.Tensor | None]:
+        x, weight = ctx.saved_tensors
+        channels, height = len(weight), x.shape[2]
+        grad_x = None
+        if ctx.needs_input_grad[0]:
+            grad_x = functional.conv3d(grad, weight.flip(2, 3, 4), padding=1, groups=channels)
+
+        slices = functional.pad(x.transpose(1, 2), (0, 0, 0, 0, 0, 0, 1, 1))  # (B, H + 2, C, W, D)
+        grad_slices = grad.transpose(1, 2).flatten(0, 1)
+        planes = [
+            torch.ops.aten.convolution_backward(
+                grad_slices,
+                slices[:, k : k + height].flatten(0, 1),
+                weight[:, :, k],
+                bias_sizes=None,
+                stride=[1],
+                padding=[1],
+                dilation=[1],
+                transposed=False,
+                output_padding=[0],
+                groups=channels,
+                output_mask=[False, True, False],
+            )[1]
+            for k in range(3)
+        ]
+        return grad_x, torch.stack(planes, dim=2), grad.sum((0, 2, 3, 4)) if ctx.biased else None
+
+
+class DepthwiseConv3d(nn.Conv3d):
+    """3x3x3 convolution of each channel by itself, ``(B, C, H, W, D) -> (B, C, H, W, D)``, zeros around the volume.
+
+    On a CPU the backward is computed as a convolution with the flipped kernel (for x) and as three convolutions in two
+    dimensions (for the weight): PyTorch's own is written for kernels that see all channels.
+
+    Args:
+        channels: channels C.
+        bias: add a learned bias.
+    """
+
+    def __init__(self, channels: int, bias: bool = True) -> None:
+        super().__init__(channels, channels, 3, padding=1, groups=channels, bias=bias)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """``(B, C, H, W, D) -> (B, C, H, W, D)``."""
+        if x.device.type != "cpu" or not torch.is_grad_enabled() or is_recording():
+            return super().forward(x)
+        inputs = (x, self.weight, self.bias)
+        if torch.is_autocast_enabled("cpu"):  # here, so that autograd turns the gradients back
+            dtype = torch.get_autocast_dtype("cpu")
+            inputs = tuple(None if tensor is None else tensor.to(dtype) for tensor in inputs)
+        return _Depthwise.apply(*inputs)
