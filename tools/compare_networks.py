@@ -1,7 +1,7 @@
 """Train networks on the same data with the same budget and seed, and compare them on other data.
 
-    python tools/compare_networks.py hippocampus --dataset_dir Task04_Hippocampus --output_dir comparison
-    python tools/compare_networks.py tumor --training training --test test --spacing 2 --output_dir comparison
+    python tools/compare_networks.py hippocampus --dataset_dir Task04_Hippocampus --output_dir hippocampus_networks
+    python tools/compare_networks.py tumor --training training --test test --spacing 2 --output_dir tumor_networks
 
 Each network is trained from scratch by the bundle's config with the settings of the study (tools/studies), and the
 weights of the end are evaluated; both run in a process of their own, whose time and peak memory are reported. A network
@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 
 import torch
-from benchmarks.machine import run_measured
+from benchmarks.machine import describe, run_measured
 from network_report import report
 from report_files import run_command, write_report_files
 from studies.hippocampus import HippocampusStudy
@@ -54,9 +54,9 @@ def train_and_evaluate(study: Study, name: str, options: argparse.Namespace) -> 
     """Train one network and evaluate it, unless its folder holds the result of the same settings.
 
     Returns:
-        The settings of both runs, and their seconds and memory.
+        The settings of both runs, their seconds and memory, and where they were made.
     """
-    folder = Path(options.output_dir).expanduser() / name
+    folder = options.output_dir / name
     common = {
         **study.network_options(name),
         **study.networks[name].options,
@@ -67,16 +67,30 @@ def train_and_evaluate(study: Study, name: str, options: argparse.Namespace) -> 
     training, evaluation = study.training(options), study.evaluation(options)
     training = training._replace(options={**training.options, **common, "resume": False})
     evaluation = evaluation._replace(options={**evaluation.options, **common, "weights": str(folder / "model.pt")})
-    settings = {"training": training.options, "evaluation": evaluation.options}
+    settings = {
+        "bundle": study.bundle,
+        "training": training.options,
+        "evaluation": evaluation.options,
+        "cases": study.cases(options),
+    }
     result_file = folder / "run.json"
-    if result_file.is_file():
-        result = json.loads(result_file.read_text(encoding="utf-8"))
-        if result["settings"] == settings:
-            return result
-    result = {"settings": settings, "train": run_bundle(study.bundle, training, options.threads)}
+    found = read_result(result_file)
+    if found.get("settings") == settings and (folder / "scores.tsv").is_file():
+        return found
+    result_file.unlink(missing_ok=True)  # what it tells of is overwritten now
+    made = {**describe(torch.device(options.device), options.threads), "monai_mamba": monai_mamba.__version__}
+    result = {"settings": settings, "made": made, "train": run_bundle(study.bundle, training, options.threads)}
     result["evaluate"] = run_bundle(study.bundle, evaluation, options.threads)
     write_report_files(folder, {"run.json": json.dumps(result, indent=1) + "\n"})
     return result
+
+
+def read_result(path: Path) -> dict[str, dict]:
+    """The result of an earlier run, empty if there is none that can be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
 
 
 def compare(options: argparse.Namespace) -> None:
@@ -90,6 +104,8 @@ def compare(options: argparse.Namespace) -> None:
     unknown = sorted(set(options.networks) - set(study.networks))
     if unknown:
         raise InputError(f"--networks: {unknown} are none of {', '.join(study.networks)}.")
+    if options.threads < 1 or options.seed < 0:
+        raise InputError(f"--threads is {options.threads}, --seed {options.seed}; expected 1 or more, and 0 or more.")
     study.check(options)
     check_device(options.device)
     check_output_dir(options.output_dir)
@@ -97,14 +113,9 @@ def compare(options: argparse.Namespace) -> None:
     for name in options.networks or study.networks:
         print(f"{name} ...", flush=True)
         runs[name] = train_and_evaluate(study, name, options)
-        scores[name] = study.read_scores(Path(options.output_dir).expanduser() / name / "scores.tsv")
-    if len({tuple(found.subjects) for found in scores.values()}) > 1:
-        raise InputError(
-            f"{options.output_dir}: its networks were scored on different cases. Remove it and start anew."
-        )
-    text = report(study, options, runs, {name: found.values for name, found in scores.items()})
-    write_report_files(Path(options.output_dir).expanduser(), {"report.md": text})
-    print(f"Wrote {Path(options.output_dir) / 'report.md'}.")
+        scores[name] = study.read_scores(options.output_dir / name / "scores.tsv")
+    write_report_files(options.output_dir, {"report.md": report(study, options, runs, scores)})
+    print(f"Wrote {options.output_dir / 'report.md'}.")
 
 
 def main() -> int:
@@ -114,7 +125,8 @@ def main() -> int:
     for name, study in STUDIES.items():
         command = studies.add_parser(name, description=type(study).__doc__)
         study.add_arguments(command)
-        command.add_argument("--output_dir", required=True, help="folder for the report, and one for each network")
+        text = "folder for the report, and one for each network"
+        command.add_argument("--output_dir", type=lambda path: Path(path).expanduser(), required=True, help=text)
         command.add_argument("--networks", nargs="+", default=[], help=f"of {', '.join(study.networks)} (all)")
         command.add_argument("--seed", type=int, default=0, help="(%(default)s)")
         command.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="(%(default)s)")

@@ -78,6 +78,12 @@ def find_cases(images: LabelSet, reference: LabelSet, prediction: LabelSet) -> l
                 f"prediction, first {missing[0]}; it has {next(iter(other.files))} and such. Complete it, or say by a "
                 "path with {subject} which part of its file names is the subject."
             )
+    for name, path in images.files.items():
+        if path in (prediction.files.get(name), reference.files.get(name)):
+            raise InputError(
+                f"--images {images.source}: {path.name} is a label map. Say by a path with {{subject}}, such as "
+                "'scans/{subject}_T1w.nii.gz', which files are the scans."
+            )
     cases = [Case(name, images.files[name], reference.files[name], path) for name, path in prediction.files.items()]
     for case in cases:
         for path in (case.image, case.reference, case.prediction):
@@ -161,7 +167,7 @@ def telling_part(
     ]
     view = VIEWS[int(np.argmax([area.max() for area in areas]))]
     axis = view[1]
-    index = int(np.argmax(areas[axis]))
+    index = int(np.argmax(areas[VIEWS.index(view)]))
     marked = np.argwhere((reference | prediction).take(index, axis=axis))
     step = np.delete(spacing, axis)
     low, high = marked.min(axis=0) * step, (marked.max(axis=0) + 1) * step

@@ -8,13 +8,11 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 
-import monai
 import numpy as np
 import torch
-from benchmarks.machine import describe
-from benchmarks.report import machine_line, number, table
+from benchmarks.report import dates, machine_line, number, table
 from monai.networks import nets
-from studies.study import Study
+from studies.study import Scores, Study
 from torch.utils.flop_counter import FlopCounterMode
 
 import monai_mamba
@@ -72,54 +70,59 @@ def test_rows(scores: Mapping[str, np.ndarray], metrics: Sequence[tuple[str, int
             differences = differences[~np.isnan(differences)]
             p, effect = signed_rank_test(differences)
             p_values.append(p)
-            moments = (f"{value:.{digits}f}" for value in (differences.mean(), np.median(differences)))
+            moments = (
+                f"{value:.{digits}f}" for value in np.round([differences.mean(), np.median(differences)], digits) + 0.0
+            )
             rows.append([metric, other, *moments, f"{effect:.2f}"])
     return [[*row, f"{p:.3g}", f"{c:.3g}"] for row, p, c in zip(rows, p_values, holm(p_values), strict=True)]
 
 
-def report(
-    study: Study, options: argparse.Namespace, runs: Mapping[str, dict], scores: Mapping[str, np.ndarray]
-) -> str:
+def report(study: Study, options: argparse.Namespace, runs: Mapping[str, dict], scores: Mapping[str, Scores]) -> str:
     """The report as Markdown.
 
     Args:
         study: what was compared.
         options: of the command line.
-        runs: settings, seconds and memory of each network.
-        scores: `(N, R, M)` of each network on the same N cases.
+        runs: result of `train_and_evaluate` of each network.
+        scores: of each network, on the same cases.
     """
     steps = study.steps(options)
-    machine = machine_line(row := describe(torch.device(options.device), options.threads))
+    made = [run["made"] for run in runs.values()]
+    machines = "; ".join(dict.fromkeys(machine_line(row) for row in made))
+    versions = ", ".join(dict.fromkeys(row["monai_mamba"] for row in made))
+    training, test = (len(names) for names in study.cases(options).values())
     lines = [f"# Networks of {study.bundle}\n", f"{inspect.cleandoc(study.__doc__ or '')}\n", "Made by\n"]
     lines.append(f"    {shlex.join(['python', *sys.argv])}\n")
     lines.append(
-        f"with monai-mamba {monai_mamba.__version__} and MONAI {monai.__version__} on {machine}; {row['date']}. "
-        f"{study.data(options)} Each network: {steps} steps from scratch with seed {options.seed}, the same "
-        f"augmentation, optimizer and schedule, nothing tuned for any of them. {study.about}\n"
+        f"with monai-mamba {versions} on {machines}; {dates(made)}. Training cases: {training}. Test cases: {test}. "
+        f"Each network: {steps} steps from scratch with seed {options.seed}. {study.recipe(options)} {study.about}\n"
     )
-    costs, sizes = [], {}
+    costs, windows = [], {}
     for name, run in runs.items():
-        training, evaluation = run["train"], run["evaluate"]
         window = run["settings"]["training"].get("roi_size", study.window(options))
+        windows.setdefault(" x ".join(map(str, window)), []).append(name)
         parameters, operations = network_size(study, name, window)
-        sizes[name] = window
-        seconds = (training["seconds"], training["seconds"] / steps, training["peak_GiB"], evaluation["seconds"])
+        trained, evaluated = run["train"], run["evaluate"]
+        seconds = (trained["seconds"], trained["seconds"] / steps, trained["peak_GiB"], evaluated["seconds"])
         costs.append([name, number(parameters, 1e6), number(operations, 1e9), *map(number, seconds)])
-    windows = "; ".join(
-        f"{' x '.join(map(str, size))} ({', '.join(name for name in sizes if sizes[name] == size)})"
-        for size in map(list, dict.fromkeys(map(tuple, sizes.values())))
-    )
+    of_all = "; ".join(f"{size} ({', '.join(names)})" if len(windows) > 1 else size for size, names in windows.items())
     lines += [
         "## Cost\n",
-        f"GFLOP: forward of one window, a multiply-add counted as two. Windows: {windows}. Seconds and peak memory "
-        "(without a GPU's) of whole processes, with their start; other work on the machine changes them.\n",
+        f"GFLOP: forward of one window, a multiply-add counted as two. Windows: {of_all}. Seconds and peak memory "
+        "(without a GPU's) of whole processes, with their start: other work on the machine changes them, and unlike "
+        "parameters and GFLOP they are to compare only where it did nothing else.\n",
         table(COST_COLUMNS, costs),
     ]
     digits = [places for _, places in study.metrics.values()]
     names = [f"{metric} {name}" for metric, _ in study.metrics.values() for name in (*study.structures, "mean")]
-    lines += ["## Scores\n", "Mean ± standard deviation over the cases.\n"]
-    lines.append(table(["network", *names], [[name, *score_cells(found, digits)] for name, found in scores.items()]))
+    cells = [[name, *score_cells(found.values, digits)] for name, found in scores.items()]
+    lines += ["## Scores\n", "Mean ± standard deviation over the cases.\n", table(["network", *names], cells)]
     if len(scores) > 1:
-        lines += [f"## {next(iter(scores))} minus each other\n", f"Means over the structures. {TEST_NOTES['p']}\n"]
-        lines.append(table(TEST_COLUMNS, test_rows(scores, list(study.metrics.values()))))
+        lines += [f"## {next(iter(scores))} minus each other\n"]
+        lines.append(
+            f"Means over the structures, one training of each. {TEST_NOTES['p']} p (Holm): corrected over all rows. "
+            f"Effect size: {TEST_NOTES['effect_size']}\n"
+        )
+        values = {name: found.values for name, found in scores.items()}
+        lines.append(table(TEST_COLUMNS, test_rows(values, list(study.metrics.values()))))
     return "\n".join(lines)

@@ -131,8 +131,8 @@ class LabelTable:
         missing = [name for name in self.names if name not in ids and without_side(name) not in ids]
         if missing:
             raise InputError(
-                f"The table of the ids to write has {', '.join(other.names)}, and so no id for {', '.join(missing)}. "
-                "Choose a table of the same structures."
+                f"--written_table has no id for {', '.join(missing)}; it has {', '.join(other.names)}. Choose one of "
+                "the same structures."
             )
         return {entry.id: ids.get(entry.name, ids.get(without_side(entry.name))) for entry in self}
 

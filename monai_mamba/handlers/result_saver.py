@@ -32,7 +32,7 @@ class ResultSaver:
     Args:
         labels: name or path of the label table, see `LabelTable.load`.
         close_up: the picture shows the surroundings of the labels instead of the whole image.
-        written_ids: for each id of the table the id in the label map, see `LabelTable.ids_in`, where it is another one.
+        written_ids: for each id of the table the id in the label map, see `LabelTable.ids_in`; None writes the same.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class ResultSaver:
     def _as_written(self, labels: np.ndarray) -> np.ndarray:
         if self.written_ids is None:
             return labels
-        lookup = np.zeros(max(self.written_ids) + 1, dtype=labels.dtype)
+        lookup = np.zeros(max(self.written_ids) + 1, dtype=np.int32)
         for label, written in self.written_ids.items():
             lookup[label] = written
         return lookup[labels]

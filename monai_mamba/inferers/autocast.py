@@ -44,15 +44,18 @@ class _SafeConvolutions(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if func is functional.conv3d and _is_larger(kernel=args[1], volume=args[0]):
-            with torch.autocast("cpu", enabled=False):
-                result = func(*tree_map(_to_float32, args), **tree_map(_to_float32, kwargs or {}))
-            return result.to(torch.bfloat16)  # what other layers expect of a convolution
-        return func(*args, **kwargs or {})
+        kwargs = kwargs or {}
+        if func is not functional.conv3d or not torch.is_autocast_enabled("cpu") or not _kernel_is_larger(args, kwargs):
+            return func(*args, **kwargs)
+        with torch.autocast("cpu", enabled=False):
+            result = func(*tree_map(_to_float32, args), **tree_map(_to_float32, kwargs))
+        return result.to(torch.get_autocast_dtype("cpu"))  # what other layers expect of a convolution
 
 
-def _is_larger(kernel: torch.Tensor, volume: torch.Tensor) -> bool:
-    return any(width > size for width, size in zip(kernel.shape[2:], volume.shape[2:], strict=True))
+def _kernel_is_larger(args: tuple, kwargs: dict[str, Any]) -> bool:
+    given = dict(zip(("input", "weight"), args, strict=False)) | kwargs
+    sizes = zip(given["weight"].shape[-3:], given["input"].shape[-3:], strict=True)
+    return any(width > size for width, size in sizes)
 
 
 def _to_float32(output: Any) -> Any:

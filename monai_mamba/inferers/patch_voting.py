@@ -28,14 +28,14 @@ class PatchVotingInferer(SlidingWindowInferer):
         mirror: also vote with each window mirrored along its first axis (left-right in a conformed image), with the
             channels exchanged: item c is the channel of channel c's structure on the other side. None does not.
         mirror_shift: voxels by which mirrored windows are shifted along each axis, what leaves at one end coming in at
-            the other. A network that begins with cells of 2 x 2 x 2 voxels divides the image into others then, and both
-            together know more than each.
+            the other. With 1, a network whose first layer groups voxels by 2 x 2 x 2 sees other groups in them. Of no
+            effect without `mirror`.
         sigmoid: channels are regions that may overlap, each with a probability of its own; else classes (softmax).
         mode: weight of a window's voxels, `"constant"` as in MedSegMamba, or `"gaussian"`, less towards its border,
             where the network sees little of the surroundings.
 
     Raises:
-        InputError: `overlap` or `sw_batch_size` is out of range.
+        InputError: `overlap`, `sw_batch_size` or `mirror_shift` is out of range.
     """
 
     def __init__(
@@ -54,6 +54,8 @@ class PatchVotingInferer(SlidingWindowInferer):
             raise InputError(f"--overlap is {overlap}, expected a number from 0 to below 1, such as 0.5.")
         if not isinstance(sw_batch_size, int) or sw_batch_size < 1:
             raise InputError(f"--sw_batch_size is {sw_batch_size}, expected a whole number from 1.")
+        if not isinstance(mirror_shift, int) or mirror_shift < 0:
+            raise InputError(f"mirror_shift is {mirror_shift}, expected a whole number of voxels from 0.")
         super().__init__(roi_size=roi_size, sw_batch_size=sw_batch_size, overlap=overlap, mode=mode, progress=progress)
         self.amp = amp
         self.mirror = mirror

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from monai_mamba.inferers.autocast import AutocastInferer
+from monai_mamba.networks.layers.convolution import DepthwiseConv3d
 
 
 class Scales(nn.Module):
@@ -45,14 +46,31 @@ def test_kernels_larger_than_the_volume_are_computed_in_float32_on_a_cpu(shape):
     assert torch.equal(outputs[0], in_float32) == (min(shape) < 3)
 
 
-@pytest.mark.parametrize("groups", [1, 32])
-def test_gradients_over_two_voxels_are_right(groups):
+def test_convolutions_may_be_called_by_name_and_without_a_batch():
+    x, kernel = torch.randn(4, 2, 2, 2), torch.randn(4, 4, 3, 3, 3)
+    result = AutocastInferer()(x[None], lambda x: nn.functional.conv3d(input=x[0], weight=kernel, padding=1))
+    torch.testing.assert_close(result, nn.functional.conv3d(x, kernel, padding=1), rtol=0.01, atol=0.05)
+
+
+def test_where_a_network_switches_autocast_off_it_stays_off():
+    def network(x: torch.Tensor) -> torch.Tensor:
+        with torch.autocast("cpu", enabled=False):
+            y = nn.functional.conv3d(x, torch.ones(1, 1, 3, 3, 3), padding=1)
+        assert y.dtype == torch.float32
+        return y
+
+    AutocastInferer()(torch.ones(1, 1, 2, 2, 2), network)
+
+
+@pytest.mark.parametrize("layer", [nn.Conv3d(32, 32, 3, padding=1), DepthwiseConv3d(32)], ids=["dense", "depthwise"])
+@pytest.mark.parametrize("shape", [(2, 2, 2), (2, 1, 1), (2, 4, 4)])
+def test_gradients_over_few_voxels_are_right_each_time(layer, shape):
     torch.manual_seed(0)
-    layer, x = nn.Conv3d(32, 32, 3, padding=1, groups=groups), torch.randn(2, 32, 2, 2, 2)
-    weight = torch.randn(2, 32, 2, 2, 2)
+    x, weight = torch.randn(2, 32, *shape), torch.randn(2, 32, *shape)
     gradients = []
-    for inferer in (AutocastInferer(amp=False), AutocastInferer()):
+    for inferer in (AutocastInferer(amp=False), *[AutocastInferer()] * 5):  # what was wrong differed each time
         layer.zero_grad()
         (inferer(x, layer) * weight).sum().backward()
         gradients.append(layer.weight.grad.clone())
-    assert (gradients[1] - gradients[0]).norm() < 0.01 * gradients[0].norm()
+    for gradient in gradients[1:]:
+        assert (gradient - gradients[0]).norm() < 0.02 * gradients[0].norm()

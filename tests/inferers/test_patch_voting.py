@@ -80,6 +80,11 @@ def test_mirrored_windows_make_the_result_the_same_for_a_mirrored_image():
         assert (plain(image, network).float() - result.float()).abs().max() > 0.01
 
 
+def test_a_shift_is_a_whole_number():
+    with pytest.raises(InputError, match=r"mirror_shift is 0\.5"):
+        PatchVotingInferer(16, mirror_shift=0.5)
+
+
 def test_mirrored_windows_can_be_shifted_there_and_back():
     torch.manual_seed(0)
     image, mirror = torch.rand(1, 1, 16, 16, 16), [0, 2, 1]

@@ -102,7 +102,7 @@ def test_two_tumor_networks_are_trained_scored_and_compared(tool, report, monkey
         call(tool, *arguments, "--seed", 1)
 
     assert call(tool, *arguments, "--window", 40) == 1
-    assert "--window 40" in capsys.readouterr().err
+    assert "--window is 40" in capsys.readouterr().err
     assert call(tool, *arguments, "--networks", "unet") == 1
     assert "['unet'] are none of tiny, tiny-no_mamba" in capsys.readouterr().err
 

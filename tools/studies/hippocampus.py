@@ -65,9 +65,8 @@ class HippocampusStudy(Study):
             raise InputError(f"--epochs is {options.epochs}; expected 1 or more.")
         self._split(options)
 
-    @staticmethod
-    def _split(options: argparse.Namespace) -> tuple[list, list]:
-        folds = f"{monai_mamba.bundle_root('hippocampal_subfields')}/configs/folds.json"
+    def _split(self, options: argparse.Namespace) -> tuple[list, list]:
+        folds = f"{monai_mamba.bundle_root(self.bundle)}/configs/folds.json"
         return split_folds(find_pairs(options.dataset_dir), folds, options.fold)
 
     def training(self, options: argparse.Namespace) -> Run:
@@ -89,6 +88,12 @@ class HippocampusStudy(Study):
     def window(self, options: argparse.Namespace) -> list[int]:
         return WINDOW
 
-    def data(self, options: argparse.Namespace) -> str:
-        training, test = map(len, self._split(options))
-        return f"Training crops: {training}. Test crops, of other persons (fold {options.fold}): {test}."
+    def cases(self, options: argparse.Namespace) -> dict[str, list[str]]:
+        names = ([pair["subject"] for pair in pairs] for pairs in self._split(options))
+        return dict(zip(("training", "test"), names, strict=True))
+
+    def recipe(self, options: argparse.Namespace) -> str:
+        return (
+            f"Test crops are of other persons than training crops (fold {options.fold}). The recipe is the bundle's, "
+            "which was made for its own network, the first here; nothing is adapted to the others."
+        )

@@ -89,8 +89,12 @@ class Study(ABC):
         """Voxels of a training window along each axis."""
 
     @abstractmethod
-    def data(self, options: argparse.Namespace) -> str:
-        """A sentence on the data of training and test."""
+    def cases(self, options: argparse.Namespace) -> dict[str, list[str]]:
+        """Names of the cases of ``training`` and ``test``."""
+
+    @abstractmethod
+    def recipe(self, options: argparse.Namespace) -> str:
+        """A sentence or two on how the networks are trained."""
 
     def network_options(self, name: str) -> dict[str, object]:
         """The option of the bundle that makes it use a network."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import ClassVar
 
 from monai_mamba.data.cases import find_labeled_cases
@@ -51,11 +52,18 @@ class TumorStudy(Study):
         parser.add_argument("--cache_rate", type=float, default=1.0, help="share of cases in memory (%(default)s)")
 
     def check(self, options: argparse.Namespace) -> None:
-        if options.epochs < 1 or options.spacing <= 0 or options.window < 32 or options.window % 32:
+        if options.window < 32 or options.window % 32:
+            raise InputError(f"--window is {options.window}; expected a multiple of 32.")
+        if not 0 <= options.cache_rate <= 1 or options.num_workers < 0:
             raise InputError(
-                f"--epochs is {options.epochs}, --spacing {options.spacing:g}, --window {options.window}; expected 1 "
-                "or more, more than 0, and a multiple of 32."
+                f"--cache_rate is {options.cache_rate:g}, --num_workers {options.num_workers}; expected 0 to 1, and 0 "
+                "or more."
             )
+        for name in ("epochs", "spacing", "windows_per_case", "learning_rate"):
+            if not getattr(options, name) > 0:
+                raise InputError(f"--{name} is {getattr(options, name):g}; expected more than 0.")
+        if Path(options.training).resolve() == Path(options.test).resolve():
+            raise InputError(f"--training and --test are both {options.test}; expected different cases.")
         for folder in (options.training, options.test):
             find_labeled_cases(folder, CONVENTION)
 
@@ -93,9 +101,15 @@ class TumorStudy(Study):
     def window(self, options: argparse.Namespace) -> list[int]:
         return [options.window] * 3
 
-    def data(self, options: argparse.Namespace) -> str:
-        training, test = (len(find_labeled_cases(folder, CONVENTION)) for folder in (options.training, options.test))
+    def cases(self, options: argparse.Namespace) -> dict[str, list[str]]:
+        folders = {"training": options.training, "test": options.test}
+        return {
+            kind: [case["subject"] for case in find_labeled_cases(folder, CONVENTION)]
+            for kind, folder in folders.items()
+        }
+
+    def recipe(self, options: argparse.Namespace) -> str:
         return (
-            f"Training cases: {training}. Test cases: {test}. Both at {options.spacing:g} mm; windows of a step: "
-            f"{options.windows_per_case}, of one case."
+            f"Cases at {options.spacing:g} mm; a step is {options.windows_per_case} of their windows. Augmentation and "
+            f"optimizer of the bundle, learning rate {options.learning_rate:g}, the same for all networks."
         )

@@ -149,7 +149,7 @@ inline Vec softplus(Vec x, Vec& slope) {
     return (x > zero ? x : zero) + 2.0f * s * p;
 }
 
-// Have what a chunk of tokens will read brought into the cache: along an order, the processor cannot foresee it.
+// Have the rows of a chunk of tokens brought into the cache: along an order, the processor cannot foresee them.
 inline void prefetch(const Problem& p, const Block& block, int64_t start) {
     const int LINE = 16;  // floats
     for (int64_t t = start; t < start + TOKENS && t < p.length; ++t) {
