@@ -25,7 +25,8 @@ def pointwise_conv3d(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor |
     Returns:
         ``(B, O, H, W, D)``.
     """
-    if x.device.type != "cpu" or x.dim() != 5 or is_recording():
+    fits = x.dim() == 5 and x.shape[1] == weight.shape[1]  # PyTorch has the clearer errors
+    if x.device.type != "cpu" or not fits or is_recording():
         return functional.conv3d(x, weight, bias)
     rows, voxels = weight.flatten(1).expand(len(x), -1, -1), x.flatten(2)
     y = torch.bmm(rows, voxels) if bias is None else torch.baddbmm(bias[:, None], rows, voxels)
