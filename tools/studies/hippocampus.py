@@ -16,9 +16,14 @@ from .study import Network, Run, Study
 
 WINDOW = [48, 48, 64]
 STEPS_PER_EPOCH = 250
-TRUNK = {"channels": [16, 32, 64, 128, 128], "depth": 4, "d_state": 16, "final_channels": 16}
-REGULARIZED = {"dropout_rate": 0.0, "drop_path_rate": 0.1}
-HYBRID = {**TRUNK, **REGULARIZED}
+HYBRID = {
+    "channels": [16, 32, 64, 128, 128],
+    "depth": 4,
+    "d_state": 16,
+    "final_channels": 16,
+    "dropout_rate": 0.0,
+    "drop_path_rate": 0.1,
+}
 CUBE = {"roi_size": [64] * 3}  # its coarsest stage has one cell for 32 voxels
 LEVELS = 5
 
