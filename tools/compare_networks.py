@@ -1,6 +1,7 @@
 """Train networks on the same data with the same budget and seed, and compare them on other data.
 
     python tools/compare_networks.py hippocampus --dataset_dir Task04_Hippocampus --output_dir hippocampus_networks
+    python tools/compare_networks.py subcortical --dataset_dir maps --test test --output_dir subcortical_networks
     python tools/compare_networks.py tumor --training training --test test --spacing 2 --output_dir tumor_networks
 
 Each network is trained from scratch by the bundle's config with the settings of the study (tools/studies), and the
@@ -24,13 +25,18 @@ from network_report import report
 from report_files import run_command, write_report_files
 from studies.hippocampus import HippocampusStudy
 from studies.study import Run, Study
+from studies.subcortical import SubcorticalStudy
 from studies.tumor import TumorStudy
 
 import monai_mamba
 from monai_mamba.data.preflight import check_device, check_output_dir
 from monai_mamba.errors import InputError, MonaiMambaError
 
-STUDIES: dict[str, Study] = {"hippocampus": HippocampusStudy(), "tumor": TumorStudy()}
+STUDIES: dict[str, Study] = {
+    "hippocampus": HippocampusStudy(),
+    "subcortical": SubcorticalStudy(),
+    "tumor": TumorStudy(),
+}
 
 
 def run_bundle(bundle: str, run: Run, threads: int) -> dict[str, float]:

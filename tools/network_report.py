@@ -49,20 +49,18 @@ def network_size(study: Study, name: str, window: Sequence[int]) -> tuple[int, i
     return sum(parameter.numel() for parameter in network.parameters()), counter.get_total_flops()
 
 
-def score_cells(values: np.ndarray, digits: Sequence[int]) -> list[str]:
-    """Mean and standard deviation over the cases: for each metric those of all structures, then of their mean.
+def score_cells(values: np.ndarray, digits: int) -> list[str]:
+    """Mean and standard deviation over the N cases of each of the R structures, then of their mean.
 
     Args:
-        values: `(N, R, M)`.
-        digits: of each of the M metrics.
+        values: `(N, R)`, NaN where there is none.
+        digits: after the decimal point.
     """
-    everything = np.concatenate([values, np.nanmean(values, axis=1, keepdims=True)], axis=1)
     cells = []
-    for column, places in enumerate(digits):
-        for structure in everything[..., column].T:
-            known = structure[~np.isnan(structure)]
-            deviation = f" ± {known.std(ddof=1):.{places}f}" if len(known) > 1 else ""
-            cells.append(f"{known.mean():.{places}f}{deviation}" if len(known) else "-")
+    for structure in [*values.T, np.nanmean(values, axis=1)]:
+        known = structure[~np.isnan(structure)]
+        deviation = f" ± {known.std(ddof=1):.{digits}f}" if len(known) > 1 else ""
+        cells.append(f"{known.mean():.{digits}f}{deviation}" if len(known) else "-")
     return cells
 
 
@@ -119,10 +117,11 @@ def report(study: Study, options: argparse.Namespace, runs: Mapping[str, dict], 
         "parameters and GFLOP they are to compare only where it did nothing else.\n",
         table(COST_COLUMNS, costs),
     ]
-    digits = [places for _, places in study.metrics.values()]
-    names = [f"{metric} {name}" for metric, _ in study.metrics.values() for name in (*study.structures, "mean")]
-    cells = [[name, *score_cells(found.values, digits)] for name, found in scores.items()]
-    lines += ["## Scores\n", "Mean ± standard deviation over the cases.\n", table(["network", *names], cells)]
+    lines += ["## Scores\n", "Mean ± standard deviation over the cases.\n"]
+    for column, (metric, digits) in enumerate(study.metrics.values()):
+        cells = zip(*(score_cells(found.values[..., column], digits) for found in scores.values()), strict=True)
+        rows = [[name, *row] for name, row in zip((*study.structures, "mean"), cells, strict=True)]
+        lines.append(table([metric, *scores], rows))
     if len(scores) > 1:
         lines += [f"## {next(iter(scores))} minus each other\n"]
         lines.append(

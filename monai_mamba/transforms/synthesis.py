@@ -91,6 +91,7 @@ class RandSynthesizeImaged(Randomizable, MapTransform):
         t1_prob: share of T1-like contrasts; the other images have a random intensity in every tissue.
         strip_prob: share of skull-stripped images.
         anywhere_prob: share of windows centered anywhere in the head instead of on a structure.
+        center: voxel of the label map in the middle of every window; None draws one each time.
     """
 
     def __init__(
@@ -103,12 +104,14 @@ class RandSynthesizeImaged(Randomizable, MapTransform):
         t1_prob: float = 0.93,
         strip_prob: float = 0.35,
         anywhere_prob: float = 0.2,
+        center: Sequence[float] | None = None,
     ) -> None:
         MapTransform.__init__(self, keys)
         self.table = table
         self.roi_size = tuple(roi_size)
         self.image_key, self.label_key = image_key, label_key
         self.t1_prob, self.strip_prob, self.anywhere_prob = t1_prob, strip_prob, anywhere_prob
+        self.center = center
         self.generator = torch.Generator()
 
     def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict[Hashable, torch.Tensor]:
@@ -171,6 +174,8 @@ class RandSynthesizeImaged(Randomizable, MapTransform):
         return result
 
     def _center(self, volume: torch.Tensor) -> np.ndarray:
+        if self.center is not None:
+            return np.asarray(self.center, dtype=float)
         if self.R.rand() < self.anywhere_prob:
             return self.R.uniform(0, 1, 3) * volume.shape
         offset = self.R.randint(0, 2, 3)

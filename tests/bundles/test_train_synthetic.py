@@ -7,10 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import nibabel as nib
-import numpy as np
 import pytest
 import torch
+from head_phantom import save_label_maps
 from monai.bundle import ConfigWorkflow
 from stopped_training import assert_equal_files, run_until
 
@@ -24,14 +23,8 @@ OPTIONS = {"device": "cpu", "num_workers": 0, "roi_size": [16, 16, 16], "iterati
 
 @pytest.fixture(scope="module")
 def label_maps(tmp_path_factory) -> Path:
-    """Three heads of boxes: skin, white matter, a thalamus on each side."""
     folder = tmp_path_factory.mktemp("maps")
-    for number in range(3):
-        ids = np.zeros((32, 36, 34), np.uint16)
-        ids[2:30, 2:34, 2:32] = 507
-        ids[6:16, 6:30, 6:28], ids[16:26, 6:30, 6:28] = 2, 41
-        ids[10:14, 14:22, 12:20], ids[18:22, 14:22, 12:20] = 10, 49
-        nib.save(nib.Nifti1Image(ids, np.diag([1.0, 1, 1, 1])), folder / f"map_{number}.nii.gz")
+    save_label_maps(folder)
     return folder
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import monai.bundle
 import numpy as np
 import pytest
+from head_phantom import save_label_maps
 from tumor_phantom import save_case
 
 import monai_mamba
@@ -174,12 +175,11 @@ def test_scores_and_tests_have_the_figures_of_their_cases(report):
     worse = better.copy()
     worse[..., 0] -= np.linspace(0.1, 0.2, 8)[:, None]
     worse[..., 1] += 2
-    cells = report.score_cells(better, (3, 1))
-    assert cells[:4] == ["0.850 ± 0.035"] * 4  # the standard deviation of 8 even steps, n - 1
-    assert cells[4:] == ["0.0 ± 0.0"] * 4
-    assert report.score_cells(better[:1], (3, 1))[0] == "0.800"
+    assert report.score_cells(better[..., 0], 3) == ["0.850 ± 0.035"] * 4  # 8 even steps, n - 1
+    assert report.score_cells(better[..., 1], 1) == ["0.0 ± 0.0"] * 4
+    assert report.score_cells(better[:1, :, 0], 3)[0] == "0.800"
     worse[0, 0, 1] = np.nan  # a missing distance: left out of the means
-    assert report.score_cells(worse, (3, 1))[4] == "2.0 ± 0.0"
+    assert report.score_cells(worse[..., 1], 1)[0] == "2.0 ± 0.0"
     dsc, hd95 = report.test_rows({"better": better, "worse": worse}, [("DSC", 3), ("HD95 (mm)", 1)])
     assert dsc[:4] == ["DSC", "worse", "0.150", "0.150"]
     assert hd95[:4] == ["HD95 (mm)", "worse", "-2.0", "-2.0"]
@@ -196,3 +196,47 @@ def test_a_missing_distance_is_read_as_missing(tool, tmp_path):
     assert scores.values.shape == (1, 2, 4)
     assert np.isnan(scores.values[..., 2:]).all()
     assert (scores.values[..., :2] == 0).all()
+
+
+def test_two_subcortical_networks_are_trained_on_maps_and_tested_on_scans(tool, monkeypatch, tmp_path, capsys):
+    import make_head_scans
+    from studies.study import Network
+
+    maps = tmp_path / "maps"
+    save_label_maps(maps)
+    with monkeypatch.context() as patch:
+        arguments = ["--label_maps", maps / "map_2.nii.gz", "--scans", 2, "--output_dir", tmp_path / "test"]
+        patch.setattr(sys, "argv", ["make_head_scans.py", *map(str, arguments)])
+        assert make_head_scans.main() == 0
+    calls: list = []
+    study = tool.STUDIES["subcortical"]
+    tiny = {"_target_": "MedSegMamba", "channels": [8, 8, 8], "depth": 1, "d_state": 2, "stem_stride": 2}
+    whole = {"_target_": "SegResNet", "init_filters": 8, "blocks_down": [1, 1], "blocks_up": [1]}
+    monkeypatch.setattr(type(study), "networks", {"tiny": Network(tiny), "whole": Network(whole)})
+    monkeypatch.setattr(sys.modules["studies.subcortical"], "STEPS_PER_EPOCH", 2)
+    monkeypatch.setattr(tool, "run_bundle", here(calls))
+    arguments = ["subcortical", "--dataset_dir", maps, "--held_out", 1, "--test", tmp_path / "test", "--epochs", 1]
+    arguments += ["--output_dir", tmp_path / "out", "--window", 32, "--device", "cpu", "--threads", 1]
+    assert call(tool, *arguments) == 0
+    assert [run.configs[-1] for run in calls] == ["train_synthetic.json", "evaluate.json"] * 2
+    assert calls[0].options["iterations_per_epoch"] == 2
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert "Training cases: 2. Test cases: 2." in text
+    assert "| DSC | tiny | whole |" in text
+    assert text.count("| Left-Thalamus |") == 4  # a table for each metric
+
+    assert call(tool, *arguments, "--held_out", 3) == 1
+    assert "--held_out is 3; expected 1 to 2" in capsys.readouterr().err
+    assert call(tool, *arguments, "--window", 40) == 1
+    assert "--window is 40" in capsys.readouterr().err
+
+
+def test_networks_of_subcortical_structures_have_about_as_many_parameters(tool, report):
+    study = tool.STUDIES["subcortical"]
+    config = json.loads(Path(monai_mamba.bundle_root(study.bundle), "configs", "train_synthetic.json").read_text())
+    assert study.network_options("medsegmamba_small")["network_def"] == config["network_def"]
+    options = argparse.Namespace(dataset_dir="maps", held_out=1, window=64, epochs=1, learning_rate=0.001)
+    assert set(study.training(options).options) <= {*config, "ema#momentum"}
+    ours, _ = report.network_size(study, "medsegmamba_small", [32] * 3)
+    for name in study.networks:
+        assert report.network_size(study, name, [32] * 3)[0] == pytest.approx(ours, rel=0.15), name
