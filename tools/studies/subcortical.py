@@ -14,7 +14,7 @@ from monai_mamba.metrics.structure_scores import ABSENT_RULE
 from .study import Network, Run, Study
 
 STEPS_PER_EPOCH = 250
-WINDOW = 64
+WINDOW = 96
 STRIDE = 16  # of the coarsest grid among the networks
 WITHOUT_EXAMPLES = (24, 77)  # no label map has them
 RECIPE = {
@@ -62,7 +62,7 @@ class SubcorticalStudy(Study):
         parser.add_argument("--held_out", type=int, default=4, help=text)
         parser.add_argument("--test", required=True, help="scans of other heads with label maps beside them")
         text = f"of {STEPS_PER_EPOCH} steps each (%(default)s)"
-        parser.add_argument("--epochs", type=int, default=5, help=text)
+        parser.add_argument("--epochs", type=int, default=12, help=text)
         parser.add_argument("--window", type=int, default=WINDOW, help="voxels along each side (%(default)s)")
         parser.add_argument("--learning_rate", type=float, default=0.0015, help="(%(default)s)")
 
