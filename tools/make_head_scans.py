@@ -15,18 +15,16 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from functools import partial
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import torch
-from make_tumor_cases import find_maps
+from make_tumor_cases import find_maps, save
 from monai.transforms import LoadImage, Orientation
 from report_files import run_command
 from tqdm import tqdm
 
-from monai_mamba.data.files import write_whole
+from monai_mamba.data.image_header import check_header
 from monai_mamba.data.labels import LabelTable
 from monai_mamba.data.pairs import IMAGE_ENDING, LABEL_ENDING
 from monai_mamba.data.preflight import check_output_dir
@@ -74,6 +72,8 @@ def make_scans(options: argparse.Namespace) -> None:
     if options.scans < 1 or options.seed < 0:
         raise InputError(f"--scans is {options.scans}, --seed {options.seed}; expected 1 or more, and 0 or more.")
     maps = find_maps(options.label_maps)
+    for path in maps:
+        check_header(path)
     names = [re.sub("[^A-Za-z0-9]", "", Path(path).name.split(".")[0]) for path in maps]
     if len(set(names)) < len(names):
         raise InputError(f"--label_maps: two maps would have the same name among {sorted(names)}. Rename one of them.")
@@ -85,18 +85,20 @@ def make_scans(options: argparse.Namespace) -> None:
         for position, (path, name) in enumerate(zip(maps[: options.scans], names, strict=False)):
             volume = orient(load(path))
             ids, affine = table.check(volume.as_tensor().short()), np.asarray(volume.affine, dtype=float)
-            for turn in range(len(range(position, options.scans, len(maps)))):
+            if not table.target[ids.long()].any():
+                raise InputError(
+                    f"{path}: it has no structure of a brain. Give label maps of heads, in FreeSurfer ids."
+                )
+            for turn, _ in enumerate(range(position, options.scans, len(maps))):
                 pair = make_scan(ids, labels, table, (options.seed, position, turn))
                 stem = f"sub-{name}_run-{turn + 1}"
-                for ending, data in zip((IMAGE_ENDING, LABEL_ENDING), pair, strict=True):
-                    image = nib.Nifti1Image(data, affine)
-                    image.header.set_xyzt_units("mm")
-                    try:
-                        write_whole(options.output_dir / f"{stem}{ending}.nii.gz", partial(nib.save, image))
-                    except OSError as error:
-                        raise OutputError(
-                            f"{options.output_dir}: the scans cannot be written ({error}). Is there space left?"
-                        ) from error
+                try:
+                    for ending, data in zip((IMAGE_ENDING, LABEL_ENDING), pair, strict=True):
+                        save(options.output_dir / f"{stem}{ending}.nii.gz", data, affine)
+                except OSError as error:
+                    raise OutputError(
+                        f"{options.output_dir}: the scans cannot be written ({error}). Is there space left?"
+                    ) from error
                 progress.update()
 
 

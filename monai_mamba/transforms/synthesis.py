@@ -91,7 +91,8 @@ class RandSynthesizeImaged(Randomizable, MapTransform):
         t1_prob: share of T1-like contrasts; the other images have a random intensity in every tissue.
         strip_prob: share of skull-stripped images.
         anywhere_prob: share of windows centered anywhere in the head instead of on a structure.
-        center: voxel of the label map in the middle of every window; None draws one each time.
+        center: voxel of the label map in the middle of every window, three indices that need not be whole; None
+            draws one each time.
     """
 
     def __init__(

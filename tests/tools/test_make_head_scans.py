@@ -76,4 +76,12 @@ def test_unusable_input_is_refused_in_a_sentence(call, tmp_path, capsys):
     nib.save(nib.Nifti1Image(np.full((8, 8, 8), 999, np.int16), np.eye(4)), foreign)
     assert call("--label_maps", foreign, "--output_dir", tmp_path / "scans") == 1
     assert "999" in capsys.readouterr().err
+    empty = tmp_path / "empty.nii.gz"
+    nib.save(nib.Nifti1Image(np.zeros((8, 8, 8), np.int16), np.eye(4)), empty)
+    assert call("--label_maps", empty, "--output_dir", tmp_path / "scans") == 1
+    assert "empty.nii.gz: it has no structure of a brain" in capsys.readouterr().err
+    broken = tmp_path / "broken.nii.gz"
+    broken.write_text("no image")
+    assert call("--label_maps", broken, "--output_dir", tmp_path / "scans") == 1
+    assert "broken.nii.gz" in capsys.readouterr().err
     assert not list((tmp_path / "scans").iterdir())

@@ -12,7 +12,7 @@ from monai_mamba.data.pairs import find_pairs
 from monai_mamba.errors import InputError
 from monai_mamba.metrics.structure_scores import ABSENT_RULE
 
-from .study import Network, Run, Study
+from .study import SCORES, Network, Run, Study, dynunet
 
 WINDOW = [48, 48, 64]
 STEPS_PER_EPOCH = 250
@@ -25,7 +25,6 @@ HYBRID = {
     "drop_path_rate": 0.1,
 }
 CUBE = {"roi_size": [64] * 3}  # its coarsest stage has one cell for 32 voxels
-LEVELS = 5
 
 
 class HippocampusStudy(Study):
@@ -41,21 +40,12 @@ class HippocampusStudy(Study):
         "tabsurfer_small": Network({"_target_": "tabsurfer_small", "img_size": WINDOW}),
         "segmaformer": Network({"_target_": "SegMaFormer"}, CUBE),
         "segmaformer-no_mamba": Network({"_target_": "SegMaFormer", "mixer": None}, CUBE),
-        "dynunet": Network(
-            {
-                "_target_": "DynUNet",
-                "spatial_dims": 3,
-                "kernel_size": [3] * LEVELS,
-                "strides": [1] + [2] * (LEVELS - 1),
-                "upsample_kernel_size": [2] * (LEVELS - 1),
-                "filters": [20, 40, 80, 112, 112],
-            }
-        ),
+        "dynunet": dynunet([20, 40, 80, 112, 112]),
         "segresnet": Network({"_target_": "SegResNet", "init_filters": 14, "norm": ["GROUP", {"num_groups": 7}]}),
     }
     channels: ClassVar = {"in_channels": 1, "out_channels": 3}
     structures = tuple(entry.name for entry in LabelTable.load("hippocampus_crop").structures)
-    metrics: ClassVar = {"dsc": ("DSC", 3), "vs": ("VS", 3), "assd_mm": ("ASSD (mm)", 2), "hd95_mm": ("HD95 (mm)", 2)}
+    metrics = SCORES
     about = ABSENT_RULE
 
     @staticmethod

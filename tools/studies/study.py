@@ -26,6 +26,28 @@ class Network:
     options: Mapping[str, object] = field(default_factory=dict)
 
 
+SCORES = {"dsc": ("DSC", 3), "vs": ("VS", 3), "assd_mm": ("ASSD (mm)", 2), "hd95_mm": ("HD95 (mm)", 2)}
+
+
+def dynunet(filters: Sequence[int]) -> Network:
+    """MONAI's DynUNet, the network of nnU-Net: kernels of 3 x 3 x 3, and half the resolution at each further level.
+
+    Args:
+        filters: channels of each level, the finest first.
+    """
+    levels = len(filters)
+    return Network(
+        {
+            "_target_": "DynUNet",
+            "spatial_dims": 3,
+            "kernel_size": [3] * levels,
+            "strides": [1] + [2] * (levels - 1),
+            "upsample_kernel_size": [2] * (levels - 1),
+            "filters": list(filters),
+        }
+    )
+
+
 class Run(NamedTuple):
     """Configs of a bundle, merged in their order, and the options they are run with."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import ClassVar
 
 from monai_mamba.data.label_maps import find_label_maps
@@ -11,7 +12,7 @@ from monai_mamba.data.pairs import find_pairs
 from monai_mamba.errors import InputError
 from monai_mamba.metrics.structure_scores import ABSENT_RULE
 
-from .study import Network, Run, Study
+from .study import SCORES, Network, Run, Study, dynunet
 
 STEPS_PER_EPOCH = 250
 WINDOW = 96
@@ -22,7 +23,6 @@ RECIPE = {
     "structure_weight": 3.0,  # as in the first part of the shipped weights' training: structures are found sooner
     "ema#momentum": 0.01,  # the default averages more steps than a short training has
 }
-LEVELS = 5
 
 
 class SubcorticalStudy(Study):
@@ -36,23 +36,14 @@ class SubcorticalStudy(Study):
         "medsegmamba_small-no_mamba": Network({"_target_": "medsegmamba_small", "mixer": None}),
         "segmamba_bot_small": Network({"_target_": "segmamba_bot_small"}),
         "tabsurfer_small": Network({"_target_": "tabsurfer_small", "img_size": WINDOW}),
-        "dynunet": Network(
-            {
-                "_target_": "DynUNet",
-                "spatial_dims": 3,
-                "kernel_size": [3] * LEVELS,
-                "strides": [1] + [2] * (LEVELS - 1),
-                "upsample_kernel_size": [2] * (LEVELS - 1),
-                "filters": [24, 48, 96, 128, 136],
-            }
-        ),
+        "dynunet": dynunet([24, 48, 96, 128, 136]),
         "segresnet": Network({"_target_": "SegResNet", "init_filters": 16, "norm": ["GROUP", {"num_groups": 8}]}),
     }
     channels: ClassVar = {"in_channels": 1, "out_channels": len(LabelTable.load("subcortical"))}
     structures = tuple(
         entry.name for entry in LabelTable.load("subcortical").structures if entry.id not in WITHOUT_EXAMPLES
     )
-    metrics: ClassVar = {"dsc": ("DSC", 3), "vs": ("VS", 3), "assd_mm": ("ASSD (mm)", 2), "hd95_mm": ("HD95 (mm)", 2)}
+    metrics = SCORES
     about = f"Synthetic scans rank networks at best; they say nothing about patients. {ABSENT_RULE}"
 
     @staticmethod
@@ -101,7 +92,10 @@ class SubcorticalStudy(Study):
 
     def cases(self, options: argparse.Namespace) -> dict[str, list[str]]:
         maps = find_label_maps(options.dataset_dir)[: -options.held_out]
-        return {"training": maps, "test": [pair["subject"] for pair in find_pairs(options.test)]}
+        return {
+            "training": [Path(path).name for path in maps],
+            "test": [pair["subject"] for pair in find_pairs(options.test)],
+        }
 
     def recipe(self, options: argparse.Namespace) -> str:
         return (
