@@ -217,9 +217,10 @@ def test_two_subcortical_networks_are_trained_on_maps_and_tested_on_scans(tool, 
     monkeypatch.setattr(tool, "run_bundle", here(calls))
     arguments = ["subcortical", "--dataset_dir", maps, "--held_out", 1, "--test", tmp_path / "test", "--epochs", 1]
     arguments += ["--output_dir", tmp_path / "out", "--window", 32, "--device", "cpu", "--threads", 1]
-    assert call(tool, *arguments) == 0
+    assert call(tool, *arguments, "--spacing", 2) == 0
     assert [run.configs[-1] for run in calls] == ["train_synthetic.json", "evaluate.json"] * 2
     assert calls[0].options["iterations_per_epoch"] == 2
+    assert "at 2 mm" in json.loads((tmp_path / "out" / "tiny" / "scores.json").read_text())["grid"]
     text = (tmp_path / "out" / "report.md").read_text()
     assert "Training cases: 2. Test cases: 2." in text
     assert "| DSC | tiny | whole |" in text
@@ -233,10 +234,23 @@ def test_two_subcortical_networks_are_trained_on_maps_and_tested_on_scans(tool, 
 
 def test_networks_of_subcortical_structures_fit_the_bundle(tool, report):
     study = tool.STUDIES["subcortical"]
-    config = json.loads(Path(monai_mamba.bundle_root(study.bundle), "configs", "train_synthetic.json").read_text())
-    assert study.network_options("medsegmamba_small")["network_def"] == config["network_def"]
-    options = argparse.Namespace(dataset_dir="maps", held_out=1, window=64, epochs=1, learning_rate=0.001)
-    assert set(study.training(options).options) <= {*config, "ema#momentum"}
+    synthetic, real, evaluate = (
+        json.loads(Path(monai_mamba.bundle_root(study.bundle), "configs", name).read_text())
+        for name in ("train_synthetic.json", "train.json", "evaluate.json")
+    )
+    assert study.network_options("medsegmamba_small")["network_def"] == synthetic["network_def"]
+    options = argparse.Namespace(
+        dataset_dir="maps", held_out=1, test="test", spacing=2.0, window=64, epochs=1, learning_rate=0.001
+    )
+    training, evaluation = study.training(options).options, study.evaluation(options).options
+    transforms = "train#deterministic_transforms"
+    assert set(training) <= {*synthetic, "ema#momentum", transforms}
+    for config, settings in ((synthetic, training), (real, evaluation)):
+        added = [transform for transform in settings[transforms] if transform["_target_"] == "Spacingd"]
+        assert [transform["pixdim"] for transform in added] == [[2.0] * 3]
+        others = [transform for transform in settings[transforms] if transform not in added]
+        assert others == config["train"]["deterministic_transforms"]
+    assert evaluate["validate#handlers"][2]["_target_"] == "ScoreTables"
     ours, _ = report.network_size(study, "medsegmamba_small", [32] * 3)
     for name in ("dynunet", "segresnet"):
         assert report.network_size(study, name, [32] * 3)[0] == pytest.approx(ours, rel=0.15), name

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from typing import ClassVar
 
+from monai_mamba import bundle_root
 from monai_mamba.data.label_maps import find_label_maps
 from monai_mamba.data.labels import LabelTable
 from monai_mamba.data.pairs import find_pairs
@@ -54,13 +56,14 @@ class SubcorticalStudy(Study):
         parser.add_argument("--test", required=True, help="scans of other heads with label maps beside them")
         text = f"of {STEPS_PER_EPOCH} steps each (%(default)s)"
         parser.add_argument("--epochs", type=int, default=12, help=text)
+        parser.add_argument("--spacing", type=float, default=1.0, help="mm, for maps and scans (%(default)s)")
         parser.add_argument("--window", type=int, default=WINDOW, help="voxels along each side (%(default)s)")
         parser.add_argument("--learning_rate", type=float, default=0.0015, help="(%(default)s)")
 
     def check(self, options: argparse.Namespace) -> None:
         if options.window < 2 * STRIDE or options.window % STRIDE:
             raise InputError(f"--window is {options.window}; expected a multiple of {STRIDE} from {2 * STRIDE} on.")
-        for name in ("epochs", "learning_rate"):
+        for name in ("epochs", "spacing", "learning_rate"):
             if not getattr(options, name) > 0:
                 raise InputError(f"--{name} is {getattr(options, name):g}; expected more than 0.")
         maps = find_label_maps(options.dataset_dir)
@@ -71,6 +74,7 @@ class SubcorticalStudy(Study):
     def training(self, options: argparse.Namespace) -> Run:
         settings = {
             **RECIPE,
+            **self._resampled("train_synthetic.json", "Orientationd", "nearest", options),
             "dataset_dir": options.dataset_dir,
             "held_out": options.held_out,
             "roi_size": self.window(options),
@@ -81,7 +85,14 @@ class SubcorticalStudy(Study):
         return Run(["train_synthetic.json"], settings)
 
     def evaluation(self, options: argparse.Namespace) -> Run:
-        settings = {"dataset_dir": options.test, "roi_size": self.window(options), "mirror": False, "num_workers": 0}
+        settings = {
+            **self._resampled("train.json", "Conformd", "bilinear", options),
+            "validate#handlers#2#grid": f"Both label maps at {options.spacing:g} mm, LIA.",
+            "dataset_dir": options.test,
+            "roi_size": self.window(options),
+            "mirror": False,
+            "num_workers": 0,
+        }
         return Run(["train.json", "evaluate.json"], settings)
 
     def steps(self, options: argparse.Namespace) -> int:
@@ -99,7 +110,17 @@ class SubcorticalStudy(Study):
 
     def recipe(self, options: argparse.Namespace) -> str:
         return (
-            "Training cases are label maps; every step draws a new image of one of them. Structures weigh "
-            f"{RECIPE['structure_weight']:g}, learning rate {options.learning_rate:g}. The recipe was made for the "
-            "first network; nothing is adapted to the others. Scores: windows of one pass, not mirrored."
+            "Training cases are label maps; every step draws a new image of one of them. Maps and test scans are "
+            f"resampled to {options.spacing:g} mm. Structures weigh {RECIPE['structure_weight']:g}, learning rate "
+            f"{options.learning_rate:g}. The recipe was made for the first network; nothing is adapted to the others. "
+            "Scores: windows of one pass, not mirrored."
         )
+
+    def _resampled(self, config: str, after: str, mode: str, options: argparse.Namespace) -> dict[str, object]:
+        """The transforms of a config with a resampling to the spacing of the study after one of them."""
+        text = Path(bundle_root(self.bundle), "configs", config).read_text(encoding="utf-8")
+        transforms = json.loads(text)["train"]["deterministic_transforms"]
+        position = [transform["_target_"] for transform in transforms].index(after)
+        keys, spacing = transforms[position]["keys"], [options.spacing] * 3
+        resample = {"_target_": "Spacingd", "keys": keys, "pixdim": spacing, "mode": mode}
+        return {"train#deterministic_transforms": [*transforms[: position + 1], resample, *transforms[position + 1 :]]}
