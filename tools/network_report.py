@@ -121,6 +121,9 @@ def report(study: Study, options: argparse.Namespace, runs: Mapping[str, dict], 
     for column, (metric, digits) in enumerate(study.metrics.values()):
         cells = zip(*(score_cells(found.values[..., column], digits) for found in scores.values()), strict=True)
         rows = [[name, *row] for name, row in zip((*study.structures, "mean"), cells, strict=True)]
+        missing = [int(np.isnan(found.values[..., column]).sum()) for found in scores.values()]
+        if any(missing):  # a network could otherwise win by what it does not find
+            rows.append(["without a score, left out", *map(str, missing)])
         lines.append(table([metric, *scores], rows))
     if len(scores) > 1:
         lines += [f"## {next(iter(scores))} minus each other\n"]

@@ -160,7 +160,7 @@ def cross_selective_scan(
         C: (B, K, L, N).
         D: (K, E) skip connections, or None.
         order: (K, L) integers: step t of direction k reads and writes voxel order[k, t]; each row a permutation of
-            0 .. L - 1, which is not checked. None where the tensors are in scan order already.
+            0 .. L - 1, which only the C++ kernel checks. None where the tensors are in scan order already.
         delta_bias: (K, E) added to delta, or None.
         delta_softplus: pass delta + delta_bias through softplus.
         merge: "sum" adds up the directions, None keeps them apart.

@@ -203,12 +203,12 @@ def test_integer_types_of_the_order() -> None:
     assert torch.equal(cross_selective_scan(**inputs, backend="native"), expected)
 
 
-@pytest.mark.parametrize("token", [-1, 10])
-def test_order_outside_the_volume_is_refused(token: int) -> None:
+@pytest.mark.parametrize("token", [-1, 10, None], ids=["below", "beyond", "twice"])
+def test_order_that_is_no_permutation_is_refused(token: int | None) -> None:
     problem = cross_problem(Size(1, 2, 10, 3, 2))
     inputs = {name: tensor if name == "order" else tensor.float() for name, tensor in problem.items()}
-    inputs["order"][1, 4] = token
-    with pytest.raises(InputError, match=r"order .* 0 \.\. 9"):
+    inputs["order"][1, 4] = inputs["order"][1, 3] if token is None else token
+    with pytest.raises(InputError, match=r"order: .* 0 \.\. 9 once"):
         cross_selective_scan(**inputs, backend="native")
 
 

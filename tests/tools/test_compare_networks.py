@@ -225,6 +225,12 @@ def test_two_subcortical_networks_are_trained_on_maps_and_tested_on_scans(tool, 
     assert "Training cases: 2. Test cases: 2." in text
     assert "| DSC | tiny | whole |" in text
     assert text.count("| Left-Thalamus |") == 4  # a table for each metric
+    missing = [
+        int(np.isnan(study.read_scores(tmp_path / "out" / name / "scores.tsv").values[..., 2]).sum())
+        for name in ("tiny", "whole")
+    ]
+    assert sum(missing) > 0
+    assert f"| without a score, left out | {missing[0]} | {missing[1]} |" in text
 
     assert call(tool, *arguments, "--held_out", 3) == 1
     assert "--held_out is 3; expected 1 to 2" in capsys.readouterr().err

@@ -41,7 +41,7 @@ def forward(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
     """Forward of the scan; arguments and results as in `torch_scan.forward`.
 
     Raises:
-        InputError: a tensor is not on the CPU, or order names a token that does not exist.
+        InputError: a tensor is not on the CPU, or order is no permutation of the tokens.
         DeviceError: the kernel cannot be had on this machine.
     """
     return _kernel().forward(*arguments)

@@ -119,7 +119,7 @@ class Kernel:
 
     def _run(self, problem: _Problem, backward: bool) -> None:
         if self._scan(problem, backward, torch.get_num_threads(), self._team):
-            raise InputError(f"order names a token that does not exist: expected 0 .. {problem.length - 1}.")
+            raise InputError(f"order: expected each of the tokens 0 .. {problem.length - 1} once in every direction.")
 
     def forward(
         self,
@@ -137,7 +137,7 @@ class Kernel:
         """Forward of the scan; arguments and results as in `torch_scan.forward`."""
         inputs = _Inputs(u, delta, A, B, C, delta_bias, order, delta_softplus, merge)
         batch, directions, length, channels = delta.shape
-        y = _new(batch, length, channels).zero_() if merge else _new(*delta.shape)
+        y = _new(batch, length, channels) if merge else _new(*delta.shape)
         last_state = _new(batch, directions, *A.shape[1:])
         saved = _new(*saved_shape(delta, A.shape[-1])) if save else _new(0)
         problem = inputs.problem

@@ -224,7 +224,8 @@ void scan_block(const Problem& p, const Block& block) {
         for (; n < p.states; ++n) advance<1>(tile, n, A2.get(), state.get());
         for (int t = 0; t < tile.count; ++t) {
             float* row = p.y.row(block.b, block.k, tile.token[t]);
-            block.store(p.merge ? block.load(row) + tile.y[t] : tile.y[t], row);
+            const bool first = !p.merge || block.k == 0;
+            block.store(first ? tile.y[t] : block.load(row) + tile.y[t], row);
         }
     }
     block.store_columns(state.get(), p.states, p.last_state + sequence * p.channels * p.states);
@@ -350,6 +351,17 @@ void backward_task(const Problem& p, int64_t task) {
     }
 }
 
+bool takes_every_token_once(const Problem& p) {
+    std::vector<int64_t> direction(p.length, -1);  // the last one that took a token
+    for (int64_t k = 0; k < p.directions; ++k)
+        for (int64_t t = 0; t < p.length; ++t) {
+            const int64_t token = p.token(k, t);
+            if (token < 0 || token >= p.length || direction[token] == k) return false;
+            direction[token] = k;
+        }
+    return true;
+}
+
 struct Job {
     const Problem& problem;
     void (*task)(const Problem&, int64_t);
@@ -372,12 +384,10 @@ typedef void (*Team)(void (*function)(void*), void* data, unsigned threads, unsi
 int monai_mamba_lanes() { return LANES; }
 
 // Run a forward, or a backward, on so many threads: those of the team, or new ones where there is none. Returns 1 and
-// does nothing if the order names a token that does not exist, else 0.
+// does nothing if the order is no permutation of the tokens in every direction, else 0.
 int monai_mamba_scan(const Problem* problem, int backward, int threads, Team team) {
     const Problem& p = *problem;
-    if (p.order)
-        for (int64_t i = 0; i < p.directions * p.length; ++i)
-            if (p.order[i] < 0 || p.order[i] >= p.length) return 1;
+    if (p.order && !takes_every_token_once(p)) return 1;
     const int64_t count = backward ? p.batches * p.directions * p.groups
                                    : p.batches * (p.merge ? 1 : p.directions) * p.blocks();
     Job job{p, backward ? backward_task : forward_task, count, {0}};
