@@ -9,6 +9,7 @@
 // through the chunk in reverse. Work is cut into tasks that depend on the problem alone, and no two tasks write to the
 // same place: the results do not depend on the number of threads.
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <cstring>
@@ -150,13 +151,16 @@ inline Vec softplus(Vec x, Vec& slope) {
 }
 
 // Have the rows of a chunk of tokens brought into the cache: along an order, the processor cannot foresee them.
-inline void prefetch(const Problem& p, const Block& block, int64_t start) {
+inline void prefetch(const Problem& p, const Block& block, const Vec* sum, int64_t start) {
     const int LINE = 16;  // floats
     for (int64_t t = start; t < start + TOKENS && t < p.length; ++t) {
         const int64_t token = p.token(block.k, t);
         __builtin_prefetch(p.delta.row(block.b, block.k, token) + block.channel);
         __builtin_prefetch(p.u.row(block.b, block.k, token) + block.channel);
-        __builtin_prefetch(p.y.row(block.b, block.k, token) + block.channel, 1);
+        if (sum)
+            __builtin_prefetch(sum + token, 1);
+        else
+            __builtin_prefetch(p.y.row(block.b, block.k, token) + block.channel, 1);
         for (int64_t n = 0; n < p.states; n += LINE) {
             __builtin_prefetch(p.B.row(block.b, block.k, token) + n);
             __builtin_prefetch(p.C.row(block.b, block.k, token) + n);
@@ -206,7 +210,8 @@ inline void advance(Tile& tile, int64_t n, const Vec* A2, Vec* state) {
     for (int j = 0; j < WIDTH; ++j) state[n + j] = h[j];
 }
 
-void scan_block(const Problem& p, const Block& block) {
+// sum: results of the block's directions so far, (L), to be added to; null where they are not summed.
+void scan_block(const Problem& p, const Block& block, Vec* sum) {
     std::unique_ptr<Vec[]> A2(new Vec[p.states]), state(new Vec[p.states]());
     block.load_columns(p.A + block.k * p.channels * p.states, p.states, LOG2_E, A2.get());
     const int64_t sequence = block.b * p.directions + block.k;
@@ -217,15 +222,16 @@ void scan_block(const Problem& p, const Block& block) {
             for (int64_t n = 0; n < p.states; ++n) block.store(state[n], kept + n * p.channels);
         }
         tile.read(p, block, chunk * TOKENS);
-        if (p.order) prefetch(p, block, (chunk + 1) * TOKENS);
+        if (p.order) prefetch(p, block, sum, (chunk + 1) * TOKENS);
         for (int t = 0; t < tile.count; ++t) tile.y[t] = Vec{};
         int64_t n = 0;
         for (; n + WIDE <= p.states; n += WIDE) advance<WIDE>(tile, n, A2.get(), state.get());
         for (; n < p.states; ++n) advance<1>(tile, n, A2.get(), state.get());
         for (int t = 0; t < tile.count; ++t) {
-            float* row = p.y.row(block.b, block.k, tile.token[t]);
-            const bool first = !p.merge || block.k == 0;
-            block.store(first ? tile.y[t] : block.load(row) + tile.y[t], row);
+            if (sum)
+                sum[tile.token[t]] += tile.y[t];
+            else
+                block.store(tile.y[t], p.y.row(block.b, block.k, tile.token[t]));
         }
     }
     block.store_columns(state.get(), p.states, p.last_state + sequence * p.channels * p.states);
@@ -234,10 +240,16 @@ void scan_block(const Problem& p, const Block& block) {
 // A task of the forward is a block of channels; where directions are summed, in all of them, one after the other.
 void forward_task(const Problem& p, int64_t task) {
     const int64_t index = task % p.blocks();
-    if (p.merge)
-        for (int64_t k = 0; k < p.directions; ++k) scan_block(p, Block(p, task / p.blocks(), k, index));
-    else
-        scan_block(p, Block(p, task / p.blocks() / p.directions, task / p.blocks() % p.directions, index));
+    if (!p.merge || p.directions == 1) {
+        const int64_t sequence = task / p.blocks();
+        scan_block(p, Block(p, sequence / p.directions, sequence % p.directions, index), nullptr);
+        return;
+    }
+    // The rows of a volume are far apart, and every direction would come back to all of them.
+    std::unique_ptr<Vec[]> sum(new Vec[p.length]());
+    for (int64_t k = 0; k < p.directions; ++k) scan_block(p, Block(p, task / p.blocks(), k, index), sum.get());
+    const Block block(p, task / p.blocks(), 0, index);
+    for (int64_t t = 0; t < p.length; ++t) block.store(sum[t], p.y.row(block.b, 0, t));
 }
 
 // What a task of the backward adds up.
@@ -352,13 +364,15 @@ void backward_task(const Problem& p, int64_t task) {
 }
 
 bool takes_every_token_once(const Problem& p) {
-    std::vector<int64_t> direction(p.length, -1);  // the last one that took a token
-    for (int64_t k = 0; k < p.directions; ++k)
+    std::vector<char> taken(p.length);
+    for (int64_t k = 0; k < p.directions; ++k) {
+        std::fill(taken.begin(), taken.end(), 0);
         for (int64_t t = 0; t < p.length; ++t) {
             const int64_t token = p.token(k, t);
-            if (token < 0 || token >= p.length || direction[token] == k) return false;
-            direction[token] = k;
+            if (token < 0 || token >= p.length || taken[token]) return false;
+            taken[token] = 1;
         }
+    }
     return true;
 }
 
