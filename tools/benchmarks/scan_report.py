@@ -90,11 +90,12 @@ def plot(rows: list[Row], file: Path) -> None:
     if not panels:
         return
     methods = list(dict.fromkeys(row["method"] for row in bare))
-    problems = list(dict.fromkeys(row["problem"] for row in bare))
+    most = max(len({row["problem"] for row in same}) for same in panels)
     width = 0.8 / len(methods)
-    figure = Figure(figsize=(max(8, 2 + 1.3 * len(problems)), 3.4 * len(panels)), layout="constrained")
+    figure = Figure(figsize=(max(8, 2 + 1.3 * most), 3.4 * len(panels)), layout="constrained")
     FigureCanvasAgg(figure)
     for axes, same in zip(figure.subplots(len(panels), squeeze=False)[:, 0], panels, strict=True):
+        problems = list(dict.fromkeys(row["problem"] for row in same))
         for place, method in enumerate(methods):
             mine = [row for row in same if row["method"] == method]
             lefts = [problems.index(row["problem"]) + (place - (len(methods) - 1) / 2) * width for row in mine]
