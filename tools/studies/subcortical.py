@@ -113,7 +113,8 @@ class SubcorticalStudy(Study):
             "Training cases are label maps; every step draws a new image of one of them. Maps and test scans are "
             f"resampled to {options.spacing:g} mm. Structures weigh {RECIPE['structure_weight']:g}, learning rate "
             f"{options.learning_rate:g}. The recipe was made for the first network; nothing is adapted to the others. "
-            "Scores: windows of one pass, not mirrored."
+            f"The position embedding of `tabsurfer_small` belongs to windows of {WINDOW} voxels and is interpolated "
+            "for others. Scores: windows of one pass, not mirrored."
         )
 
     def _resampled(self, config: str, after: str, mode: str, options: argparse.Namespace) -> dict[str, object]:
