@@ -11,11 +11,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 from benchmarks.report import dates, machine_line, number, table
-from monai.networks import nets
+from monai.bundle import ConfigParser
 from studies.study import Scores, Study
 from torch.utils.flop_counter import FlopCounterMode
 
-import monai_mamba
 from monai_mamba.metrics.paired_tests import TEST_NOTES, holm, signed_rank_test
 
 COST_COLUMNS = ("network", "M parameters", "GFLOP", "training, s", "s per step", "training, peak GiB", "evaluation, s")
@@ -39,9 +38,8 @@ def network_size(study: Study, name: str, window: Sequence[int]) -> tuple[int, i
 
     Operations are those of convolutions, matrix products, attention and scans; a multiply-add counts as two.
     """
-    arguments = {**study.networks[name].definition, **study.channels}
-    target = str(arguments.pop("_target_"))
-    network = getattr(monai_mamba if hasattr(monai_mamba, target) else nets, target)(**arguments).eval()
+    definition = {**study.networks[name].definition, **study.channels}
+    network = ConfigParser({"roi_size": list(window), "network": definition}).get_parsed_content("network").eval()
     formulas = {torch.ops.monai_mamba.scan_forward: scan_flops}
     counter = FlopCounterMode(display=False, custom_mapping=formulas)
     with counter, torch.inference_mode():

@@ -257,6 +257,8 @@ def test_networks_of_subcortical_structures_fit_the_bundle(tool, report):
         others = [transform for transform in settings[transforms] if transform not in added]
         assert others == config["train"]["deterministic_transforms"]
     assert evaluate["validate#handlers"][2]["_target_"] == "ScoreTables"
+    small, large = (report.network_size(study, "tabsurfer_small", [size] * 3)[0] for size in (32, 48))
+    assert small < large  # one position embedding for each token of the window
     ours, _ = report.network_size(study, "medsegmamba_small", [32] * 3)
     for name in ("dynunet", "segresnet"):
         assert report.network_size(study, name, [32] * 3)[0] == pytest.approx(ours, rel=0.15), name

@@ -37,7 +37,7 @@ class HippocampusStudy(Study):
         "medsegmamba": Network({"_target_": "MedSegMamba", **HYBRID}),
         "medsegmamba-no_mamba": Network({"_target_": "MedSegMamba", **HYBRID, "mixer": None}),
         "segmamba_bot": Network({"_target_": "SegMambaBot", **HYBRID}),
-        "tabsurfer_small": Network({"_target_": "tabsurfer_small", "img_size": WINDOW}),
+        "tabsurfer_small": Network({"_target_": "tabsurfer_small", "img_size": "@roi_size"}),
         "segmaformer": Network({"_target_": "SegMaFormer"}, CUBE),
         "segmaformer-no_mamba": Network({"_target_": "SegMaFormer", "mixer": None}, CUBE),
         "dynunet": dynunet([20, 40, 80, 112, 112]),

@@ -18,7 +18,7 @@ class Network:
     """A network of a study.
 
     Attributes:
-        definition: class or preset and its arguments, as in a bundle's config.
+        definition: class or preset and its arguments, as in a bundle's config, where ``@roi_size`` is the window.
         options: other options of the bundle that it needs.
     """
 

@@ -37,7 +37,7 @@ class SubcorticalStudy(Study):
         "medsegmamba_small": Network({"_target_": "medsegmamba_small"}),
         "medsegmamba_small-no_mamba": Network({"_target_": "medsegmamba_small", "mixer": None}),
         "segmamba_bot_small": Network({"_target_": "segmamba_bot_small"}),
-        "tabsurfer_small": Network({"_target_": "tabsurfer_small", "img_size": WINDOW}),
+        "tabsurfer_small": Network({"_target_": "tabsurfer_small", "img_size": "@roi_size"}),
         "dynunet": dynunet([24, 48, 96, 128, 136]),
         "segresnet": Network({"_target_": "SegResNet", "init_filters": 16, "norm": ["GROUP", {"num_groups": 8}]}),
     }
@@ -113,8 +113,7 @@ class SubcorticalStudy(Study):
             "Training cases are label maps; every step draws a new image of one of them. Maps and test scans are "
             f"resampled to {options.spacing:g} mm. Structures weigh {RECIPE['structure_weight']:g}, learning rate "
             f"{options.learning_rate:g}. The recipe was made for the first network; nothing is adapted to the others. "
-            f"The position embedding of `tabsurfer_small` belongs to windows of {WINDOW} voxels and is interpolated "
-            "for others. Scores: windows of one pass, not mirrored."
+            "Scores: windows of one pass, not mirrored."
         )
 
     def _resampled(self, config: str, after: str, mode: str, options: argparse.Namespace) -> dict[str, object]:
