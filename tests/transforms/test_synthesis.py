@@ -121,20 +121,33 @@ def test_an_unknown_id_is_refused_by_name():
             table.check(ids)
 
 
-def test_ventricles_change_by_a_voxel_at_most_and_only_at_their_walls():
-    ids = torch.full((20, 20, 20), 2)
-    ids[6:14, 6:14, 6:14] = 4
-    ids[9:11, 9:11, 9:11] = 163  # plexus inside
-    core, hull = torch.zeros(20, 20, 20, dtype=torch.bool), torch.zeros(20, 20, 20, dtype=torch.bool)
-    core[7:13, 7:13, 7:13] = True
-    hull[5:15, 5:15, 5:15] = True
+def test_ventricles_shrink_and_grow_and_draw_the_tissue_around_them_along():
+    ids = torch.full((48, 48, 48), 2)
+    ids[14:34, 14:34, 14:34] = 11
+    ids[18:30, 18:30, 18:30] = 4
+    ids[22:26, 22:26, 22:26] = 163  # plexus inside
+    distance = (torch.stack(torch.meshgrid(*[torch.arange(48.0) - 23.5] * 3, indexing="ij"))).abs().amax(0)
     transform = synthesis()
+    transform.roi_size = ids.shape
     sizes = set()
     for seed in range(20):
         changed = transform.set_random_state(seed)._resize_ventricles(ids)
-        assert torch.equal(changed[core], ids[core])
-        assert torch.equal(changed[~hull], ids[~hull])
-        assert set(changed.unique().tolist()) == {2, 4, 163}
-        sizes.add(int((changed != 2).sum()))
-    assert min(sizes) < 512 < max(sizes)
-    assert 512 in sizes
+        ventricle, caudate = (changed == 4) | (changed == 163), changed == 11
+        sizes.add(int(ventricle.sum()))
+        assert set(changed.unique().tolist()) == {2, 4, 11, 163}
+        assert distance[ventricle].max() <= 5.5 + 1.5
+        assert ventricle[distance < 1].all()
+        assert torch.equal(changed[distance > 18], ids[distance > 18])
+        # The layer moves with the wall instead of being eaten by the ventricle, or eating it.
+        for line in (changed[:24, 24, 24], changed[24, :24, 24].flip(0), changed[24, 24, 24:]):
+            assert 2 <= int((line == 11).sum()) <= 6
+        assert caudate.any()
+    assert min(sizes) < 12**3 / 3
+    assert max(sizes) > 12**3
+    assert 12**3 in sizes
+
+
+def test_a_window_without_ventricles_stays_as_it_is():
+    ids = torch.full(SIZE, 2)
+    transform = synthesis()
+    assert all(torch.equal(transform.set_random_state(seed)._resize_ventricles(ids), ids) for seed in range(10))
