@@ -24,6 +24,7 @@ from monai.transforms import LoadImage, Orientation
 from report_files import run_command
 from tqdm import tqdm
 
+from monai_mamba.data.frontal_horns import clear_frontal_horns
 from monai_mamba.data.image_header import check_header
 from monai_mamba.data.labels import LabelTable
 from monai_mamba.data.pairs import IMAGE_ENDING, LABEL_ENDING
@@ -84,7 +85,8 @@ def make_scans(options: argparse.Namespace) -> None:
     with tqdm(total=options.scans, unit="scan") as progress:
         for position, (path, name) in enumerate(zip(maps[: options.scans], names, strict=False)):
             volume = orient(load(path))
-            ids, affine = table.check(volume.as_tensor().short()), np.asarray(volume.affine, dtype=float)
+            ids = clear_frontal_horns(table.check(volume.as_tensor().short()))
+            affine = np.asarray(volume.affine, dtype=float)
             if not table.target[ids.long()].any():
                 raise InputError(
                     f"{path}: it has no structure of a brain. Give label maps of heads, in FreeSurfer ids."
