@@ -144,17 +144,11 @@ class RandSynthesizeImaged(Randomizable, MapTransform):
         field = torch.randn(1, 3, nodes, nodes, nodes, generator=self.generator) * self.R.uniform(0.3, 8.0 / nodes)
         field = functional.interpolate(field, self.roi_size, mode="trilinear", align_corners=True)[0]
         axes = [torch.arange(n, dtype=torch.float32) - (n - 1) / 2 for n in self.roi_size]
-        flat = torch.zeros(self.roi_size, dtype=torch.long)
-        inside = torch.ones(self.roi_size, dtype=torch.bool)
-        for axis, size in enumerate(volume.shape):
+        for axis in range(3):
             row = [float(v) for v in linear[axis]]
             position = field[axis].add_((row[0] * axes[0] + float(center[axis]))[:, None, None])
             position.add_((row[1] * axes[1])[:, None] + row[2] * axes[2])
-            index = position.round_().long()
-            inside &= (index >= 0) & (index < size)
-            flat.mul_(size).add_(index)
-        flat.masked_fill_(~inside, 0)
-        return volume.flatten()[flat].long().masked_fill_(~inside, 0)
+        return _nearest(volume, field)
 
     def _resize_ventricles(self, ids: torch.Tensor) -> torch.Tensor:
         """Draw the tissue around the ventricles inward by up to 4 voxels, or push it out by up to 1; often leave it."""
@@ -166,12 +160,10 @@ class RandSynthesizeImaged(Randomizable, MapTransform):
         inward = torch.stack(torch.gradient(GaussianFilter(3, 2.0, truncated=2.5)(coarse)[0, 0]))
         inward *= 1.1 / (inward.square().sum(0) + 0.1**2).sqrt_()  # 1 at a wide wall, less at a thin horn
         field = functional.interpolate(inward[None], self.roi_size, mode="trilinear", align_corners=False)[0] * -shift
-        flat = torch.zeros(self.roi_size, dtype=torch.long)
         for axis, size in enumerate(self.roi_size):
-            shape = [size if a == axis else 1 for a in range(3)]
-            index = (field[axis] + torch.arange(size).view(shape)).round_().long().clamp_(0, size - 1)
-            flat.mul_(size).add_(index)
-        return ids.flatten()[flat]
+            position = field[axis].add_(torch.arange(size).view([size if a == axis else 1 for a in range(3)]))
+            position.clamp_(0, size - 1)
+        return _nearest(ids, field)
 
     def _center(self, volume: torch.Tensor) -> np.ndarray:
         if self.center is not None:
@@ -237,3 +229,19 @@ class RandSynthesizeImaged(Randomizable, MapTransform):
         size = [max(2, round(n / f)) for n, f in zip(self.roi_size, factors, strict=True)]
         small = functional.interpolate(image, size, mode="trilinear", align_corners=False)
         return functional.interpolate(small, self.roi_size, mode="trilinear", align_corners=False)
+
+
+def _nearest(ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    """Values of `ids` `(H, W, D)` at the voxels nearest to `positions` `(3, ...)`, which are rounded in place.
+
+    Returns:
+        int64, of the shape of the positions without the first axis; 0 outside the volume.
+    """
+    flat = torch.zeros(positions.shape[1:], dtype=torch.long)
+    inside = torch.ones(positions.shape[1:], dtype=torch.bool)
+    for position, size in zip(positions, ids.shape, strict=True):
+        index = position.round_().long()
+        inside &= (index >= 0) & (index < size)
+        flat.mul_(size).add_(index)
+    flat.masked_fill_(~inside, 0)
+    return ids.flatten()[flat].long().masked_fill_(~inside, 0)
