@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 from monai.inferers import Inferer
+from scipy import ndimage
 
 from monai_mamba.data.labels import LabelTable
 from monai_mamba.errors import InputError
@@ -20,7 +21,7 @@ from monai_mamba.transforms.hippocampus_box import (
     scale_to_surroundings,
 )
 
-__all__ = ["HippocampusInferer"]
+__all__ = ["HippocampusInferer", "fill_outline"]
 
 SIDES = ("Left", "Right")
 
@@ -32,6 +33,9 @@ class HippocampusInferer(Inferer):
     left one, with intensities scaled by its surroundings: the same network serves heads and crops of one hippocampus.
     Otherwise it sees one box that holds both, with the intensities of the head (MedSegMamba, arXiv 2409.08307).
 
+    With `fill`, the first network (or the label map that is given) says what is hippocampus and the second which part
+    of it, so that the volumes of the parts add up to that hippocampus. Otherwise the second draws the outline, too.
+
     Args:
         first_network: the network of the subcortical bundle; not used where a label map is given.
         first_inferer: runs it over the head and returns probabilities `(1, C, H, W, D)`.
@@ -41,6 +45,10 @@ class HippocampusInferer(Inferer):
             one side in the order in which this table has them.
         roi_size: size of a box in voxels.
         per_side: see above.
+        fill: see above; needs `per_side`.
+
+    Raises:
+        InputError: `fill` without `per_side`.
     """
 
     def __init__(
@@ -52,14 +60,18 @@ class HippocampusInferer(Inferer):
         labels: LabelTable,
         roi_size: Sequence[int],
         per_side: bool = True,
+        fill: bool = True,
     ) -> None:
         super().__init__()
+        if fill and not per_side:
+            raise InputError("--fill True divides each hippocampus by itself; this label scheme needs --fill False.")
         self.first_network = first_network
         self.first_inferer = first_inferer
         self.first_labels = first_labels
         self.second_inferer = second_inferer
         self.roi_size = tuple(roi_size)
         self.per_side = per_side
+        self.fill = fill
         self.classes = len(labels)
         self.hippocampi = {
             side: next(entry.id for entry in first_labels if entry.name == f"{side}-Hippocampus") for side in SIDES
@@ -83,7 +95,7 @@ class HippocampusInferer(Inferer):
         """
         source, affine = Grid.of(inputs.meta), np.asarray(inputs.affine, dtype=float).reshape(-1, 4, 4)[0]
         image = inputs.as_tensor()
-        ids = self._locate(image) if aseg is None else torch.as_tensor(aseg)[0, 0].cpu().numpy()
+        ids, outlines = self._locate(image, aseg)
         inner = {side: find_hippocampus(ids, label, affine, side, source) for side, label in self.hippocampi.items()}
         result = torch.zeros((1, self.classes, *image.shape[2:]), dtype=torch.float16, device=image.device)
         if self.per_side:
@@ -98,6 +110,8 @@ class HippocampusInferer(Inferer):
                 box = centered_box([inner[side]], self.roi_size, affine, source)
                 cut = scale_to_surroundings(cut_box(image, box), image[0, 0], inner[side])
                 parts = self._one_side(cut, network, side)
+                if self.fill:
+                    parts = fill_outline(parts, cut_box(outlines[side], box))
                 # A box may reach the other hippocampus; the first axis runs from right to left.
                 edge = min(max(middle - box[0].start, 0), parts.shape[1])
                 parts[:, slice(edge) if side == "Left" else slice(edge, None)] = 0
@@ -109,13 +123,40 @@ class HippocampusInferer(Inferer):
         result[:, 0] = (1 - result[:, 1:].sum(dim=1)).clamp_(min=0)
         return MetaTensor(result).copy_meta_from(inputs)
 
-    def _locate(self, image: torch.Tensor) -> np.ndarray:
-        """FreeSurfer ids `(H, W, D)` of an image `(1, 1, H, W, D)`."""
-        classes = self.first_inferer(image, self.first_network)[0].argmax(dim=0).cpu().numpy()
-        return np.array(self.first_labels.ids, dtype=np.uint16)[classes]
+    def _locate(self, image: torch.Tensor, aseg: torch.Tensor | None) -> tuple[np.ndarray, dict[str, torch.Tensor]]:
+        """FreeSurfer ids `(H, W, D)` and, for each side, the probability `(H, W, D)` of its hippocampus."""
+        if aseg is not None:
+            ids = torch.as_tensor(aseg)[0, 0]
+            return ids.cpu().numpy(), {side: (ids == label).half() for side, label in self.hippocampi.items()}
+        probabilities = self.first_inferer(image, self.first_network)[0]
+        ids = np.array(self.first_labels.ids, dtype=np.uint16)
+        channels = {side: int(np.flatnonzero(ids == label)[0]) for side, label in self.hippocampi.items()}
+        # Copies: the other classes take half a gigabyte.
+        outlines = {side: probabilities[channel].clone() for side, channel in channels.items()}
+        return ids[probabilities.argmax(dim=0).cpu().numpy()], outlines
 
     def _one_side(self, box: torch.Tensor, network: Callable[..., torch.Tensor], side: str) -> torch.Tensor:
         """Probabilities of the parts `(parts, *roi_size)` of the hippocampus in a box `(1, 1, *roi_size)`."""
         mirror = side == "Right"
         probabilities = self.second_inferer(box.flip(2) if mirror else box, network)
         return (probabilities.flip(2) if mirror else probabilities)[0, 1:]
+
+
+def fill_outline(parts: torch.Tensor, outline: torch.Tensor) -> torch.Tensor:
+    """Divide a structure as a network does that knows its parts but draws another border around it.
+
+    Args:
+        parts: the network's probabilities `(parts, H, W, D)`.
+        outline: probability of the structure `(H, W, D)`.
+
+    Returns:
+        Probabilities `(parts, H, W, D)` whose sum is `outline`. Where the network does not see the structure, its parts
+        are those of the nearest voxel where it does. `parts` as they are if it sees it nowhere.
+    """
+    whole = parts.float().sum(dim=0)
+    seen = whole > 0.5
+    if not seen.any():
+        return parts
+    nearest = ndimage.distance_transform_edt(~seen.cpu().numpy(), return_distances=False, return_indices=True)
+    share = parts.float() / whole.clamp(min=1e-6)
+    return share[(slice(None), *torch.from_numpy(nearest).long().to(parts.device))] * outline

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
+from scipy import ndimage
 
 from monai_mamba.data.labels import LabelTable
 from monai_mamba.errors import BatchError, InputError, MonaiMambaError, WeightsError
@@ -25,6 +26,7 @@ OPTIONS = {
     "amp": False,
     "first_roi_size": [48, 48, 48],
     "first_network_def": {"_target_": "head_phantom.IntensityNetwork"},
+    "first_inferer#mirror": None,  # it tells the sides by their gray values
     "network_def": {"_target_": "hippocampus_phantom.HalvesNetwork"},
 }
 
@@ -111,6 +113,23 @@ def test_a_given_label_map_takes_the_place_of_the_first_network(scan, tmp_path, 
     found = np.asanyarray(nib.load(tmp_path / "out" / "sub-01_desc-hippocampus_dseg.nii.gz").dataobj)
     np.testing.assert_array_equal(found, expected)
     assert "absent.pt: there is no weights file" in str(failure(scan, tmp_path / "neither", **options))
+
+
+def test_the_parts_fill_the_given_label_map_or_keep_the_outline_of_the_network(scan, tmp_path, weights):
+    expected = phantom.save_head(scan, SHAPE, LAS)
+    path = scan.parent / "aseg.nii.gz"
+    aseg = nib.load(path)
+    thinner = np.asanyarray(aseg.dataobj).copy()
+    for label in (17, 53):
+        whole = thinner == label
+        thinner[whole & ~ndimage.binary_erosion(whole)] = 0
+    nib.save(nib.Nifti1Image(thinner, aseg.affine), path)
+    given = np.isin(thinner, (17, 53))
+    for fill, outline in ((True, given), (False, expected > 0)):
+        run(scan, tmp_path / str(fill), aseg=str(path), fill=fill, weights=weights["weights"])
+        found = np.asanyarray(nib.load(tmp_path / str(fill) / "sub-01_desc-hippocampus_dseg.nii.gz").dataobj)
+        np.testing.assert_array_equal(found > 0, outline)
+        np.testing.assert_array_equal(found[given], expected[given])
 
 
 def test_label_maps_that_do_not_fit_the_scans_are_refused(scan, tmp_path, weights):
@@ -208,6 +227,8 @@ def test_the_head_is_seen_as_in_the_first_bundle():
     assert second["preprocessing"]["transforms"][: len(steps)] == steps
     assert second["first_network_def"] == first["network_def"]
     assert second["first_roi_size"] == first["roi_size"]
+    assert first["inferer"].keys() == second["first_inferer"].keys()
+    assert all(first["inferer"][key] == second["first_inferer"][key] for key in ("mode", "mirror_shift", "overlap"))
 
 
 def test_inference_and_training_use_one_network():

@@ -23,7 +23,7 @@ def test_the_parts_of_the_sample_lie_in_its_hippocampi(tmp_path):
     aseg, affine = np.asarray(reference.dataobj), reference.affine
     for whole, anterior, posterior in ((17, 1701, 1702), (53, 5301, 5302)):
         parts = np.isin(found, (anterior, posterior))
-        assert 2 * np.sum(parts & (aseg == whole)) / (parts.sum() + np.sum(aseg == whole)) > 0.75
+        assert 2 * np.sum(parts & (aseg == whole)) / (parts.sum() + np.sum(aseg == whole)) > 0.85
         assert 2000 < parts.sum() < 6000  # voxels of 1 mm3
         front, back = (np.argwhere(found == part).mean(axis=0) for part in (anterior, posterior))
         assert (affine[:3, :3] @ (front - back))[1] > 10  # mm towards the front

@@ -9,7 +9,7 @@ from monai.data import MetaTensor
 
 from monai_mamba.data.labels import LabelTable
 from monai_mamba.errors import InputError
-from monai_mamba.inferers.hippocampus import HippocampusInferer
+from monai_mamba.inferers.hippocampus import HippocampusInferer, fill_outline
 from monai_mamba.transforms.conform import LIA
 
 SIZE = (40, 24, 24)
@@ -28,10 +28,19 @@ def head() -> tuple[MetaTensor, torch.Tensor]:
     return MetaTensor(image, affine=torch.from_numpy(affine), meta=meta), ids
 
 
-def inferer(second, table: str, roi_size: tuple[int, int, int], per_side: bool) -> HippocampusInferer:
-    first = {"first_network": None, "first_inferer": None, "first_labels": LabelTable.load("subcortical")}
+def inferer(second, table: str, roi_size: tuple[int, int, int], per_side: bool, **kwargs) -> HippocampusInferer:
     return HippocampusInferer(
-        **first, second_inferer=second, labels=LabelTable.load(table), roi_size=roi_size, per_side=per_side
+        second_inferer=second,
+        labels=LabelTable.load(table),
+        roi_size=roi_size,
+        per_side=per_side,
+        **{
+            "first_network": None,
+            "first_inferer": None,
+            "first_labels": LabelTable.load("subcortical"),
+            "fill": False,
+            **kwargs,
+        },
     )
 
 
@@ -95,3 +104,55 @@ def test_sides_that_are_exchanged_are_refused():
     image, ids = head()
     with pytest.raises(InputError, match=r"scan.nii: the left hippocampus lies to the right of the right one"):
         inferer(None, "hippocampus_head_tail", (32, 16, 16), True)(image, None, ids.flip(2))
+
+
+def first_third_is_anterior(box, network):
+    """A network that sees a hippocampus in the middle of the box, its first rows anterior."""
+    probabilities = torch.zeros(1, 3, *box.shape[2:])
+    probabilities[:, 1, :, 4:7, 4:12], probabilities[:, 2, :, 7:12, 4:12] = 0.75, 0.75
+    probabilities[:, 0] = 1 - probabilities.sum(dim=1)
+    return probabilities
+
+
+def test_the_parts_fill_the_label_map_that_is_given():
+    image, ids = head()
+    result = inferer(first_third_is_anterior, "hippocampus_head_tail", (12, 16, 16), True, fill=True)(image, None, ids)
+    classes = result[0].argmax(dim=0)
+    assert torch.equal((classes == 1) | (classes == 2), ids[0, 0] == 17)
+    assert torch.equal((classes == 3) | (classes == 4), ids[0, 0] == 53)
+    # The box begins at 4: its rows 4 to 6 are 8 to 10 of the head, and the hippocampus reaches from 8 to 15.
+    assert torch.equal((classes == 1).any(dim=2).any(dim=0).nonzero()[:, 0], torch.arange(8, 11))
+    assert torch.equal((classes == 2).any(dim=2).any(dim=0).nonzero()[:, 0], torch.arange(11, 16))
+
+
+def test_the_parts_add_up_to_what_the_first_network_finds():
+    image, ids = head()
+    labels = LabelTable.load("subcortical")
+    found = torch.zeros(1, len(labels), *SIZE, dtype=torch.float16)
+    for entry in labels:
+        found[0, entry.index][ids[0, 0] == entry.id] = 0.625 if entry.id else 1
+    found[0, 0] += 1 - found[0].sum(dim=0)
+    first = {"first_inferer": lambda *_: found, "fill": True}
+    result = inferer(first_third_is_anterior, "hippocampus_head_tail", (12, 16, 16), True, **first)(image, None)
+    for parts, label in ((result[0, 1:3], 17), (result[0, 3:5], 53)):
+        expected = 0.625 * (ids[0, 0] == label)
+        torch.testing.assert_close(parts.sum(dim=0).as_tensor().float(), expected, rtol=0, atol=1e-3)
+
+
+def test_a_voxel_that_the_network_does_not_see_takes_its_parts_from_the_nearest_that_it_does():
+    parts = torch.zeros(2, 6, 1, 1)
+    parts[0, 1], parts[:, 3, 0, 0] = 0.75, torch.tensor([0.25, 0.5])
+    outline = torch.tensor([1, 1, 0, 1, 0.5, 0.5])[:, None, None]
+    shares = fill_outline(parts, outline)[:, :, 0, 0]
+    torch.testing.assert_close(shares[0], torch.tensor([1, 1, 0, 1 / 3, 1 / 6, 1 / 6]))
+    torch.testing.assert_close(shares[1], torch.tensor([0, 0, 0, 2 / 3, 1 / 3, 1 / 3]))
+
+
+def test_a_hippocampus_that_the_network_sees_nowhere_is_not_divided():
+    parts = torch.full((2, 4, 4, 4), 0.1)
+    assert torch.equal(fill_outline(parts, torch.ones(4, 4, 4)), parts)
+
+
+def test_one_box_of_both_sides_is_not_filled():
+    with pytest.raises(InputError, match="--fill False"):
+        inferer(None, "hippocampus_fs60", (30, 16, 16), False, fill=True)
