@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from monai_mamba.data.image_header import IMAGE_SUFFIXES, check_header
 from monai_mamba.data.labels import LabelEntry, LabelTable
-from monai_mamba.data.pairs import LARGEST_SHIFT
+from monai_mamba.data.pairs import LARGEST_SHIFT, largest_shift
 from monai_mamba.data.preflight import check_output_dir
 from monai_mamba.errors import InputError
 from monai_mamba.metrics.structure_scores import structure_scores
@@ -120,11 +120,10 @@ def check_grids(reference: LabelSet, methods: Sequence[LabelSet]) -> None:
         for method in methods:
             check_header(method.files[subject])
             found = nib.load(method.files[subject])
-            shift = float(np.abs(found.affine - expected.affine).max())
             if found.shape[:3] != expected.shape[:3]:
                 problem = f"its grid is {found.shape[:3]} voxels, that of the reference {path} {expected.shape[:3]}"
-            elif shift > LARGEST_SHIFT:
-                problem = f"it lies elsewhere than the reference {path} (the affines differ by up to {shift:.3g} mm)"
+            elif (shift := largest_shift(found.affine, expected.affine, expected.shape[:3])) > LARGEST_SHIFT:
+                problem = f"it lies elsewhere than the reference {path} (voxels by up to {shift:.3g} mm)"
             else:
                 continue
             raise InputError(

@@ -85,7 +85,7 @@ def make_scans(options: argparse.Namespace) -> None:
     with tqdm(total=options.scans, unit="scan") as progress:
         for position, (path, name) in enumerate(zip(maps[: options.scans], names, strict=False)):
             volume = orient(load(path))
-            ids = clear_frontal_horns(table.check(volume.as_tensor().short()))
+            ids = clear_frontal_horns(table.check(volume).as_tensor().short())
             affine = np.asarray(volume.affine, dtype=float)
             if not table.target[ids.long()].any():
                 raise InputError(

@@ -148,8 +148,13 @@ def _document(file: Path, name: str, folder: str, stages: Sequence[str]) -> str:
         return link[0].replace(f"({link['target']})", f"({posixpath.relpath(inside, folder)})")
 
     lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
-    text = "".join(line if "tools/" in line else line.replace(f"bundles/{name}/", "") for line in lines)
-    return LINK.sub(relink, text)
+    for position, line in enumerate(lines):
+        if "tools/" not in line:
+            line = line.replace(f"bundles/{name}/", "")
+            for stage in stages:
+                line = line.replace(f"bundles/{stage}/", f"{stage}/")
+            lines[position] = line
+    return LINK.sub(relink, "".join(lines))
 
 
 def _write_card(bundle: Path, folder: Path) -> None:

@@ -29,6 +29,8 @@ def add_asegs(scans: Sequence[dict], aseg: str | Path | None, output_dir: str | 
         return list(scans)
     source = Path(str(aseg)).expanduser()
     if not source.is_dir():
+        if not source.exists():
+            raise InputError(f"{source}: there is no such file or folder. Check the path given with --aseg.")
         if len(scans) > 1:
             raise InputError(
                 f"{source}: one label map for {len(scans)} scans. Give --aseg the folder with the results of the "

@@ -9,11 +9,10 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import monai_mamba
-from monai_mamba.data.files import write_whole
+from monai_mamba.data.files import write_text
 from monai_mamba.data.labels import LabelTable
 from monai_mamba.data.ranks import rank_and_size
 from monai_mamba.errors import OutputError
@@ -89,7 +88,7 @@ def describe_derivatives(source: str | Sequence[str], output_dir: str | Path, ta
         if (output / name).exists():
             continue
         try:
-            write_whole(output / name, partial(Path.write_text, data=text, encoding="utf-8"))
+            write_text(output / name, text)
         except OSError as error:
             raise OutputError(
                 f"{output / name}: cannot be written ({error.strerror or error}). Free some space, or choose another "

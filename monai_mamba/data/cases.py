@@ -23,6 +23,7 @@ from monai_mamba.data.sequences import DISPLAY, NAMES_KNOWN, SEQUENCES, channel_
 from monai_mamba.errors import InputError
 
 DATALIST = "dataset.json"
+RESULT = "_desc-tumor_dseg"
 ORDER = ", ".join(DISPLAY.values())
 
 logger = logging.getLogger(__name__)
@@ -209,10 +210,10 @@ def _collect(
     if (root / DATALIST).is_file():
         return _from_datalist(root / DATALIST, labeled, table)
     if root.is_dir():
-        return _group((path for path in files_below(root) if _is_image(path)), root)
+        return _group((path for path in files_below(root) if _is_input(path)), root)
     if glob.has_magic(str(root)) and not root.exists():
         files = [Path(name) for name in sorted(glob.glob(str(root), recursive=True))]
-        return _group((path for path in files if _is_image(path)), fixed_part(root), what=f"the pattern {source}")
+        return _group((path for path in files if _is_input(path)), fixed_part(root), what=f"the pattern {source}")
     if not root.is_file():
         raise InputError(f"{root}: there is no such file or folder. Check the path given as 'input'.")
     return [_one_case([root])]
@@ -313,8 +314,10 @@ def _compare_label_names(path: Path, names: object, table: RegionTable) -> None:
             )
 
 
-def _is_image(path: Path) -> bool:
-    return path.name.lower().endswith(IMAGE_SUFFIXES) and not path.name.startswith(".")
+def _is_input(path: Path) -> bool:
+    """Whether a file is an image, but no result of the tumor bundle: a prediction is no reference."""
+    is_image = path.name.lower().endswith(IMAGE_SUFFIXES) and not path.name.startswith(".")
+    return is_image and not bare_name(path).endswith(RESULT)
 
 
 def _volumes(path: str | Path) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -26,10 +27,10 @@ def write_whole(path: str | Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file beside `path` and give it its name when it is complete and on disk.
 
     Args:
-        path: the file; its folder is made where it is missing.
+        path: the file, `~` is the home folder; its folder is made where it is missing.
         write: called with the path of the temporary file, which has the same ending.
     """
-    final = Path(path)
+    final = Path(path).expanduser()
     final.parent.mkdir(parents=True, exist_ok=True)
     # The ending stays, because writers choose the format by it; the leading dot hides what a kill leaves behind.
     # Random, because machines that share a folder may have processes of the same number.
@@ -41,3 +42,8 @@ def write_whole(path: str | Path, write: Callable[[Path], object]) -> None:
         os.replace(temporary, final)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text as UTF-8, complete or not at all; names of files that are not UTF-8 keep their bytes."""
+    write_whole(path, partial(Path.write_text, data=text, encoding="utf-8", errors="surrogateescape"))

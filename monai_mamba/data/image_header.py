@@ -40,7 +40,7 @@ def check_header(path: str | Path, volumes: int = 1) -> None:
             "datalad get)."
         )
     if not path.is_file():
-        raise InputError(f"{path}: there is no such file. Check the path given as 'input'.")
+        raise InputError(f"{path}: there is no such file. Check the path.")
     if not path.name.lower().endswith(IMAGE_SUFFIXES):
         raise InputError(
             f"{path}: the name does not end in one of {', '.join(IMAGE_SUFFIXES)}. Convert the scan to NIfTI first, "
@@ -73,13 +73,13 @@ def check_header(path: str | Path, volumes: int = 1) -> None:
 
 
 def check_shape(name: str | Path, shape: Sequence[int], volumes: int = 1) -> None:
-    """Refuse a shape that is not so many volumes; axes of length 1 after the third are tolerated.
+    """Refuse a shape that is not so many volumes; after the three axes of a single one, axes of length 1 are tolerated.
 
     Raises:
         InputError: the image is a series, a single slice, or has an absurd number of voxels.
     """
     text = " x ".join(str(size) for size in shape)
-    if volumes > 1 and (len(shape) < 4 or shape[3] != volumes or math.prod(shape[4:]) != 1):
+    if volumes > 1 and (len(shape) != 4 or shape[3] != volumes):
         raise InputError(f"{name}: {text} voxels; expected {volumes} volumes along a fourth axis.")
     if volumes == 1 and any(size > 1 for size in shape[3:]):
         raise InputError(

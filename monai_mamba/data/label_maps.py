@@ -18,8 +18,8 @@ def find_label_maps(dataset_dir: str | Path) -> list[str]:
     Raises:
         InputError: no such folder, or no label map in it.
     """
-    root = Path(dataset_dir)
-    files = sorted(str(file) for file in root.glob("*") if file.name.endswith(SUFFIXES))
+    root = Path(str(dataset_dir)).expanduser()
+    files = sorted(str(file) for file in root.glob("[!.]*") if file.name.lower().endswith(SUFFIXES))
     if not files:
         found = "it holds no .nii.gz, .nii or .mgz file" if root.is_dir() else "there is no such folder"
         raise InputError(f"{root}: {found}. Set dataset_dir to a folder with label maps of whole heads.")

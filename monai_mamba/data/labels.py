@@ -61,16 +61,21 @@ class LabelTable:
             reader = csv.DictReader(file, delimiter="\t")
             if tuple(reader.fieldnames or ()) != COLUMNS:
                 raise InputError(f"{path}: columns are {reader.fieldnames}, expected {list(COLUMNS)}.")
-            entries = tuple(
-                LabelEntry(
-                    index=int(row["index"]),
-                    id=int(row["id"]),
-                    name=row["name"],
-                    color=(int(row["red"]), int(row["green"]), int(row["blue"]), int(row["alpha"])),
-                    written=row["written"] == "1",
+            try:
+                entries = tuple(
+                    LabelEntry(
+                        index=int(row["index"]),
+                        id=int(row["id"]),
+                        name=row["name"],
+                        color=(int(row["red"]), int(row["green"]), int(row["blue"]), int(row["alpha"])),
+                        written=row["written"] == "1",
+                    )
+                    for row in reader
                 )
-                for row in reader
-            )
+            except (TypeError, ValueError) as error:  # a cell that is missing is None
+                raise InputError(
+                    f"{path}, line {reader.line_num}: {error}. Expected whole numbers for index, id and color."
+                ) from error
         if [entry.index for entry in entries] != list(range(len(entries))) or not entries or entries[0].id != 0:
             raise InputError(f"{path}: rows must be numbered 0, 1, 2, ... and start with the background (id 0).")
         if len({entry.id for entry in entries}) != len(entries):

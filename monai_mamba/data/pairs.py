@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
+import os
 import re
 import warnings
 from collections.abc import Sequence
@@ -12,11 +14,12 @@ import nibabel as nib
 import numpy as np
 
 from monai_mamba.data.files import files_below
+from monai_mamba.data.image_header import check_header
 from monai_mamba.errors import InputError
 
 SUFFIXES = (".nii.gz", ".nii", ".mgz")
 IMAGE_ENDING, LABEL_ENDING = "_T1w", "_desc-aseg_dseg"
-LARGEST_SHIFT = 1e-2  # mm (and mm per voxel) by which the affines of an image and its label map may differ
+LARGEST_SHIFT = 0.05  # mm by which a voxel of a label map may lie elsewhere than that of its image
 
 RULE = (
     f"Expected in one folder, or in its subfolders, NAME{IMAGE_ENDING}.nii.gz beside NAME{LABEL_ENDING}.nii.gz; or the "
@@ -41,7 +44,7 @@ def find_pairs(dataset_dir: str | Path) -> list[dict[str, str]]:
         InputError: no such folder, no pair in it, an image or label map without its partner, an unreadable file,
             or a pair that does not share one grid.
     """
-    root = Path(dataset_dir).expanduser()
+    root = Path(str(dataset_dir)).expanduser()
     if not root.is_dir():
         raise InputError(f"{root}: there is no such folder. Set dataset_dir to the folder with images and label maps.")
     if (root / "imagesTr").is_dir():
@@ -62,6 +65,8 @@ def find_pairs(dataset_dir: str | Path) -> list[dict[str, str]]:
             )
     pairs = [{"image": str(images[name]), "label": str(labels[name]), "subject": name} for name in sorted(images)]
     for pair in pairs:
+        check_header(pair["image"])
+        check_header(pair["label"])
         check_same_grid(pair["image"], pair["label"])
     return pairs
 
@@ -88,7 +93,7 @@ def split_pairs(
     """
     if not 0 < val_fraction < 1:
         raise InputError(f"val_fraction is {val_fraction}, expected a number between 0 and 1, such as 0.2.")
-    persons = sorted({_person(pair) for pair in pairs}, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
+    persons = sorted({_person(pair) for pair in pairs}, key=lambda name: hashlib.sha256(os.fsencode(name)).hexdigest())
     if len(persons) == 1:
         warnings.warn(
             f"All pairs belong to one person ({persons[0]}): validation uses the training data. Add scans of others.",
@@ -133,17 +138,23 @@ def check_same_grid(image: str, label: str) -> None:
             f"{label}: its grid is {label_shape} voxels, but that of its image {image} is {image_shape}. "
             "Resample the label map to the image with nearest neighbor."
         )
-    difference = float(np.abs(image_affine - label_affine).max())
-    if not difference <= LARGEST_SHIFT:
+    shift = largest_shift(image_affine, label_affine, image_shape)
+    if not shift <= LARGEST_SHIFT:
         raise InputError(
-            f"{label}: it has the shape of its image {image} but lies elsewhere (the affines differ by up to "
-            f"{difference:.3g} mm). Resample the label map to the image with nearest neighbor, or correct its header."
+            f"{label}: it has the shape of its image {image} but lies elsewhere (voxels by up to "
+            f"{shift:.3g} mm). Resample the label map to the image with nearest neighbor, or correct its header."
         )
+
+
+def largest_shift(one: np.ndarray, other: np.ndarray, shape: Sequence[int]) -> float:
+    """Largest distance in mm between the places that two affines `(4, 4)` give to a voxel of a volume `(H, W, D)`."""
+    corners = np.array([[*corner, 1] for corner in itertools.product(*((0, size - 1) for size in shape))])
+    return float(np.linalg.norm((corners @ (np.asarray(one) - np.asarray(other)).T)[:, :3], axis=1).max())
 
 
 def _grid(path: str) -> tuple[tuple[int, ...], np.ndarray]:
     try:
         header = nib.load(path)
-    except (OSError, EOFError, ValueError, nib.filebasedimages.ImageFileError) as error:
+    except Exception as error:  # nibabel passes on whatever its file readers raise
         raise InputError(f"{path}: cannot be read as an image ({error}). Is the file complete?") from error
     return tuple(header.shape[:3]), np.asarray(header.affine)

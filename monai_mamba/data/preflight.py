@@ -16,7 +16,7 @@ def check_output_dir(output_dir: str | Path) -> None:
     Raises:
         OutputError: it cannot be made, or cannot be written to.
     """
-    folder = Path(output_dir).expanduser()
+    folder = Path(str(output_dir)).expanduser()  # on the command line, a name in digits is a number
     probe = folder / f".monai_mamba.{uuid4().hex}.tmp"
     try:
         folder.mkdir(parents=True, exist_ok=True)

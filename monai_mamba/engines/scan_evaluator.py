@@ -88,6 +88,9 @@ class ScanEvaluator(SupervisedEvaluator):
             raise
         except Exception as problem:  # whatever is wrong with one scan must not stop the others
             error = _explain(problem, name, self.state.device)
+            if len(dataset) > 1:  # its frames would keep the voxels of every scan that failed until the last is done
+                error = error.with_traceback(None)
+                error.__cause__ = error.__context__ = None
             logger.error("%s %s", number, error)
             took = None if "problem" in scan else time.monotonic() - started
             return CaseOutcome(name, "failed", took, error)

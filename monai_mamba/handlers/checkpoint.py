@@ -47,7 +47,7 @@ class ResumableCheckpoint:
         resume: bool = True,
         map_location: str | torch.device | None = "cpu",
     ) -> None:
-        self.path = Path(path)
+        self.path = Path(path).expanduser()
         self.content = dict(content)
         self.seed = seed
         self.resume = resume

@@ -21,8 +21,8 @@ from monai_mamba.handlers.picture import draw_labels
 class ResultSaver:
     """Write label map, volumes and picture of each scan that an engine has segmented.
 
-    Files are written under a temporary name in their folder and renamed when complete; the label map comes last, so
-    that a scan with a label map is a finished one.
+    Files are written under a temporary name in their folder and renamed when complete; the label map, which goes first
+    when a scan is repeated, comes last, so that one beside table and picture is of the same run.
 
     * `<output>_volumes.tsv`: `id`, `name`, `voxels`, `mm3` (voxels times voxel volume), `mm3_soft` (from the
       probabilities), `expected_dsc` (0..1, how sure the network is, see `RestoreLabelsd`; `n/a` without a voxel).

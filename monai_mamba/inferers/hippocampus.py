@@ -34,7 +34,8 @@ class HippocampusInferer(Inferer):
     Otherwise it sees one box that holds both, with the intensities of the head (MedSegMamba, arXiv 2409.08307).
 
     With `fill`, the first network (or the label map that is given) says what is hippocampus and the second which part
-    of it, so that the volumes of the parts add up to that hippocampus. Otherwise the second draws the outline, too.
+    of it, so that the probabilities of the parts add up to those of that hippocampus. Otherwise the second draws the
+    outline, too.
 
     Args:
         first_network: the network of the subcortical bundle; not used where a label map is given.

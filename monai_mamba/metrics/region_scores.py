@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from monai.data import MetaTensor
 from monai.metrics import CumulativeIterationMetric, compute_dice, compute_hausdorff_distance
 from scipy import ndimage
+
+from monai_mamba.metrics.structure_scores import voxel_sizes
 
 REGION_SCORES = ("dsc", "hd95_mm")
 LESION_SCORES = ("lesion_dsc", "lesion_hd95_mm", "lesions", "lesions_missed", "lesions_false")
@@ -118,12 +119,11 @@ class RegionScoresMetric(CumulativeIterationMetric):
         self.lesion_wise = lesion_wise
 
     def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
-        spacing = y.pixdim.flatten()[:3].tolist() if isinstance(y, MetaTensor) else (1.0, 1.0, 1.0)
         predicted, reference = (torch.as_tensor(masks).cpu().numpy() for masks in (y_pred, y))
         return torch.tensor(
             [
                 [self._scores(p, r, spacing) for p, r in zip(case_predicted, case_reference, strict=True)]
-                for case_predicted, case_reference in zip(predicted, reference, strict=True)
+                for case_predicted, case_reference, spacing in zip(predicted, reference, voxel_sizes(y), strict=True)
             ]
         )
 

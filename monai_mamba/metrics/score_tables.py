@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from monai_mamba.data.files import write_whole
+from monai_mamba.data.files import write_text
 from monai_mamba.data.labels import LabelEntry
 from monai_mamba.errors import OutputError
 from monai_mamba.metrics.structure_scores import ABSENT_RULE, SCORES, mean_over_scans
@@ -111,7 +111,7 @@ def write_texts(folder: str | Path, files: Mapping[str, str]) -> None:
     """
     try:
         for name, text in files.items():
-            write_whole(Path(folder) / name, lambda file, text=text: file.write_text(text, encoding="utf-8"))
+            write_text(Path(folder) / name, text)
     except OSError as error:
         raise OutputError(
             f"{folder}: the scores cannot be written ({error}). Set output_dir to another folder."

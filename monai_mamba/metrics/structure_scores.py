@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from monai.data import MetaTensor
+from monai.data.utils import affine_to_spacing
 from monai.metrics import (
     CumulativeIterationMetric,
     compute_average_surface_distance,
@@ -76,6 +77,13 @@ def structure_scores(
     return scores
 
 
+def voxel_sizes(batch: torch.Tensor) -> list[list[float]]:
+    """Size in mm of a voxel along each axis, of each item of a batch `(B, ...)`; 1 mm if it is no `MetaTensor`."""
+    affines = torch.as_tensor(batch.affine).reshape(-1, 4, 4) if isinstance(batch, MetaTensor) else torch.eye(4)[None]
+    sizes = [affine_to_spacing(affine).tolist() for affine in affines]
+    return sizes * (len(batch) // len(sizes))
+
+
 def mean_over_scans(scores: torch.Tensor) -> torch.Tensor:
     """Mean over the structures of each scan, `(N, C, 4)` to `(N, 4)`, leaving missing values out."""
     return scores.double().nanmean(dim=1)
@@ -105,10 +113,12 @@ class StructureScoresMetric(CumulativeIterationMetric):
         self.labels = tuple(labels)
 
     def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
-        spacing = y.pixdim.flatten()[:3].tolist() if isinstance(y, MetaTensor) else (1.0, 1.0, 1.0)
         predicted, reference = torch.as_tensor(y_pred), torch.as_tensor(y)
         return torch.stack(
-            [structure_scores(p[0], r[0], self.labels, spacing) for p, r in zip(predicted, reference, strict=True)]
+            [
+                structure_scores(p[0], r[0], self.labels, spacing)
+                for p, r, spacing in zip(predicted, reference, voxel_sizes(y), strict=True)
+            ]
         )
 
     def aggregate(self) -> torch.Tensor:  # type: ignore[override]

@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--table", help="label table of the results, where it is none of the package")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
-    path = options.output or options.results_dir / "report.html"
+    path = (options.output or options.results_dir / "report.html").expanduser()
     problems = write_report(options.results_dir, path, options.input, options.table)
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
     if problems:

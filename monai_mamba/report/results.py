@@ -139,12 +139,18 @@ def find_sources(results: Sequence[ScanResult], folder: str | Path, source: Sequ
     Raises:
         InputError: nothing is found, none of it can be read, or it has no scan of these results.
     """
-    given = source[0] if len(source) == 1 else list(source)  # to `find_cases`, a list is the files of one case
     images: dict[str, dict] = {}
+    problems = []
     for task, regions in sorted({(result.task, result.regions) for result in results}):
-        find = find_cases if regions else find_scans
-        items = find(given, str(folder), task=task, overwrite=True)
-        images |= {os.path.abspath(item["output"]): item for item in items if "problem" not in item}
+        for given in _inputs(source, regions):
+            try:
+                items = (find_cases if regions else find_scans)(given, str(folder), task=task, overwrite=True)
+            except InputError as problem:  # it may be the input of another task
+                problems.append(problem)
+                continue
+            images |= {os.path.abspath(item["output"]): item for item in items if "problem" not in item}
+    if problems and not images:
+        raise problems[0]
     named = defaultdict(list)
     for output, item in images.items():
         named[Path(output).name].append(item)
@@ -161,6 +167,15 @@ def find_sources(results: Sequence[ScanResult], folder: str | Path, source: Sequ
             f"the run: scans are found by name, such as {_example(results[0])} for {Path(results[0].output).name}*."
         )
     return sources
+
+
+def _inputs(source: Sequence[str], regions: bool) -> list[str | list[str]]:
+    """What the finder of a task takes one after the other: a list of files is one case to that of regions."""
+    if len(source) == 1:
+        return [source[0]]
+    if regions and not all(Path(path).expanduser().is_file() for path in source):
+        return list(source)
+    return [list(source)]
 
 
 def _example(result: ScanResult) -> str:

@@ -12,6 +12,7 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import LoadImage, MapTransform
 
+from monai_mamba.data.pairs import LARGEST_SHIFT, largest_shift
 from monai_mamba.data.sequences import DISPLAY, SEQUENCES, subset_name
 from monai_mamba.errors import InputError
 from monai_mamba.transforms.check_image import CheckImaged
@@ -130,7 +131,7 @@ def _affine(volume: MetaTensor) -> np.ndarray:
 def _on_grid(volume: MetaTensor, affine: np.ndarray, shape: tuple[int, ...], name: str, reference: str) -> torch.Tensor:
     """The volume `(H, W, D)` at the voxels of a grid."""
     matrix = voxel_map(affine, _affine(volume))
-    if tuple(volume.shape[1:]) == shape and np.allclose(matrix, np.eye(4), atol=1e-2):
+    if tuple(volume.shape[1:]) == shape and largest_shift(affine, _affine(volume), shape) <= LARGEST_SHIFT:
         return volume[0].as_tensor()
     source = volume[0].numpy().astype(np.float32)
     values = sample_linearly(source, matrix, tuple(slice(0, size) for size in shape), mode="grid-constant")

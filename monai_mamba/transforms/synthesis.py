@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from monai.config import KeysCollection
-from monai.data import get_track_meta
+from monai.data import MetaTensor, get_track_meta
 from monai.networks.layers import GaussianFilter
 from monai.transforms import MapTransform, Randomizable
 from monai.utils import convert_to_tensor
@@ -61,18 +61,22 @@ class SynthesisTable:
         self.mirror = torch.tensor(labels.mirror, dtype=torch.uint8)
 
     def check(self, ids: torch.Tensor) -> torch.Tensor:
-        """Return a label map as it is, or refuse ids that the table does not list.
+        """Return a label map `(1, H, W, D)` of any type as it is, or refuse what is no id that the table lists.
 
         Raises:
-            InputError: names the ids.
+            InputError: names the file, where `ids` knows it, and the values.
         """
-        found = torch.unique(ids).long()
-        listed = (found >= 0) & (found < len(self.known))
+        values = torch.unique(torch.as_tensor(ids))
+        found = values.long()
+        listed = (found == values) & (found >= 0) & (found < len(self.known))
         listed[listed.clone()] = self.known[found[listed]]
         if not listed.all():
+            name = ids.meta.get("filename_or_obj", "The label map") if isinstance(ids, MetaTensor) else "The label map"
+            unknown = values[~listed]
             raise InputError(
-                f"The label map holds ids that the synthesis table does not list: {found[~listed].tolist()}. "
-                "Map them to listed ids, or give a table that has them."
+                f"{name}: {len(unknown)} of its values are no ids of the synthesis table, first "
+                f"{', '.join(f'{value:g}' for value in unknown[:8].tolist())}. Map them to listed ids, or give a table "
+                "that has them; a label map is resampled with nearest neighbor."
             )
         return ids
 

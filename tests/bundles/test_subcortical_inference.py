@@ -188,7 +188,9 @@ def test_mgz_in_nifti_out(tmp_path, weights):
     np.testing.assert_array_equal(np.asanyarray(result.dataobj), expected)
 
 
-def test_a_bad_scan_does_not_stop_the_others(tmp_path, weights, caplog):
+def test_a_bad_scan_does_not_stop_the_others(tmp_path, weights, caplog, monkeypatch):
+    outcomes = []
+    monkeypatch.setattr("monai_mamba.engines.scan_evaluator.write_case_table", lambda _, cases: outcomes.extend(cases))
     scans, out = tmp_path / "in", tmp_path / "out"
     for name in ("a/scan.nii.gz", "b/scan.nii.gz", "c/scan.nii.gz"):
         (scans / name).parent.mkdir(parents=True)
@@ -206,6 +208,9 @@ def test_a_bad_scan_does_not_stop_the_others(tmp_path, weights, caplog):
     assert "empty (0 bytes)" in str(batch)
     done = out / "c" / "scan_desc-subcortical_dseg.nii.gz"
     assert list(out.rglob("*.nii.gz")) == [done]
+    errors = [outcome.error for outcome in outcomes if outcome.error]
+    assert len(errors) == 2
+    assert all(error.__traceback__ is error.__context__ is None for error in errors)  # or frames would keep the voxels
 
     # The finished one is not done again, unless asked.
     before = done.stat().st_mtime_ns

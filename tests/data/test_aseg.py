@@ -24,3 +24,9 @@ def test_each_scan_that_is_not_finished_gets_its_label_map(tmp_path):
     assert done == scans[2]
     with pytest.raises(InputError, match="no such file"):
         add_asegs(scans[1:2], tmp_path / "results", tmp_path / "out")
+
+
+def test_a_path_that_is_not_there_is_named(tmp_path):
+    scans = [{"image": name, "output": str(tmp_path / name)} for name in ("one", "two")]
+    with pytest.raises(InputError, match="reslts: there is no such file or folder.*--aseg"):
+        add_asegs(scans, tmp_path / "reslts", tmp_path)

@@ -131,6 +131,16 @@ def test_labeled_cases_know_persons_and_grids(tmp_path):
         find_labeled_cases(str(tmp_path / "unlabeled"), "brats2023")
 
 
+def test_predictions_beside_the_scans_are_no_reference(tmp_path):
+    save_case(tmp_path / "sub-1" / "anat", "sub-1", "bids")
+    (case,) = find_cases(str(tmp_path), str(tmp_path))
+    Path(case["output"]).parent.mkdir(exist_ok=True)
+    tiny(Path(case["output"] + "_dseg.nii.gz"))
+    assert len(find_cases(str(tmp_path), str(tmp_path / "out"))) == 1
+    with pytest.raises(InputError, match="no case with sequences and a label map"):
+        find_labeled_cases(str(tmp_path), "brats2023")
+
+
 def test_finished_cases_are_marked(tmp_path):
     tiny(tmp_path / "a_t1.nii.gz")
     for ending in ("_dseg.nii.gz", "_volumes.tsv", "_picture.png"):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from monai_mamba.data.files import write_whole
+from monai_mamba.data.files import write_text, write_whole
 
 
 def test_an_old_file_stays_whole_until_the_new_one_is(tmp_path):
@@ -28,3 +28,17 @@ def test_an_old_file_stays_whole_until_the_new_one_is(tmp_path):
 def test_a_missing_folder_is_made(tmp_path):
     write_whole(tmp_path / "a" / "b.txt", lambda file: file.write_text("x"))
     assert (tmp_path / "a" / "b.txt").read_text() == "x"
+
+
+def test_the_home_folder_may_be_written_as_a_tilde(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    write_text("~/run/a.txt", "x")
+    assert (tmp_path / "home" / "run" / "a.txt").read_text() == "x"
+    assert not (tmp_path / "~").exists()
+
+
+def test_a_name_that_is_not_utf8_keeps_its_bytes(tmp_path):
+    write_text(tmp_path / "scores.tsv", b"M\xfcller".decode(errors="surrogateescape"))
+    assert (tmp_path / "scores.tsv").read_bytes() == b"M\xfcller"

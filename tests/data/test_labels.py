@@ -59,6 +59,7 @@ def test_bad_tables_are_refused(tmp_path):
         (lines[1:], "columns"),
         ([lines[0], lines[2]], "start with the background"),
         ([*lines[:3], lines[2].replace("1\t4", "2\t4", 1)], "occurs twice"),
+        ([*lines[:2], "1"], "line 3: .*whole numbers"),
     ]:
         path.write_text("\n".join(bad))
         with pytest.raises(InputError, match=message):

@@ -12,7 +12,7 @@ from monai_mamba.data.pairs import find_pairs, split_pairs
 from monai_mamba.errors import InputError
 
 
-def write(path: Path, shape: tuple[int, ...] = (4, 5, 6), affine: np.ndarray | None = None) -> Path:
+def write(path: Path, shape: tuple[int, ...] = (8, 9, 10), affine: np.ndarray | None = None) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     kind = nib.MGHImage if path.suffix == ".mgz" else nib.Nifti1Image
     nib.save(kind(np.zeros(shape, dtype=np.uint8), np.eye(4) if affine is None else affine), path)
@@ -65,25 +65,43 @@ def test_missing_partner_is_named(tmp_path, there, missing):
 
 def test_different_shapes_are_refused(tmp_path):
     write(tmp_path / "sub-1_T1w.nii.gz")
-    write(tmp_path / "sub-1_desc-aseg_dseg.nii.gz", shape=(4, 5, 7))
-    with pytest.raises(InputError, match=r"dseg.*\(4, 5, 7\) voxels.*\(4, 5, 6\).*Resample"):
+    write(tmp_path / "sub-1_desc-aseg_dseg.nii.gz", shape=(8, 9, 11))
+    with pytest.raises(InputError, match=r"dseg.*\(8, 9, 11\) voxels.*\(8, 9, 10\).*Resample"):
         find_pairs(tmp_path)
 
 
-@pytest.mark.parametrize("shift", [0.5, float("nan")])
-def test_different_places_are_refused(tmp_path, shift):
+@pytest.mark.parametrize(("element", "value"), [((0, 3), 0.5), ((2, 2), 1.009)], ids=["shifted", "larger voxels"])
+def test_different_places_are_refused(tmp_path, element, value):
     moved = np.eye(4)
-    moved[0, 3] = shift
+    moved[element] = value
     write(tmp_path / "sub-1_T1w.nii.gz")
     write(tmp_path / "sub-1_desc-aseg_dseg.nii.gz", affine=moved)
     with pytest.raises(InputError, match="lies elsewhere"):
         find_pairs(tmp_path)
 
 
-def test_unreadable_file_is_named(tmp_path):
+def test_affines_that_differ_by_rounding_are_one_grid(tmp_path):
     write(tmp_path / "sub-1_T1w.nii.gz")
-    (tmp_path / "sub-1_desc-aseg_dseg.nii.gz").write_bytes(b"")
-    with pytest.raises(InputError, match=r"dseg\.nii\.gz: cannot be read"):
+    write(tmp_path / "sub-1_desc-aseg_dseg.nii.gz", affine=np.eye(4) * (1 + 1e-5))
+    assert len(find_pairs(tmp_path)) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("empty", "is empty"),
+        ("truncated", "truncated"),
+        ("damaged", "not a readable"),
+        ("series", "a series of 2 volumes"),
+    ],
+)
+def test_files_that_cannot_be_used_are_named_before_voxels_are_read(tmp_path, kind, message):
+    write(tmp_path / "sub-1_T1w.nii.gz")
+    label = write(tmp_path / "sub-1_desc-aseg_dseg.nii.gz", shape=(8, 9, 10, 2) if kind == "series" else (8, 9, 10))
+    content = label.read_bytes()
+    if kind != "series":
+        label.write_bytes({"empty": b"", "truncated": content[:-20], "damaged": content[:12] + b"\xff" * 60}[kind])
+    with pytest.raises(InputError, match=rf"dseg\.nii\.gz: .*{message}"):
         find_pairs(tmp_path)
 
 

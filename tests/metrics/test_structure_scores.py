@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from monai.data import MetaTensor
+from monai.data import MetaTensor, list_data_collate
 
 from monai_mamba.metrics.structure_scores import StructureScoresMetric, structure_scores
 
@@ -87,6 +87,17 @@ def test_metric_takes_the_spacing_from_the_reference_and_averages_by_scan():
     assert scores[0, 0, 3].item() == pytest.approx(3.0)
     # scan 1: structure 1 alone (0.75); scan 2: structures 1 and 2, the second one missed (1 and 0)
     assert metric.aggregate().item() == pytest.approx((0.75 + 0.5) / 2)
+
+
+def test_each_item_of_a_batch_has_its_own_spacing():
+    items = [
+        MetaTensor(torch.as_tensor(slabs())[None], affine=torch.diag(torch.tensor([size, 1.0, 1.0, 1.0])))
+        for size in (-3.0, 2.0)
+    ]
+    batch = list_data_collate(items)
+    metric = StructureScoresMetric([1])
+    metric(torch.as_tensor(np.stack([slabs(1), slabs(1)]))[:, None], batch)
+    assert metric.get_buffer()[:, 0, 3].tolist() == pytest.approx([3.0, 2.0])
 
 
 def test_different_grids_are_refused():

@@ -111,3 +111,7 @@ def test_tumor_results_and_the_sequence_that_their_picture_shows(tmp_path):
     assert {volume.name: volume.mm3 for volume in result.volumes}["Whole tumor (WT)"] == 1000.0
     (source,) = find_sources([result], tmp_path / "results", [str(scan)]).values()
     assert (source.path, source.volume) == (str(scan), 0)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (source,) = find_sources([result], tmp_path / "results", [str(empty), str(scan.parent)]).values()
+    assert source.path == str(scan)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from monai.data import MetaTensor
 
 from monai_mamba.data.labels import LabelTable
 from monai_mamba.errors import InputError
@@ -115,10 +116,11 @@ def test_skull_stripping_empties_what_is_far_from_the_brain():
 def test_an_unknown_id_is_refused_by_name():
     table, ids = SynthesisTable("subcortical_synthesis", LABELS), phantom()["label_map"]
     assert table.check(ids) is ids
-    for unknown in (999, 503, -1):
+    for unknown in (999, 503, -1, 16.7):  # the last between two ids: a map that was interpolated
+        ids = ids.float()
         ids[0, 0, 0, 0] = unknown
-        with pytest.raises(InputError, match=str(unknown)):
-            table.check(ids)
+        with pytest.raises(InputError, match=rf"a\.nii: 1 of its values .* first {unknown}\."):
+            table.check(MetaTensor(ids, meta={"filename_or_obj": "a.nii"}))
 
 
 def test_ventricles_shrink_and_grow_and_draw_the_tissue_around_them_along():
