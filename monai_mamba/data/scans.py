@@ -113,9 +113,8 @@ def _images_below(root: Path) -> list[Path]:
     files = [path for path in files_below(root) if _is_image(path)]
     t1_weighted = [path for path in files if bare_name(path).endswith(BIDS_SUFFIX)]
     if t1_weighted and len(t1_weighted) < len(files):
-        logger.info(
-            "%s: %d of %d images end in %s; the others are not taken.", root, len(t1_weighted), len(files), BIDS_SUFFIX
-        )
+        count = f"{len(t1_weighted)} of {len(files)}"
+        logger.info("%s: %s images end in %s; the others are not taken.", root, count, BIDS_SUFFIX)
     return t1_weighted or files
 
 

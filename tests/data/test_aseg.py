@@ -28,5 +28,5 @@ def test_each_scan_that_is_not_finished_gets_its_label_map(tmp_path):
 
 def test_a_path_that_is_not_there_is_named(tmp_path):
     scans = [{"image": name, "output": str(tmp_path / name)} for name in ("one", "two")]
-    with pytest.raises(InputError, match="reslts: there is no such file or folder.*--aseg"):
+    with pytest.raises(InputError, match=r"reslts: there is no such file or folder.*--aseg"):
         add_asegs(scans, tmp_path / "reslts", tmp_path)

@@ -98,9 +98,12 @@ def test_affines_that_differ_by_rounding_are_one_grid(tmp_path):
 def test_files_that_cannot_be_used_are_named_before_voxels_are_read(tmp_path, kind, message):
     write(tmp_path / "sub-1_T1w.nii.gz")
     label = write(tmp_path / "sub-1_desc-aseg_dseg.nii.gz", shape=(8, 9, 10, 2) if kind == "series" else (8, 9, 10))
+    if kind == "truncated":
+        noise = np.random.default_rng(0).integers(0, 255, (8, 9, 10), dtype=np.uint8)
+        nib.save(nib.Nifti1Image(noise, np.eye(4)), label)
     content = label.read_bytes()
     if kind != "series":
-        label.write_bytes({"empty": b"", "truncated": content[:-20], "damaged": content[:12] + b"\xff" * 60}[kind])
+        label.write_bytes({"empty": b"", "truncated": content[:-12], "damaged": content[:12] + b"\xff" * 60}[kind])
     with pytest.raises(InputError, match=rf"dseg\.nii\.gz: .*{message}"):
         find_pairs(tmp_path)
 
