@@ -27,10 +27,9 @@ class SynthesisTable:
 
     Args:
         source: TSV file (or the name of one of the package) with the columns ``id, target, tissue, t1, brain,
-            ventricle, thin``: the id in the label map; the id to predict; the name of the tissue (ids of one tissue
-            share an intensity); its usual T1-weighted intensity in [0, 1] or ``n/a`` for any; 1 if skull stripping
-            keeps it; 1 if it lies in the ventricles, whose size differs most between people; the name of the thin part
-            of them that it belongs to, or ``n/a``.
+            ventricle``: the id in the label map; the id to predict; the name of the tissue (ids of one tissue share an
+            intensity); its usual T1-weighted intensity in [0, 1] or ``n/a`` for any; 1 if skull stripping keeps it; 1
+            if it lies in the ventricles, whose size differs most between people.
         labels: the classes of the task.
     """
 
@@ -48,15 +47,12 @@ class SynthesisTable:
         self.tissue = torch.zeros(size, dtype=torch.long)
         self.brain = torch.zeros(size, dtype=torch.bool)
         self.ventricle = torch.zeros(size, dtype=torch.bool)
-        thin = {row["thin"]: torch.zeros(size, dtype=torch.bool) for row in rows}
         for row in rows:
             self.known[int(row["id"])] = True
             self.target[int(row["id"])] = index[int(row["target"])]
             self.tissue[int(row["id"])] = tissues.index(row["tissue"])
             self.brain[int(row["id"])] = row["brain"] == "1"
             self.ventricle[int(row["id"])] = row["ventricle"] == "1"
-            thin[row["thin"]][int(row["id"])] = True
-        self.thin = [part for name, part in sorted(thin.items()) if name != "n/a"]
         self.t1 = torch.tensor([t1[tissue] for tissue in tissues])
         self.mirror = torch.tensor(labels.mirror, dtype=torch.uint8)
 
@@ -159,23 +155,13 @@ class RandSynthesizeImaged(Randomizable, MapTransform):
         return _nearest(volume, field)
 
     def _resize_ventricles(self, ids: torch.Tensor) -> torch.Tensor:
-        """Smaller or larger ventricles, narrower thin parts of them; often as they are.
-
-        Walls move inward by up to 4 voxels or outward by up to 1, those of each thin part inward by up to 2 more.
-        """
+        """Draw the tissue around the ventricles inward by up to 4 voxels, or push it out by up to 1; often leave it."""
         shift = self.R.choice([self.R.uniform(0, 4), self.R.uniform(-1, 0), 0.0], p=[0.5, 0.1, 0.4])
-        ids = self._draw_in(ids, self.table.ventricle, shift, smoothing=2.0)
-        for part in self.table.thin:
-            ids = self._draw_in(ids, part, self.R.choice([self.R.uniform(0.5, 2), 0.0]), smoothing=0.7)
-        return ids
-
-    def _draw_in(self, ids: torch.Tensor, part: torch.Tensor, shift: float, smoothing: float) -> torch.Tensor:
-        """Move the walls of the ids that `part` marks inward by `shift` voxels, and what lies around them along."""
-        inside = part[ids]
-        if shift == 0 or not inside.any():
+        ventricle = self.table.ventricle[ids]
+        if shift == 0 or not ventricle.any():
             return ids
-        coarse = functional.avg_pool3d(inside.float()[None, None], 2, ceil_mode=True)
-        inward = torch.stack(torch.gradient(GaussianFilter(3, smoothing, truncated=2.5)(coarse)[0, 0]))
+        coarse = functional.avg_pool3d(ventricle.float()[None, None], 2, ceil_mode=True)
+        inward = torch.stack(torch.gradient(GaussianFilter(3, 2.0, truncated=2.5)(coarse)[0, 0]))
         inward *= 1.1 / (inward.square().sum(0) + 0.1**2).sqrt_()  # 1 at a wide wall, less at a thin horn
         field = functional.interpolate(inward[None], self.roi_size, mode="trilinear", align_corners=False)[0] * -shift
         for axis, size in enumerate(self.roi_size):

@@ -149,28 +149,6 @@ def test_ventricles_shrink_and_grow_and_draw_the_tissue_around_them_along():
     assert 12**3 in sizes
 
 
-def test_thin_parts_of_the_ventricles_become_narrower_by_themselves():
-    ids = torch.full((48, 48, 48), 2)
-    ids[6:42, 6:42, 4:22] = 4
-    ids[20:28, 20:28, 8:16] = 136  # plexus in the ventricle
-    ids[10:38, 20:24, 32:36], ids[10:38, 24:26, 32:36] = 5, 137  # a temporal horn with plexus
-    transform = synthesis()
-    transform.roi_size = ids.shape
-    horn, plexus = transform.table.thin[1], transform.table.thin[0]
-    assert {n for n, part in enumerate(horn.tolist()) if part} == {5, 44, 137, 164}
-    assert {n for n, part in enumerate(plexus.tolist()) if part} == {136, 163}
-    for part, own, around in ((horn, (5, 137), 2), (plexus, (136,), 4)):
-        before = torch.isin(ids, torch.tensor(own))
-        sizes = []
-        for shift in (1.0, 1.5, 2.0):
-            changed = transform._draw_in(ids, part, shift, smoothing=0.7)
-            after = torch.isin(changed, torch.tensor(own))
-            assert before[after].all()
-            assert (changed[before & ~after] == around).all()
-            sizes.append(int(after.sum()))
-        assert 0 < sizes[2] <= sizes[1] <= sizes[0] < 0.7 * before.sum()
-
-
 def test_a_window_without_ventricles_stays_as_it_is():
     ids = torch.full(SIZE, 2)
     transform = synthesis()
