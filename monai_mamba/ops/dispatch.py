@@ -50,6 +50,12 @@ def _expect(shapes: dict[str, tuple[Tensor | None, tuple[int, ...]]]) -> None:
             raise InputError(f"{name} has shape {tuple(tensor.shape)}, expected {shape}.")
 
 
+def _expect_axes(axes: dict[str, tuple[Tensor, int]]) -> None:
+    for name, (tensor, count) in axes.items():
+        if tensor.ndim != count:
+            raise InputError(f"{name} has shape {tuple(tensor.shape)}, expected {count} axes.")
+
+
 def selective_scan(
     u: Tensor,
     delta: Tensor,
@@ -89,6 +95,7 @@ def selective_scan(
     Raises:
         InputError: a shape does not fit, or the backend is unknown.
     """
+    _expect_axes({"u": (u, 3), "A": (A, 2)})
     batch, channels, length = u.shape
     states = A.shape[-1]
     if B.ndim == 3:
@@ -174,13 +181,14 @@ def cross_selective_scan(
     """
     if merge not in ("sum", None):
         raise InputError(f"merge is {merge!r}, expected 'sum' or None.")
+    _expect_axes({"delta": (delta, 4), "A": (A, 3)})
     batch, directions, length, channels = delta.shape
     states = A.shape[-1]
     shared = x.ndim == 3
     u = x.unsqueeze(1) if shared else x
     _expect(
         {
-            "x": (u, (batch, 1 if shared else directions, length, channels)),
+            "x": (x, (batch, length, channels) if shared else (batch, directions, length, channels)),
             "A": (A, (directions, channels, states)),
             "B": (B, (batch, directions, length, states)),
             "C": (C, (batch, directions, length, states)),

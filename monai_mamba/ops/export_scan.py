@@ -42,6 +42,7 @@ def scan(
     """
     directions = delta.shape[1]
     dtype = compute_dtype(u)
+    order = None if order is None else order.long()
     u, delta, A, B, C = (tensor.to(dtype) for tensor in (u, delta, A, B, C))
     dt = _read(delta, order, directions)
     if delta_bias is not None:

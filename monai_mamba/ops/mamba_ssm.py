@@ -14,6 +14,7 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
+from .recording import are_fake
 from .reference import reference_scan
 from .traversal import Traversal
 
@@ -35,6 +36,8 @@ def kernel() -> ModuleType:
 
 def obstacle(device: torch.device, dtype: torch.dtype, states: int) -> str:
     """Say why the kernel cannot be used on a device; empty if it can, for every scan within its limits."""
+    if are_fake():
+        return f"{MODULE} of mamba-ssm cannot be tried while tensors hold no numbers"
     return probe(device)
 
 

@@ -5,6 +5,11 @@ from __future__ import annotations
 import torch
 
 
+def are_fake() -> bool:
+    """Whether tensors hold no numbers: under a FakeTensorMode, which also stands behind torch.compile and export."""
+    return type(torch.empty(0, device="cpu")) is not torch.Tensor
+
+
 def is_recording() -> bool:
     """True under torch.export, the ONNX exporter and torch.jit.trace; False under torch.compile, which runs here."""
     return torch.compiler.is_exporting() or (not torch.compiler.is_compiling() and torch.jit.is_tracing())

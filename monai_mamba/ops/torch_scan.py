@@ -229,7 +229,7 @@ def backward(
         u, delta, A, B, C, delta_bias, order, delta_softplus, merge: as in the forward.
 
     Returns:
-        Gradients of u, delta, A, B, C and delta_bias (zero if there is none), in the types of the inputs.
+        Gradients of u, delta, A, B, C and delta_bias (to be ignored if there is none), in the types of the inputs.
     """
     batch, directions, length, channels = delta.shape
     n = A.shape[-1]

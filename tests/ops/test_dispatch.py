@@ -13,6 +13,7 @@ import pytest
 import torch
 from fake_kernel import FakeKernel
 from scan_problems import Size, cross_problem, deviation, single_problem, solve
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from monai_mamba.errors import InputError
 from monai_mamba.ops import (
@@ -22,6 +23,7 @@ from monai_mamba.ops import (
     explain,
     mamba_ssm,
     scan_backend,
+    selective_scan,
     set_scan_backend,
     triton_scan,
 )
@@ -299,6 +301,29 @@ def test_setting_context_and_argument() -> None:
     assert explain().startswith("reference: ")
     set_scan_backend("auto")
     assert explain(shape=TINY).startswith("torch: ")
+
+
+def test_a_pass_without_numbers_says_nothing_about_the_kernel(install: Callable[[ModuleType], None]) -> None:
+    install(FakeKernel())
+    with FakeTensorMode():
+        assert "hold no numbers" in mamba_ssm.obstacle(torch.device("cpu"), torch.float32, 16)
+    assert mamba_ssm.obstacle(torch.device("cpu"), torch.float32, 16) == ""
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_explained() -> None:
+    assert "- triton: the Triton kernels" in str(explain("cuda"))
+
+
+def test_shapes_are_named_as_they_were_given() -> None:
+    problem = cross_problem(Size(1, 2, 6, 4, 3))
+    with pytest.raises(InputError, match=r"delta has shape \(2, 6, 4\), expected 4 axes"):
+        cross_selective_scan(**{**problem, "delta": problem["delta"][0]})
+    with pytest.raises(InputError, match=r"x has shape \(1, 5, 4\), expected \(1, 6, 4\)"):
+        cross_selective_scan(**{**problem, "x": problem["x"][:, :5]})
+    single = single_problem(1, 1, 4, 6, 3)
+    with pytest.raises(InputError, match=r"u has shape .*, expected 3 axes"):
+        selective_scan(**{**single, "u": single["u"][None]})
 
 
 def test_explaining_does_not_warn(install: Callable[[ModuleType], None]) -> None:

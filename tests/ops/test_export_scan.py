@@ -39,6 +39,13 @@ def test_values_are_those_of_the_reference(shared: bool, ordered: bool, bias: bo
         assert deviation(found, value) < 1e-12
 
 
+def test_integer_types_of_the_order() -> None:
+    *inputs, order = arguments(SIZE, True, True, True)
+    expected, _ = scan(*inputs, order, delta_softplus=True, merge=True)
+    for dtype in (torch.int32, torch.int16, torch.uint8):
+        assert torch.equal(scan(*inputs, order.to(dtype), delta_softplus=True, merge=True)[0], expected)
+
+
 def test_half_precision_inputs_are_computed_in_float32() -> None:
     inputs = [t.bfloat16() if t is not None and t.is_floating_point() else t for t in arguments(SIZE, True, True, True)]
     y, state = scan(*inputs, delta_softplus=True, merge=True)

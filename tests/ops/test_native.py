@@ -5,6 +5,8 @@ from __future__ import annotations
 import platform
 import runpy
 import shutil
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -210,6 +212,31 @@ def test_order_that_is_no_permutation_is_refused(token: int | None) -> None:
     inputs["order"][1, 4] = inputs["order"][1, 3] if token is None else token
     with pytest.raises(InputError, match=r"order: .* 0 \.\. 9 once"):
         cross_selective_scan(**inputs, backend="native")
+
+
+@pytest.mark.skipif(platform.system() != "Linux", reason="memory can be limited like this on Linux")
+def test_without_memory_there_is_an_error() -> None:
+    """Not the end of the process, which an exception of C++ would be that goes through its threads."""
+    code = """
+import resource, torch
+from monai_mamba.ops import cross_selective_scan
+torch.set_num_threads(THREADS)
+def run(length):
+    rows = torch.zeros(1, 2, length, 1)
+    order = torch.arange(length).expand(2, -1)
+    return cross_selective_scan(rows[:, 0], rows, -torch.ones(2, 1, 1), rows, rows, None, order, backend="native")
+run(10)
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 150_000_000, resource.RLIM_INFINITY))
+try:
+    run(2_000_000)
+except MemoryError as error:
+    print(error)
+"""
+    for threads in (1, 2):
+        command = [sys.executable, "-c", code.replace("THREADS", str(threads))]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert result.stdout == "The C++ scan: out of memory.\n", result.stderr
 
 
 @pytest.mark.parametrize("merge", ["sum", None])

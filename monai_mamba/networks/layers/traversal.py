@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 
-from monai_mamba.ops.recording import is_recording
+from monai_mamba.ops.recording import are_fake, is_recording
 
-__all__ = ["bidirectional_orders", "serpentine_order", "serpentine_orders", "tri_oriented_orders"]
+__all__ = ["serpentine_order", "serpentine_orders", "tri_oriented_orders"]
 
 Place = torch.device | str | torch.Tensor
 
@@ -74,7 +74,7 @@ def _table(
         return build.__wrapped__(tuple(spatial_size), device, *options)
     size = tuple(int(n) for n in spatial_size)
     device = device.device if isinstance(device, torch.Tensor) else torch.device(device)
-    if torch.compiler.is_compiling():  # a tracer's tensors must not stay in the cache
+    if torch.compiler.is_compiling() or are_fake():  # a tracer's tensors must not stay in the cache
         return build.__wrapped__(size, device, *options)
     with torch.inference_mode(False):  # a table that inference built must serve training as well
         return build(size, device, *options)
@@ -113,17 +113,9 @@ def serpentine_orders(spatial_size: Sequence[int], orientation: int, device: Pla
 
 
 @lru_cache(maxsize=64)
-def _raster_orders(spatial_size: tuple[int, ...], device: Place, num_slices: int | None) -> torch.Tensor:
+def _raster_orders(spatial_size: tuple[int, ...], device: Place, num_slices: int) -> torch.Tensor:
     forward = _count(math.prod(spatial_size), device)
-    orders = [forward, forward.flip(0)]
-    if num_slices is not None:
-        orders.append(forward.reshape(num_slices, -1).t().flatten())
-    return torch.stack(orders)
-
-
-def bidirectional_orders(spatial_size: Sequence[int], device: Place = "cpu") -> torch.Tensor:
-    """Raster order and its reverse, int64 ``(2, L)``."""
-    return _table(_raster_orders, spatial_size, device, None)
+    return torch.stack([forward, forward.flip(0), forward.reshape(num_slices, -1).t().flatten()])
 
 
 def tri_oriented_orders(

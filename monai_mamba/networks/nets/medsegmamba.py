@@ -11,6 +11,7 @@ from monai.networks.utils import icnr_init, pixelshuffle, pixelunshuffle
 from torch import nn
 from torch.nn import functional
 
+from monai_mamba.errors import InputError
 from monai_mamba.networks.blocks.residual_conv import ConvNormAct, ResidualConvBlock
 from monai_mamba.networks.blocks.tri_oriented_mamba import TriOrientedMamba
 from monai_mamba.networks.blocks.vss3d import SS3D, VSSBlock3D
@@ -108,6 +109,7 @@ class MedSegMamba(nn.Module):
         self.head = PointwiseConv3d(final_channels or 2 * levels[0], out_channels * subvoxels)
         if stem_stride > 1:
             icnr_init(self.head, stem_stride)  # sub-voxels start equal, so that the trunk sees one gradient
+            nn.init.zeros_(self.head.bias)
 
     def forward(self, x: torch.Tensor, subvoxel: int | None = None) -> torch.Tensor:
         """Segment a volume.
@@ -120,8 +122,13 @@ class MedSegMamba(nn.Module):
 
         Returns:
             logits ``(B, out_channels, H, W, D)``, or ``(B, out_channels, H / s, W / s, D / s)`` for one ``subvoxel``.
+
+        Raises:
+            InputError: a size is not a multiple of ``self.stride``, or there is no such ``subvoxel``.
         """
         check_spatial_size(x, self.stride, type(self).__name__)
+        if subvoxel is not None and not 0 <= subvoxel < self.stem_stride**3:
+            raise InputError(f"subvoxel is {subvoxel}, expected 0 to {self.stem_stride**3 - 1}.")
         if self.stem_stride > 1:
             x = pixelunshuffle(x, 3, self.stem_stride)
         skips = []

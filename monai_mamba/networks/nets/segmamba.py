@@ -10,11 +10,10 @@ import torch
 from monai.networks.blocks import UnetrBasicBlock, UnetrUpBlock
 from torch import nn
 
-from monai_mamba.errors import InputError
 from monai_mamba.networks.blocks.gated_spatial_conv import GatedSpatialConv
 from monai_mamba.networks.blocks.tri_oriented_mamba import TriOrientedMambaLayer
 from monai_mamba.networks.layers.convolution import PointwiseConv3d
-from monai_mamba.networks.layers.grid import check_spatial_size
+from monai_mamba.networks.layers.grid import check_more_than_one_cell, check_spatial_size
 
 __all__ = ["SegMamba", "segmamba_small"]
 
@@ -103,11 +102,7 @@ class SegMamba(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits ``(B, out_channels, H, W, D)`` of ``(B, in_channels, H, W, D)``, multiples of ``self.stride``."""
         check_spatial_size(x, self.stride, type(self).__name__)
-        if all(size == self.stride for size in x.shape[2:]):
-            raise InputError(
-                f"SegMamba normalizes over the {self.stride}-voxel cells of its deepest stage and needs more than one: "
-                f"got {tuple(x.shape[2:])}; pad an axis to {2 * self.stride}."
-            )
+        check_more_than_one_cell(x, self.stride, type(self).__name__)
         skips = [self.encoders[0](x)]
         for stage, downsample in enumerate(self.downsamples):
             x = self.mamba_layers[stage](self.gated_convs[stage](downsample(x)))

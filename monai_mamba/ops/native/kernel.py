@@ -118,8 +118,11 @@ class Kernel:
             self._team = None
 
     def _run(self, problem: _Problem, backward: bool) -> None:
-        if self._scan(problem, backward, torch.get_num_threads(), self._team):
+        status = self._scan(problem, backward, torch.get_num_threads(), self._team)
+        if status == 1:
             raise InputError(f"order: expected each of the tokens 0 .. {problem.length - 1} once in every direction.")
+        if status:
+            raise MemoryError("The C++ scan: out of memory.")
 
     def forward(
         self,

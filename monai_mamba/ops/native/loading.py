@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .. import torch_scan
+from ..recording import are_fake
 from .build import BuildError, build, find_target
 from .kernel import Kernel
 
@@ -44,8 +45,8 @@ class Loader:
     def _find(self) -> str:
         if self.kernel is not None:
             return ""
-        if type(torch.empty(0, device="cpu")) is not Tensor:
-            return "the native kernel cannot be tried while tensors hold no numbers"  # under a FakeTensorMode
+        if are_fake():
+            return "the native kernel cannot be tried while tensors hold no numbers"
         target = find_target()
         if not target.library.exists():
             build(target)
@@ -58,11 +59,18 @@ class Loader:
 
 
 def self_check(kernel: Kernel) -> float:
-    """Largest difference between kernel and PyTorch, relative to the largest value, over a small scan's results.
+    """Largest difference between kernel and PyTorch, relative to the largest value, over two small scans' results.
 
-    The scan takes every path through the kernel: more than one chunk, group and block, and incomplete ones.
+    Together they take every path through the kernel: more than one chunk, group and block, and incomplete ones; many
+    groups of one block and, as a batch has them, one group of many; all options and none.
     """
-    batch, directions, length, channels, states = 1, 2, 70, 37, 13
+    return max(
+        _error(kernel, batch=1, directions=2, options=True), _error(kernel, batch=4, directions=8, options=False)
+    )
+
+
+def _error(kernel: Kernel, batch: int, directions: int, options: bool) -> float:
+    length, channels, states = 70, 37, 13
 
     def wave(*shape: int) -> Tensor:
         return torch.arange(math.prod(shape), dtype=torch.float32, device="cpu").mul_(0.7).sin_().view(shape)
@@ -70,19 +78,20 @@ def self_check(kernel: Kernel) -> float:
     volume, rows = wave(batch, directions, length, channels), wave(batch, directions, length, states)
     token = torch.arange(length, device="cpu")
     inputs = (
-        volume[:, :1] + 0.5,
+        (volume[:, :1] if options else volume) + 0.5,
         volume - 1,
         -(wave(directions, channels, states) + 1.5),
         rows,
         rows.flip(2),
-        wave(directions, channels),
-        torch.stack([token.flip(0), token * 3 % length]),
+        wave(directions, channels) if options else None,
+        torch.stack([token.flip(0), token * 3 % length]) if options else None,
         True,
-        True,
+        options,
     )
     with torch.no_grad(), torch.autocast("cpu", enabled=False):
         results = []
         for scan in (torch_scan, kernel):
             y, last_state, saved = scan.forward(*inputs, True)
-            results.append((y, last_state, *scan.backward(y, last_state, saved, *inputs)))
+            grads = scan.backward(y, last_state if options else None, saved, *inputs)
+            results.append((y, last_state, *grads[: None if options else -1]))
     return max(float((found - right).abs().max() / right.abs().max()) for right, found in zip(*results, strict=True))

@@ -15,6 +15,7 @@
 #include <cstring>
 #include <exception>
 #include <memory>
+#include <new>
 #include <thread>
 #include <vector>
 
@@ -381,11 +382,16 @@ struct Job {
     void (*task)(const Problem&, int64_t);
     int64_t count;
     std::atomic<int64_t> next;
+    std::atomic<bool> failed;
 };
 
 void work(void* data) {
     Job& job = *static_cast<Job*>(data);
-    for (int64_t i; (i = job.next.fetch_add(1)) < job.count;) job.task(job.problem, i);
+    try {
+        for (int64_t i; !job.failed && (i = job.next.fetch_add(1)) < job.count;) job.task(job.problem, i);
+    } catch (const std::bad_alloc&) {  // nothing may leave a thread, or a library called from C
+        job.failed = true;
+    }
 }
 
 }  // namespace
@@ -398,13 +404,17 @@ typedef void (*Team)(void (*function)(void*), void* data, unsigned threads, unsi
 int monai_mamba_lanes() { return LANES; }
 
 // Run a forward, or a backward, on so many threads: those of the team, or new ones where there is none. Returns 1 and
-// does nothing if the order is no permutation of the tokens in every direction, else 0.
+// does nothing if the order is no permutation of the tokens in every direction, 2 without memory, else 0.
 int monai_mamba_scan(const Problem* problem, int backward, int threads, Team team) {
     const Problem& p = *problem;
-    if (p.order && !takes_every_token_once(p)) return 1;
+    try {
+        if (p.order && !takes_every_token_once(p)) return 1;
+    } catch (const std::bad_alloc&) {
+        return 2;
+    }
     const int64_t count = backward ? p.batches * p.directions * p.groups
                                    : p.batches * (p.merge ? 1 : p.directions) * p.blocks();
-    Job job{p, backward ? backward_task : forward_task, count, {0}};
+    Job job{p, backward ? backward_task : forward_task, count, {0}, {false}};
     if (threads > 1 && count > 1 && team) {
         team(work, &job, threads, 0);
     } else {
@@ -416,6 +426,6 @@ int monai_mamba_scan(const Problem* problem, int backward, int threads, Team tea
         work(&job);
         for (std::thread& other : others) other.join();
     }
-    return 0;
+    return job.failed ? 2 : 0;
 }
 }

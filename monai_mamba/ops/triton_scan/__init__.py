@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from .. import torch_scan
+from ..recording import are_fake
 from . import plan
 from .plan import MAX_STATES, saved_shape
 
@@ -59,9 +60,9 @@ def obstacle(device: torch.device, dtype: torch.dtype = torch.float32, states: i
         return "the Triton kernels do not compute in float64"
     if states > MAX_STATES:
         return f"the Triton kernels hold at most {MAX_STATES} states, found {states}"
-    if type(torch.empty(0, device="cpu")) is not Tensor:  # under a FakeTensorMode
+    if are_fake():
         return "the Triton kernels cannot be tried while tensors hold no numbers"
-    if device.type == DEVICE_TYPE and device.index is None:
+    if device.type == DEVICE_TYPE and device.index is None and torch.cuda.is_available():
         device = torch.device("cuda", torch.cuda.current_device())
     return _probe(device, dtype, 1 << (states - 1).bit_length())
 
@@ -92,19 +93,27 @@ def _probe(device: torch.device, dtype: torch.dtype, states: int) -> str:
 def self_check(device: torch.device, dtype: torch.dtype, states: int) -> float:
     """Largest difference between kernels and float64 in plain PyTorch, relative to the largest value.
 
-    Over all results of two small scans: one that streams, with every option, and one that is cut into chunks.
+    Over all results of small scans that stream and that are cut into chunks: two with every option, and two as networks
+    call them, for which Triton compiles other code (aligned rows, short types, no gradient of the last state).
     """
     kernels = _kernels()
     errors = []
+    short, long = plan.INTERVAL + 5, 2 * plan.MIN_CHUNK + 3
+    problems = [
+        (_waves(device, dtype, states, short, plain=False), True),
+        (_waves(device, dtype, states, long, plain=True), True),
+        (_as_in_networks(device, dtype, states, short), False),
+        (_as_in_networks(device, dtype, states, long), False),
+    ]
     with torch.no_grad(), torch.autocast(device.type, enabled=False):
-        for length, plain in ((plan.INTERVAL + 5, False), (2 * plan.MIN_CHUNK + 3, True)):
-            inputs = _waves(device, dtype, states, length, plain)
+        for inputs, last_state_counts in problems:
             results = []
             for scan, kind in ((torch_scan, torch.float64), (kernels, None)):
                 mine = [value.to(kind) if kind and isinstance(value, Tensor) else value for value in inputs[:6]]
                 y, last_state, saved = scan.forward(*mine, *inputs[6:], True)
-                grads = scan.backward(y, last_state, saved, *mine, *inputs[6:])
-                results.append((y, last_state, *grads))
+                grads = scan.backward(y, last_state if last_state_counts else None, saved, *mine, *inputs[6:])
+                inferred = scan.forward(*mine, *inputs[6:], False)[0]
+                results.append((y, last_state, inferred, *grads))
             for right, found in zip(*results, strict=True):
                 scale = right.abs().max().clamp_min(torch.finfo(torch.float32).tiny)
                 # what comes back in a short type is as good as that type
@@ -129,6 +138,24 @@ def _waves(
     A = -(wave(directions, channels, states) + 1.5)
     bias = None if plain else wave(directions, channels)
     return u, volume - 1, A, rows, rows.flip(2), bias, order, True, not plain
+
+
+def _as_in_networks(
+    device: torch.device, dtype: torch.dtype, states: int, length: int
+) -> tuple[Tensor | bool | None, ...]:
+    """Inputs of a small scan in the types and strides that `SS3D` has under autocast."""
+    batch, directions, channels = 1, 2, 64
+    token = torch.arange(length, device=device)
+    width = channels + 2 * states
+    projected = torch.arange(batch * length * directions * width, dtype=torch.float32, device=device).mul_(0.7).sin_()
+    projected = projected.view(batch, length, directions, width).transpose(1, 2).to(dtype)
+    delta, rows_b, rows_c = projected.split([channels, states, states], dim=-1)
+    u = torch.arange(batch * channels * length, dtype=torch.float32, device=device).mul_(0.3).cos_().to(dtype)
+    u = u.view(batch, channels, length).transpose(1, 2).unsqueeze(1)
+    matrix = torch.arange(directions * channels * states, dtype=torch.float32, device=device)
+    A = -(matrix.mul_(0.7).sin_().view(directions, channels, states) + 1.5)
+    bias = A[..., 0] + 0.5
+    return u, delta.contiguous(), A, rows_b, rows_c, bias, torch.stack([token.flip(0), token.roll(7)]), True, True
 
 
 def forward(

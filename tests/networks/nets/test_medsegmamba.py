@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from monai_mamba import MedSegMamba
+from monai_mamba.errors import InputError
 
 TINY = {"in_channels": 2, "out_channels": 3, "channels": (8, 8, 16), "depth": 1, "d_state": 2}
 
@@ -36,3 +37,17 @@ def test_published_decoder_ends_with_twice_the_first_width():
 def test_a_network_without_a_decoder_is_refused():
     with pytest.raises(ValueError, match=r"channels must name two encoder levels or more .* got \[8, 16\]"):
         MedSegMamba(channels=(8, 16))
+
+
+def test_subvoxels_start_equal():
+    network = MedSegMamba(out_channels=3, channels=(8, 8, 8), depth=0, d_state=2, stem_stride=2)
+    logits = network.eval()(torch.rand(1, 1, 16, 16, 16))
+    cells = logits.unfold(2, 2, 2).unfold(3, 2, 2).unfold(4, 2, 2).flatten(5)
+    torch.testing.assert_close(cells, cells[..., :1].expand_as(cells))
+
+
+@pytest.mark.parametrize("subvoxel", [8, -1])
+def test_a_subvoxel_that_is_not_there_is_refused(subvoxel):
+    network = MedSegMamba(out_channels=3, channels=(8, 8, 8), depth=0, d_state=2, stem_stride=2)
+    with pytest.raises(InputError, match=f"subvoxel is {subvoxel}, expected 0 to 7"):
+        network(torch.rand(1, 1, 16, 16, 16), subvoxel=subvoxel)
