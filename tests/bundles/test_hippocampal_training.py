@@ -17,6 +17,7 @@ from stopped_training import assert_equal_files, run_until
 from monai_mamba.data.labels import LabelTable
 
 CONFIGS = Path(__file__).resolve().parents[2] / "bundles" / "hippocampal_subfields" / "configs"
+PREDICTIONS = "predictions/imagesTr"  # in the folders of the images, because names may repeat
 NETWORK = {"_target_": "MedSegMamba", "out_channels": 3, "channels": [8, 8, 8], "depth": 1, "d_state": 2}
 OPTIONS = {
     "device": "cpu",
@@ -128,16 +129,16 @@ def test_evaluation_writes_the_scores_of_the_fold(dataset, tmp_path):
     assert all(float(row["dsc"]) == 1 and float(row["hd95_mm"]) == 0 for row in rows)
     assert (tmp_path / "scores" / "summary.tsv").is_file()
     assert_predictions_lie_on(dataset / "labelsTr", tmp_path / "scores", ["hippocampus_001", "hippocampus_002"])
-    for path in (tmp_path / "scores" / "predictions").iterdir():
+    for path in (tmp_path / "scores" / PREDICTIONS).iterdir():
         label = dataset / "labelsTr" / path.name.replace("_dseg", "")
         np.testing.assert_array_equal(nib.load(path).dataobj, nib.load(label).dataobj)
 
 
 def assert_predictions_lie_on(labels: Path, scores: Path, names: list[str]) -> None:
     """Of each scan there is a label map on the scan's own grid."""
-    assert sorted(path.name for path in (scores / "predictions").iterdir()) == [f"{name}_dseg.nii.gz" for name in names]
+    assert sorted(path.name for path in (scores / PREDICTIONS).iterdir()) == [f"{name}_dseg.nii.gz" for name in names]
     for name in names:
-        found, expected = nib.load(scores / "predictions" / f"{name}_dseg.nii.gz"), nib.load(labels / f"{name}.nii.gz")
+        found, expected = nib.load(scores / PREDICTIONS / f"{name}_dseg.nii.gz"), nib.load(labels / f"{name}.nii.gz")
         assert found.shape == expected.shape
         assert found.get_data_dtype().kind == "u"
         np.testing.assert_allclose(found.affine, expected.affine, atol=1e-6)
@@ -198,5 +199,5 @@ def test_fs60_trains_on_boxes_of_both_sides_and_is_evaluated(subfields, tmp_path
     assert {row["n"] for row in summary} == {"1"}
     names = [Path(pair["image"]).name.removesuffix(".nii.gz") for pair in bundle.parser.get_parsed_content("val_pairs")]
     assert_predictions_lie_on(subfields / "labelsTr", tmp_path / "scores", names)
-    found = nib.load(tmp_path / "scores" / "predictions" / f"{names[0]}_dseg.nii.gz")
+    found = nib.load(tmp_path / "scores" / PREDICTIONS / f"{names[0]}_dseg.nii.gz")
     assert set(np.unique(found.dataobj)) <= set(LabelTable.load("hippocampus_fs60").ids)
