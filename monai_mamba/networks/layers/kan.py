@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from monai_mamba.networks.layers.rational import SWISH_GAIN, RationalActivation
 
@@ -60,10 +61,16 @@ class SplineLinear(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """``(..., I) -> (..., O)``; the splines are evaluated in float32 whatever the autocast state."""
+        if self.training:  # a step would keep several float32 tensors of 8 values for each feature
+            spline = checkpoint(self._splines, x, use_reentrant=False, preserve_rng_state=False)
+        else:
+            spline = self._splines(x)
+        return self.base(nn.functional.silu(x)) + spline
+
+    def _splines(self, x: torch.Tensor) -> torch.Tensor:
         distance = (x.to(torch.promote_types(x.dtype, torch.float32)).unsqueeze(-1) - self.centers).abs() / self.step
         basis = ((2 - distance).relu() ** 3 - 4 * (1 - distance).relu() ** 3) / 6
-        spline = nn.functional.linear(basis.flatten(-2), self.coefficients.flatten(1))
-        return self.base(nn.functional.silu(x)) + spline
+        return nn.functional.linear(basis.flatten(-2), self.coefficients.flatten(1))
 
 
 class SplineKAN(nn.Sequential):

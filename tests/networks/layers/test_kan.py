@@ -76,3 +76,20 @@ def test_gradients_reach_every_parameter_under_autocast(kan):
     for p in layers.parameters():
         assert p.grad.isfinite().all()
         assert p.grad.any()
+
+
+def test_a_training_step_keeps_no_splines():
+    layer = SplineLinear(16, 4)
+    x = torch.randn(100, 16)
+
+    def step(training: bool) -> tuple[int, list[torch.Tensor]]:
+        kept = []
+        leaf = x.clone().requires_grad_()
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.nelement()) or t, lambda t: t):
+            loss = layer.train(training)(leaf).square().sum()
+        return sum(kept), list(torch.autograd.grad(loss, [leaf, *layer.parameters()]))
+
+    (lean, found), (full, expected) = step(True), step(False)
+    assert lean < full / 5
+    for gradient, right in zip(found, expected, strict=True):
+        torch.testing.assert_close(gradient, right)
