@@ -122,21 +122,22 @@ def self_check(device: torch.device, dtype: torch.dtype, states: int) -> float:
     return max(errors) if all(map(math.isfinite, errors)) else math.nan
 
 
+def _wave(device: torch.device, *shape: int) -> Tensor:
+    return torch.arange(math.prod(shape), dtype=torch.float32, device=device).mul_(0.7).sin_().view(shape)
+
+
 def _waves(
     device: torch.device, dtype: torch.dtype, states: int, length: int, plain: bool
 ) -> tuple[Tensor | bool | None, ...]:
     """Inputs of a small scan, not random, with incomplete blocks and intervals; in scan order if ``plain``."""
     batch, directions, channels = 1, 1 if plain else 2, 37
-
-    def wave(*shape: int) -> Tensor:
-        return torch.arange(math.prod(shape), dtype=torch.float32, device=device).mul_(0.7).sin_().view(shape)
-
     token = torch.arange(length, device=device, dtype=torch.int32)
     order = None if plain else torch.stack([token.flip(0), token.roll(7)])
-    volume, rows = wave(batch, directions, length, channels), wave(batch, directions, length, states).to(dtype)
+    volume = _wave(device, batch, directions, length, channels)
+    rows = _wave(device, batch, directions, length, states).to(dtype)
     u = (volume[:, :1] + 0.5).to(dtype)
-    A = -(wave(directions, channels, states) + 1.5)
-    bias = None if plain else wave(directions, channels)
+    A = -(_wave(device, directions, channels, states) + 1.5)
+    bias = None if plain else _wave(device, directions, channels)
     return u, volume - 1, A, rows, rows.flip(2), bias, order, True, not plain
 
 
@@ -146,16 +147,13 @@ def _as_in_networks(
     """Inputs of a small scan in the types and strides that `SS3D` has under autocast."""
     batch, directions, channels = 1, 2, 64
     token = torch.arange(length, device=device)
-    width = channels + 2 * states
-    projected = torch.arange(batch * length * directions * width, dtype=torch.float32, device=device).mul_(0.7).sin_()
-    projected = projected.view(batch, length, directions, width).transpose(1, 2).to(dtype)
-    delta, rows_b, rows_c = projected.split([channels, states, states], dim=-1)
-    u = torch.arange(batch * channels * length, dtype=torch.float32, device=device).mul_(0.3).cos_().to(dtype)
-    u = u.view(batch, channels, length).transpose(1, 2).unsqueeze(1)
-    matrix = torch.arange(directions * channels * states, dtype=torch.float32, device=device)
-    A = -(matrix.mul_(0.7).sin_().view(directions, channels, states) + 1.5)
-    bias = A[..., 0] + 0.5
-    return u, delta.contiguous(), A, rows_b, rows_c, bias, torch.stack([token.flip(0), token.roll(7)]), True, True
+    order = torch.stack([token.flip(0), token.roll(7)])
+    u = _wave(device, batch, 1, channels, length).to(dtype).transpose(2, 3)  # channels first in memory
+    rows = _wave(device, batch, length, directions, 2 * states).to(dtype).transpose(1, 2)  # parts of one projection
+    delta = _wave(device, batch, directions, length, channels).to(dtype)
+    A = -(_wave(device, directions, channels, states) + 1.5)
+    bias = _wave(device, directions, channels) - 1
+    return u, delta, A, rows[..., :states], rows[..., states:], bias, order, True, True
 
 
 def forward(
