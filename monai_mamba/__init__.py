@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monai_mamba import data, engines, handlers, inferers, transforms
+from monai_mamba import data, engines, handlers, inferers, optimizers, transforms
 from monai_mamba.bundle import bundle_root
 from monai_mamba.networks.nets import (
     MedSegMamba,
@@ -34,6 +34,7 @@ __all__ = [
     "medsegmamba_small",
     "msd_kmamba_large",
     "msd_kmamba_small",
+    "optimizers",
     "segmamba_bot_small",
     "segmamba_small",
     "tabsurfer_small",

@@ -18,9 +18,9 @@ from monai_mamba.ops import mamba_ssm
 def naive_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, delta_bias: Tensor) -> Tensor:
     """Decays and inputs of all tokens at once, channels first, then one token after the other.
 
-    It follows the pattern of the reference implementation in mamba-ssm, in layout and memory (several arrays of B * K *
-    E * L * N); gradients come from autograd. Indexing the tokens one by one would make the backward quadratic in L, so
-    they are unbound, to be fair.
+    Layout and memory (several arrays of B * K * E * L * N) are those of the reference implementation in mamba-ssm, but
+    no operand is repeated, as it is in `repeating_scan`. Gradients come from autograd. Indexing the tokens one by one
+    would make the backward quadratic in L, so they are unbound, to be fair.
     """
     dt = softplus(delta + delta_bias[:, None]).transpose(2, 3)  # (B, K, E, L)
     decays = torch.exp(torch.einsum("bkel,ken->bkeln", dt, A))
@@ -31,6 +31,24 @@ def naive_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, delta_
         state = decay * state + value
         outputs.append(torch.einsum("bken,bkn->bke", state, row))
     return torch.stack(outputs, dim=2)
+
+
+def repeating_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, delta_bias: Tensor) -> Tensor:
+    """`naive_scan` with the operations that the reference implementation in mamba-ssm does for several directions.
+
+    B and C are repeated for every channel, with the tokens last, and the inputs are one product of three operands.
+    """
+    channels = u.shape[3]
+    u, dt = (volume.transpose(2, 3).flatten(1, 2) for volume in (u, softplus(delta + delta_bias[:, None])))
+    B, C = (rows.transpose(2, 3).repeat_interleave(channels, dim=1) for rows in (B, C))  # (B, K * E, N, L)
+    decays = torch.exp(torch.einsum("bel,en->beln", dt, A.flatten(0, 1)))
+    inputs = torch.einsum("bel,benl,bel->beln", dt, B, u)
+    state = torch.zeros_like(inputs[:, :, 0])
+    outputs = []
+    for decay, value, row in zip(decays.unbind(2), inputs.unbind(2), C.unbind(3), strict=True):
+        state = decay * state + value
+        outputs.append(torch.einsum("ben,ben->be", state, row))
+    return torch.stack(outputs, dim=1).unflatten(2, (-1, channels)).transpose(1, 2)
 
 
 def parallel_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, delta_bias: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -18,11 +19,11 @@ from monai_mamba.ops import cross_selective_scan, explain, recurrence, torch_sca
 from monai_mamba.ops.choice import BACKENDS
 
 from . import report, scan_report
-from .baselines import CudaKernel, naive_scan, parallel_scan
+from .baselines import CudaKernel, naive_scan, parallel_scan, repeating_scan
 from .machine import Rates, Stopwatch, describe, peak_extra_memory
 from .problems import PROBLEMS, Inputs, Problem, make_inputs, parse_problem
 
-BASELINES = {"naive": naive_scan, "parallel scan": parallel_scan}
+BASELINES = {"mamba-ssm pattern": repeating_scan, "naive": naive_scan, "parallel scan": parallel_scan}
 KERNEL = "selective_scan_cuda"
 NO_SEGMENTS, TOKEN_BY_TOKEN = "torch, no segments", "torch, token by token"
 LAYOUTS = ("bare", "fused", "gathered")
@@ -185,7 +186,7 @@ def add_ratios(row: dict[str, object], rows: list[dict[str, object]]) -> None:
     bare = {other["method"]: other["seconds"] for other in rows if other["layout"] == "bare"}
     for name in (*BASELINES, KERNEL):
         if name in bare:
-            row[f"speedup_over_{name.replace(' ', '_')}"] = bare[name] / row["seconds"]
+            row["speedup_over_" + re.sub("[ -]", "_", name)] = bare[name] / row["seconds"]
     if row["method"] in bare:
         row["times_bare"] = row["seconds"] / bare[row["method"]]
 
