@@ -1,7 +1,8 @@
-"""Train networks on the same data with the same budget and seed, and compare them on other data.
+"""Train networks, or one in several ways, on the same data with the same budget and seed; compare them on other data.
 
     python tools/compare_networks.py hippocampus --dataset_dir Task04_Hippocampus --output_dir hippocampus_networks
     python tools/compare_networks.py subcortical --dataset_dir maps --test test --output_dir subcortical_networks
+    python tools/compare_networks.py subcortical_recipe --dataset_dir maps --test test --output_dir subcortical_recipe
     python tools/compare_networks.py tumor --training training --test test --spacing 2 --output_dir tumor_networks
 
 Each network is trained from scratch by the bundle's config with the settings of the study (tools/studies), and the
@@ -24,6 +25,7 @@ from benchmarks.machine import describe, run_measured
 from network_report import report
 from report_files import run_command, write_report_files
 from studies.hippocampus import HippocampusStudy
+from studies.recipe import RecipeStudy
 from studies.study import Run, Study
 from studies.subcortical import SubcorticalStudy
 from studies.tumor import TumorStudy
@@ -35,6 +37,7 @@ from monai_mamba.errors import InputError, MonaiMambaError
 STUDIES: dict[str, Study] = {
     "hippocampus": HippocampusStudy(),
     "subcortical": SubcorticalStudy(),
+    "subcortical_recipe": RecipeStudy(),
     "tumor": TumorStudy(),
 }
 
@@ -71,7 +74,8 @@ def train_and_evaluate(study: Study, name: str, options: argparse.Namespace) -> 
         "seed": options.seed,
     }
     training, evaluation = study.training(options), study.evaluation(options)
-    training = training._replace(options={**training.options, **common, "resume": False})
+    own = study.networks[name].training
+    training = training._replace(options={**training.options, **common, **own, "resume": False})
     evaluation = evaluation._replace(options={**evaluation.options, **common, "weights": str(folder / "model.pt")})
     settings = {
         "bundle": study.bundle,

@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from monai_mamba.metrics.paired_tests import TEST_NOTES, holm, signed_rank_test
 
-COST_COLUMNS = ("network", "M parameters", "GFLOP", "training, s", "s per step", "training, peak GiB", "evaluation, s")
+COST_COLUMNS = ("M parameters", "GFLOP", "training, s", "s per step", "training, peak GiB", "evaluation, s")
 TEST_COLUMNS = ("metric", "other", "mean difference", "median difference", "effect size", "p", "p (Holm)")
 
 
@@ -93,11 +93,16 @@ def report(study: Study, options: argparse.Namespace, runs: Mapping[str, dict], 
     machines = "; ".join(dict.fromkeys(machine_line(row) for row in made))
     versions = ", ".join(dict.fromkeys(row["monai_mamba"] for row in made))
     training, test = (len(names) for names in study.cases(options).values())
-    lines = [f"# Networks of {study.bundle}\n", f"{inspect.cleandoc(study.__doc__ or '')}\n", "Made by\n"]
+    lines = [
+        f"# {study.kind.capitalize()}s of {study.bundle}\n",
+        f"{inspect.cleandoc(study.__doc__ or '')}\n",
+        "Made by\n",
+    ]
     lines.append(f"    {shlex.join(['python', *sys.argv])}\n")
     lines.append(
         f"with monai-mamba {versions} on {machines}; {dates(made)}. Training cases: {training}. Test cases: {test}. "
-        f"Each network: {steps} steps from scratch with seed {options.seed}. {study.recipe(options)} {study.about}\n"
+        f"Each {study.kind}: {steps} steps from scratch with seed {options.seed}. "
+        f"{study.recipe(options)} {study.about}\n"
     )
     costs, windows = [], {}
     for name, run in runs.items():
@@ -113,7 +118,7 @@ def report(study: Study, options: argparse.Namespace, runs: Mapping[str, dict], 
         f"GFLOP: forward of one window, a multiply-add counted as two. Windows: {of_all}. Seconds and peak memory "
         "(without a GPU's) of whole processes, with their start: other work on the machine changes them, and unlike "
         "parameters and GFLOP they are to compare only where it did nothing else.\n",
-        table(COST_COLUMNS, costs),
+        table((study.kind, *COST_COLUMNS), costs),
     ]
     lines += ["## Scores\n", "Mean ± standard deviation over the cases.\n"]
     for column, (metric, digits) in enumerate(study.metrics.values()):

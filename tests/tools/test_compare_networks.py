@@ -262,3 +262,42 @@ def test_networks_of_subcortical_structures_fit_the_bundle(tool, report):
     ours, _ = report.network_size(study, "medsegmamba_small", [32] * 3)
     for name in ("dynunet", "segresnet"):
         assert report.network_size(study, name, [32] * 3)[0] == pytest.approx(ours, rel=0.15), name
+
+
+def test_variants_of_the_recipe_change_what_the_training_has(tool, tmp_path):
+    study = tool.STUDIES["subcortical_recipe"]
+    config = json.loads(Path(monai_mamba.bundle_root(study.bundle), "configs", "train_synthetic.json").read_text())
+    first, *others = study.networks.values()
+    assert study.network_options("recipe")["network_def"] == config["network_def"]
+    assert not first.training
+    for variant in others:
+        changed = {**variant.training, **variant.options}
+        assert bool(changed) != (variant.definition != first.definition)  # one thing at a time
+        for key in changed:
+            parser = monai.bundle.ConfigParser(config)
+            *parents, _ = key.split("#")
+            assert "#".join(parents) in parser or key in config, key
+    options = argparse.Namespace(
+        dataset_dir="maps", held_out=1, test="test", spacing=2.0, window=64, epochs=1, learning_rate=0.001
+    )
+    assert "optimizer" not in study.training(options).options  # the config's own
+    assert tool.STUDIES["subcortical"].training(options).options["optimizer"]["_target_"] == "torch.optim.AdamW"
+
+
+def test_a_variant_is_trained_and_scored_as_the_rest(tool, monkeypatch, tmp_path):
+    """Options of a training come after those of the study, and evaluation does not get them."""
+    from studies.study import Network
+
+    calls: list = []
+    study = tool.STUDIES["hippocampus"]
+    monkeypatch.setattr(type(study), "networks", {"own": Network(TINY, {"amp": False}, {"seed": 7, "epochs": 5})})
+    monkeypatch.setattr(type(study), "training", lambda *_: tool.Run(["train.json"], {"epochs": 1}))
+    monkeypatch.setattr(type(study), "evaluation", lambda *_: tool.Run(["evaluate.json"], {}))
+    monkeypatch.setattr(type(study), "cases", lambda *_: {})
+    monkeypatch.setattr(tool, "run_bundle", lambda _, run, __: calls.append(run.options) or {})
+    options = argparse.Namespace(output_dir=tmp_path, device="cpu", seed=0, threads=1)
+    tool.train_and_evaluate(study, "own", options)
+    training, evaluation = calls
+    assert (training["seed"], training["epochs"], training["amp"]) == (7, 5, False)
+    assert (evaluation["seed"], evaluation["amp"]) == (0, False)
+    assert "epochs" not in evaluation

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -20,6 +21,7 @@ STEPS_PER_EPOCH = 250
 WINDOW = 96
 STRIDE = 16  # of the coarsest grid among the networks
 WITHOUT_EXAMPLES = (24, 77)  # no label map has them
+ADAMW = {"_target_": "torch.optim.AdamW", "params": "$@network.parameters()", "lr": "@learning_rate"}
 RECIPE = {
     "warmup": 100,
     "structure_weight": 3.0,  # as in the first part of the shipped weights' training: structures are found sooner
@@ -30,7 +32,8 @@ RECIPE = {
 class SubcorticalStudy(Study):
     """The network of `subcortical`, its twin without Mamba, its published comparisons, and MONAI's DynUNet (the network
     of nnU-Net) and SegResNet of about as many parameters. Without Mamba, `medsegmamba_small` and `segmamba_bot_small`
-    are the same network, and their trunk works at half resolution; the other networks work at full resolution."""
+    are the same network, and their trunk works at half resolution; the other networks work at full resolution. All are
+    trained with AdamW."""
 
     bundle = "subcortical"
     networks: ClassVar = {
@@ -42,6 +45,8 @@ class SubcorticalStudy(Study):
         "segresnet": Network({"_target_": "SegResNet", "init_filters": 16, "norm": ["GROUP", {"num_groups": 8}]}),
     }
     channels: ClassVar = {"in_channels": 1, "out_channels": len(LabelTable.load("subcortical"))}
+    settings: ClassVar[Mapping[str, object]] = {"optimizer": ADAMW}  # that these networks are published with
+    fairness = "The recipe was made for the first network; nothing is adapted to the others. "
     structures = tuple(
         entry.name for entry in LabelTable.load("subcortical").structures if entry.id not in WITHOUT_EXAMPLES
     )
@@ -74,6 +79,7 @@ class SubcorticalStudy(Study):
     def training(self, options: argparse.Namespace) -> Run:
         settings = {
             **RECIPE,
+            **self.settings,
             **self._resampled("train_synthetic.json", "Orientationd", "nearest", options),
             "dataset_dir": options.dataset_dir,
             "held_out": options.held_out,
@@ -112,7 +118,7 @@ class SubcorticalStudy(Study):
         return (
             "Training cases are label maps; every step draws a new image of one of them. Maps and test scans are "
             f"resampled to {options.spacing:g} mm. Structures weigh {RECIPE['structure_weight']:g}, learning rate "
-            f"{options.learning_rate:g}. The recipe was made for the first network; nothing is adapted to the others. "
+            f"{options.learning_rate:g}. {self.fairness}"
             "Scores: windows of one pass, not mirrored."
         )
 

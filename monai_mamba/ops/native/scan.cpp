@@ -35,6 +35,7 @@ constexpr int LANES = 4;
 // TOKENS, the tokens of a chunk, comes from the command line.
 constexpr int WIDE = 8;     // components n at once in the forward, as many as the registers hold
 constexpr int NARROW = 4;   // the same in the backward, which holds more for each
+constexpr int64_t GROUP_BYTES = 16384;  // of the states and their matrix in a group of channel blocks, in the forward
 constexpr float LOG2_E = 1.4426950408889634f;
 constexpr float LN_2 = 0.6931471805599453f;
 
@@ -53,7 +54,7 @@ struct Problem {
     int64_t batches, directions, length, channels, states;
     int64_t softplus;      // delta passes through softplus
     int64_t merge;         // y is summed over the directions
-    int64_t groups;        // of channel blocks, in the backward
+    int64_t groups;        // of channel blocks; given in the backward, chosen in the forward
     const int64_t* order;  // (K, L), or null
     const float* A;        // (K, E, N)
     const float* bias;     // (K, E), or null
@@ -211,46 +212,57 @@ inline void advance(Tile& tile, int64_t n, const Vec* A2, Vec* state) {
     for (int j = 0; j < WIDTH; ++j) state[n + j] = h[j];
 }
 
-// sum: results of the block's directions so far, (L), to be added to; null where they are not summed.
-void scan_block(const Problem& p, const Block& block, Vec* sum) {
-    std::unique_ptr<Vec[]> A2(new Vec[p.states]), state(new Vec[p.states]());
-    block.load_columns(p.A + block.k * p.channels * p.states, p.states, LOG2_E, A2.get());
-    const int64_t sequence = block.b * p.directions + block.k;
+// A sequence, for so many blocks of channels from the first on: chunk by chunk all of them, so that the rows of its
+// tokens, far apart along an order, are looked for once.
+// sum: results of the directions so far, (count, L), to be added to; null where they are not summed.
+void scan_blocks(const Problem& p, int64_t b, int64_t k, int64_t first, int64_t count, Vec* sum) {
+    const int64_t N = p.states, sequence = b * p.directions + k;
+    std::unique_ptr<Vec[]> A2(new Vec[count * N]), state(new Vec[count * N]());
+    for (int64_t i = 0; i < count; ++i)
+        Block(p, b, k, first + i).load_columns(p.A + k * p.channels * N, N, LOG2_E, &A2[i * N]);
     Tile tile;
     for (int64_t chunk = 0; chunk < p.chunks(); ++chunk) {
-        if (p.saved) {
-            float* kept = p.saved + (sequence * p.chunks() + chunk) * p.states * p.channels;
-            for (int64_t n = 0; n < p.states; ++n) block.store(state[n], kept + n * p.channels);
-        }
-        tile.read(p, block, chunk * TOKENS);
-        if (p.order) prefetch(p, block, sum, (chunk + 1) * TOKENS);
-        for (int t = 0; t < tile.count; ++t) tile.y[t] = Vec{};
-        int64_t n = 0;
-        for (; n + WIDE <= p.states; n += WIDE) advance<WIDE>(tile, n, A2.get(), state.get());
-        for (; n < p.states; ++n) advance<1>(tile, n, A2.get(), state.get());
-        for (int t = 0; t < tile.count; ++t) {
-            if (sum)
-                sum[tile.token[t]] += tile.y[t];
-            else
-                block.store(tile.y[t], p.y.row(block.b, block.k, tile.token[t]));
+        for (int64_t i = 0; i < count; ++i) {
+            const Block block(p, b, k, first + i);
+            const Vec* a = &A2[i * N];
+            Vec *h = &state[i * N], *total = sum ? sum + i * p.length : nullptr;
+            if (p.saved) {
+                float* kept = p.saved + (sequence * p.chunks() + chunk) * N * p.channels;
+                for (int64_t n = 0; n < N; ++n) block.store(h[n], kept + n * p.channels);
+            }
+            tile.read(p, block, chunk * TOKENS);
+            if (p.order) prefetch(p, block, total, (chunk + 1) * TOKENS);
+            for (int t = 0; t < tile.count; ++t) tile.y[t] = Vec{};
+            int64_t n = 0;
+            for (; n + WIDE <= N; n += WIDE) advance<WIDE>(tile, n, a, h);
+            for (; n < N; ++n) advance<1>(tile, n, a, h);
+            for (int t = 0; t < tile.count; ++t) {
+                if (total)
+                    total[tile.token[t]] += tile.y[t];
+                else
+                    block.store(tile.y[t], p.y.row(b, k, tile.token[t]));
+            }
         }
     }
-    block.store_columns(state.get(), p.states, p.last_state + sequence * p.channels * p.states);
+    for (int64_t i = 0; i < count; ++i)
+        Block(p, b, k, first + i).store_columns(&state[i * N], N, p.last_state + sequence * p.channels * N);
 }
 
-// A task of the forward is a block of channels; where directions are summed, in all of them, one after the other.
+// A task of the forward is a group of channel blocks; where directions are summed, in all of them, one after the other.
 void forward_task(const Problem& p, int64_t task) {
-    const int64_t index = task % p.blocks();
+    const int64_t group = task % p.groups, sequence = task / p.groups;
+    const int64_t first = group * p.blocks() / p.groups, count = (group + 1) * p.blocks() / p.groups - first;
     if (!p.merge || p.directions == 1) {
-        const int64_t sequence = task / p.blocks();
-        scan_block(p, Block(p, sequence / p.directions, sequence % p.directions, index), nullptr);
+        scan_blocks(p, sequence / p.directions, sequence % p.directions, first, count, nullptr);
         return;
     }
     // The rows of a volume are far apart, and every direction would come back to all of them.
-    std::unique_ptr<Vec[]> sum(new Vec[p.length]());
-    for (int64_t k = 0; k < p.directions; ++k) scan_block(p, Block(p, task / p.blocks(), k, index), sum.get());
-    const Block block(p, task / p.blocks(), 0, index);
-    for (int64_t t = 0; t < p.length; ++t) block.store(sum[t], p.y.row(block.b, 0, t));
+    std::unique_ptr<Vec[]> sum(new Vec[count * p.length]());
+    for (int64_t k = 0; k < p.directions; ++k) scan_blocks(p, sequence, k, first, count, sum.get());
+    for (int64_t i = 0; i < count; ++i) {
+        const Block block(p, sequence, 0, first + i);
+        for (int64_t t = 0; t < p.length; ++t) block.store(sum[i * p.length + t], p.y.row(sequence, 0, t));
+    }
 }
 
 // What a task of the backward adds up.
@@ -406,14 +418,19 @@ int monai_mamba_lanes() { return LANES; }
 // Run a forward, or a backward, on so many threads: those of the team, or new ones where there is none. Returns 1 and
 // does nothing if the order is no permutation of the tokens in every direction, 2 without memory, else 0.
 int monai_mamba_scan(const Problem* problem, int backward, int threads, Team team) {
-    const Problem& p = *problem;
+    Problem p = *problem;
     try {
         if (p.order && !takes_every_token_once(p)) return 1;
     } catch (const std::bad_alloc&) {
         return 2;
     }
-    const int64_t count = backward ? p.batches * p.directions * p.groups
-                                   : p.batches * (p.merge ? 1 : p.directions) * p.blocks();
+    const int64_t sequences = p.batches * (p.merge && !backward ? 1 : p.directions);
+    if (!backward) {  // blocks do not depend on each other, so the results are those of any groups
+        const int64_t most = std::max<int64_t>(1, GROUP_BYTES / (2 * p.states * sizeof(Vec)));
+        const int64_t size = std::clamp<int64_t>(p.blocks() * sequences / std::max(threads, 1), 1, most);
+        p.groups = (p.blocks() + size - 1) / size;
+    }
+    const int64_t count = sequences * p.groups;
     Job job{p, backward ? backward_task : forward_task, count, {0}, {false}};
     if (threads > 1 && count > 1 && team) {
         team(work, &job, threads, 0);

@@ -1,0 +1,42 @@
+"""The recipe that the weights of `subcortical` are trained with, one part changed at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from .study import Network
+from .subcortical import ADAMW, SubcorticalStudy
+
+SYNTHESIS = "train#random_transforms#0#"
+
+
+def _variant(**training: object) -> Network:
+    return Network({"_target_": "medsegmamba_small"}, training=training)
+
+
+class RecipeStudy(SubcorticalStudy):
+    """The network of `subcortical`, trained as `train_synthetic.json` does it and with one part of that changed:
+    another seed, AdamW alone instead of Muon for kernels and projections, structures that weigh no more than the rest,
+    no Dice in the loss, the last weights instead of their moving average, float32 instead of mixed precision, half of
+    the images or all with T1-like contrasts (93 % otherwise), no skull stripping, windows anywhere in the head instead
+    of mostly on a structure drawn evenly, smaller windows, and no dropout."""
+
+    kind = "variant"
+    networks: ClassVar = {
+        "recipe": _variant(),
+        "another_seed": _variant(seed=1),
+        "adamw": _variant(optimizer=ADAMW),
+        "equal_weights": _variant(structure_weight=1.0),
+        "no_dice": _variant(**{"loss#lambda_dice": 0.0}),
+        "no_average": _variant(**{"ema#momentum": 0.999}),
+        "float32": _variant(amp=False),
+        "half_t1": _variant(**{SYNTHESIS + "t1_prob": 0.5}),
+        "all_t1": _variant(**{SYNTHESIS + "t1_prob": 1.0}),
+        "no_stripping": _variant(**{SYNTHESIS + "strip_prob": 0.0}),
+        "windows_anywhere": _variant(**{SYNTHESIS + "anywhere_prob": 1.0}),
+        "smaller_windows": Network({"_target_": "medsegmamba_small"}, {"roi_size": [32, 32, 32]}),
+        "no_dropout": Network({"_target_": "medsegmamba_small", "dropout_rate": 0.0, "drop_path_rate": 0.0}),
+    }
+    settings: ClassVar[Mapping[str, object]] = {}
+    fairness = "Where a variant does not change them. "
