@@ -31,7 +31,7 @@ class MuonAdamW(Optimizer):
 
     Args:
         network: whose parameters are trained.
-        lr: learning rate, > 0.
+        lr: learning rate, >= 0.
         weight_decay: share of a parameter, times ``lr``, that a step takes away, >= 0.
         momentum: of the maps, in [0, 1).
         betas: of AdamW.
@@ -48,10 +48,10 @@ class MuonAdamW(Optimizer):
         momentum: float = 0.95,
         betas: tuple[float, float] = (0.9, 0.999),
     ) -> None:
-        if not (lr > 0 and weight_decay >= 0 and 0 <= momentum < 1):
+        if not (lr >= 0 and weight_decay >= 0 and 0 <= momentum < 1):
             raise InputError(
-                f"MuonAdamW: lr is {lr}, weight_decay {weight_decay}, momentum {momentum}; expected more than 0, 0 or "
-                "more, and 0 to below 1."
+                f"MuonAdamW: lr is {lr}, weight_decay {weight_decay}, momentum {momentum}; expected none of them below 0, "
+                "and the momentum below 1."
             )
         maps, others = [], []
         for name, parameter in network.named_parameters():

@@ -58,7 +58,7 @@ def test_training_changes_the_weights_and_is_continued_where_it_stopped(label_ma
     train(label_maps, tmp_path, epochs=2)
     second = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     assert second["trainer"] == {"epoch": 2, "iteration": 6}
-    assert second["optimizer"]["state"][0]["step"] == 6
+    assert {entry["step"] for entry in second["optimizer"]["state"].values() if "step" in entry} == {6}
     assert any(not torch.equal(first["network"][name], second["network"][name]) for name in shipped)
 
 

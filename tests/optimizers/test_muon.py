@@ -110,7 +110,7 @@ def test_goes_on_from_its_state():
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), second.parameters(), strict=True))
 
 
-@pytest.mark.parametrize("wrong", [{"lr": 0}, {"weight_decay": -0.1}, {"momentum": 1.0}])
+@pytest.mark.parametrize("wrong", [{"lr": -0.1}, {"weight_decay": -0.1}, {"momentum": 1.0}])
 def test_refuses_arguments_out_of_range(wrong):
     with pytest.raises(InputError, match=f"{next(iter(wrong))}.*expected"):
         MuonAdamW(nn.Linear(2, 2), **wrong)
