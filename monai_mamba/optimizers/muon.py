@@ -50,8 +50,8 @@ class MuonAdamW(Optimizer):
     ) -> None:
         if not (lr >= 0 and weight_decay >= 0 and 0 <= momentum < 1):
             raise InputError(
-                f"MuonAdamW: lr is {lr}, weight_decay {weight_decay}, momentum {momentum}; expected none of them below 0, "
-                "and the momentum below 1."
+                f"MuonAdamW: lr is {lr}, weight_decay {weight_decay}, momentum {momentum}; expected none below 0, and "
+                "the momentum below 1."
             )
         maps, others = [], []
         for name, parameter in network.named_parameters():
