@@ -23,8 +23,8 @@ class MuonAdamW(Optimizer):
 
     ``torch.optim.Muon`` takes matrices only. Here a kernel ``(out, in, ...)`` counts as a matrix of ``out`` rows, and
     one of three axes (``x_proj_weight`` of the Mamba layers) as a stack of matrices. Maps are the parameters with two
-    axes or more whose name ends with ``weight``, except depthwise kernels; state matrices, biases, norms and
-    embeddings are not. Steps of maps are scaled to the size that AdamW's have, so one learning rate serves both.
+    axes or more whose name ends with ``weight``, except depthwise kernels; state matrices, biases, norms and position
+    embeddings are not. Steps of maps are scaled to the size that those of AdamW have: one learning rate serves both.
 
     Source: Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024 (orthogonalization and
     momentum); Liu et al., "Muon is scalable for LLM training", arXiv 2502.16982, section 2.2 (weight decay, scale).

@@ -20,7 +20,7 @@ class RecipeStudy(SubcorticalStudy):
     another seed, AdamW alone instead of Muon for kernels and projections, structures that weigh no more than the rest,
     no Dice in the loss, the last weights instead of their moving average, float32 instead of mixed precision, half of
     the images or all with T1-like contrasts (93 % otherwise), no skull stripping, windows anywhere in the head instead
-    of mostly on a structure drawn evenly, smaller windows, and no dropout."""
+    of mostly on a structure drawn evenly, smaller windows, and no dropout. A report need not have all of them."""
 
     kind = "variant"
     networks: ClassVar = {
