@@ -39,4 +39,4 @@ class RecipeStudy(SubcorticalStudy):
         "no_dropout": Network({"_target_": "medsegmamba_small", "dropout_rate": 0.0, "drop_path_rate": 0.0}),
     }
     settings: ClassVar[Mapping[str, object]] = {}
-    fairness = "Where a variant does not change them. "
+    fairness = "A variant changes nothing but what it is named for. "
