@@ -23,8 +23,9 @@ class MuonAdamW(Optimizer):
 
     ``torch.optim.Muon`` takes matrices only. Here a kernel ``(out, in, ...)`` counts as a matrix of ``out`` rows, and
     one of three axes (``x_proj_weight`` of the Mamba layers) as a stack of matrices. Maps are the parameters with two
-    axes or more whose name ends with ``weight``, except depthwise kernels; state matrices, biases, norms and position
-    embeddings are not. Steps of maps are scaled to the size that those of AdamW have: one learning rate serves both.
+    axes or more whose name ends with ``weight``, except kernels of one input channel, as depthwise ones are; state
+    matrices, biases, norms and position embeddings are not. Steps of maps are scaled to the size that those of AdamW
+    have: one learning rate serves both.
 
     Source: Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024 (orthogonalization and
     momentum); Liu et al., "Muon is scalable for LLM training", arXiv 2502.16982, section 2.2 (weight decay, scale).
@@ -34,7 +35,7 @@ class MuonAdamW(Optimizer):
         lr: learning rate, >= 0.
         weight_decay: share of a parameter, times ``lr``, that a step takes away, >= 0.
         momentum: of the maps, in [0, 1).
-        betas: of AdamW.
+        betas: of AdamW, each in [0, 1).
 
     Raises:
         InputError: an argument is out of its range.
@@ -48,10 +49,10 @@ class MuonAdamW(Optimizer):
         momentum: float = 0.95,
         betas: tuple[float, float] = (0.9, 0.999),
     ) -> None:
-        if not (lr >= 0 and weight_decay >= 0 and 0 <= momentum < 1):
+        if not (lr >= 0 and weight_decay >= 0 and all(0 <= decay < 1 for decay in (momentum, *betas))):
             raise InputError(
-                f"MuonAdamW: lr is {lr}, weight_decay {weight_decay}, momentum {momentum}; expected none below 0, and "
-                "the momentum below 1."
+                f"MuonAdamW: lr is {lr}, weight_decay {weight_decay}, momentum {momentum}, betas {betas}; expected "
+                "none below 0, and momentum and betas below 1."
             )
         maps, others = [], []
         for name, parameter in network.named_parameters():

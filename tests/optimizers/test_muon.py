@@ -59,18 +59,24 @@ def test_maps_of_a_mamba_network_are_its_projections_and_kernels():
     assert not {name for name in maps if name.endswith(("bias", "A_log", ".D")) or "norm" in name}
 
 
-def test_maps_of_two_axes_take_the_steps_of_torch_optim_muon():
+@pytest.mark.parametrize("shape", [(6, 24), (24, 6)])
+def test_maps_of_two_axes_take_the_steps_of_torch_optim_muon(shape):
     muon = getattr(torch.optim, "Muon", None)
     if muon is None:
         pytest.skip("this PyTorch has no torch.optim.Muon")
-    ours, theirs = (nn.Linear(6, 6, bias=False) for _ in range(2))
-    theirs.load_state_dict(ours.state_dict())
-    start = ours.weight.detach().clone()
-    train(ours, MuonAdamW(ours, lr=0.01, weight_decay=0.1, momentum=0.9), 5)
-    reference = muon(theirs.parameters(), 0.01, weight_decay=0.1, momentum=0.9, adjust_lr_fn="match_rms_adamw")
-    train(theirs, reference, 5)
-    torch.testing.assert_close(ours.weight - start, theirs.weight - start, rtol=0, atol=0.004)  # in bfloat16
-    assert (ours.weight - start).abs().max() > 0.015
+    generator = torch.Generator().manual_seed(0)
+    start, *gradients = torch.randn(6, *shape, generator=generator)
+    ours, theirs = nn.Module(), nn.Module()
+    for network in (ours, theirs):
+        network.weight = nn.Parameter(start.clone())
+    options = {"lr": 0.01, "weight_decay": 0.1, "momentum": 0.9}
+    optimizers = MuonAdamW(ours, **options), muon([theirs.weight], **options, adjust_lr_fn="match_rms_adamw")
+    for gradient in gradients:
+        for network, optimizer in zip((ours, theirs), optimizers, strict=True):
+            network.weight.grad = gradient.clone()
+            optimizer.step()
+    found, expected = (network.weight.detach() - start for network in (ours, theirs))
+    assert (found - expected).norm() < 0.05 * expected.norm()  # both in bfloat16, rounded at other places
 
 
 def test_other_parameters_take_the_steps_of_torch_optim_adamw():
@@ -110,7 +116,7 @@ def test_goes_on_from_its_state():
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), second.parameters(), strict=True))
 
 
-@pytest.mark.parametrize("wrong", [{"lr": -0.1}, {"weight_decay": -0.1}, {"momentum": 1.0}])
+@pytest.mark.parametrize("wrong", [{"lr": -0.1}, {"weight_decay": -0.1}, {"momentum": 1.0}, {"betas": (0.9, 1.0)}])
 def test_refuses_arguments_out_of_range(wrong):
     with pytest.raises(InputError, match=f"{next(iter(wrong))}.*expected"):
         MuonAdamW(nn.Linear(2, 2), **wrong)

@@ -34,7 +34,7 @@ def naive_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, delta_
 
 
 def repeating_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, delta_bias: Tensor) -> Tensor:
-    """`naive_scan` with the operations that the reference implementation in mamba-ssm does for several directions.
+    """`naive_scan` with the operations of mamba-ssm's ``selective_scan_ref`` for several directions (its groups).
 
     B and C are repeated for every channel, with the tokens last, and the inputs are one product of three operands.
     """

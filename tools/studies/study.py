@@ -20,7 +20,7 @@ class Network:
     Attributes:
         definition: class or preset and its arguments, as in a bundle's config, where ``@roi_size`` is the window.
         options: other options of the bundle that it needs.
-        training: options of its training alone, before those of the study.
+        training: options of its training alone; they replace those of the study.
     """
 
     definition: Mapping[str, object]

@@ -22,7 +22,7 @@ WINDOW = 96
 STRIDE = 16  # of the coarsest grid among the networks
 WITHOUT_EXAMPLES = (24, 77)  # no label map has them
 ADAMW = {"_target_": "torch.optim.AdamW", "params": "$@network.parameters()", "lr": "@learning_rate"}
-RECIPE = {
+SHORT = {  # what a short training needs
     "warmup": 100,
     "structure_weight": 3.0,  # as in the first part of the shipped weights' training: structures are found sooner
     "ema#momentum": 0.01,  # the default averages more steps than a short training has
@@ -45,8 +45,8 @@ class SubcorticalStudy(Study):
         "segresnet": Network({"_target_": "SegResNet", "init_filters": 16, "norm": ["GROUP", {"num_groups": 8}]}),
     }
     channels: ClassVar = {"in_channels": 1, "out_channels": len(LabelTable.load("subcortical"))}
-    settings: ClassVar[Mapping[str, object]] = {"optimizer": ADAMW}  # that these networks are published with
-    fairness = "The recipe was made for the first network; nothing is adapted to the others. "
+    short_training: ClassVar[Mapping[str, object]] = {**SHORT, "optimizer": ADAMW}
+    caveat = "The recipe was made for the first network; nothing is adapted to the others. "
     structures = tuple(
         entry.name for entry in LabelTable.load("subcortical").structures if entry.id not in WITHOUT_EXAMPLES
     )
@@ -78,8 +78,7 @@ class SubcorticalStudy(Study):
 
     def training(self, options: argparse.Namespace) -> Run:
         settings = {
-            **RECIPE,
-            **self.settings,
+            **self.short_training,
             **self._resampled("train_synthetic.json", "Orientationd", "nearest", options),
             "dataset_dir": options.dataset_dir,
             "held_out": options.held_out,
@@ -117,8 +116,8 @@ class SubcorticalStudy(Study):
     def recipe(self, options: argparse.Namespace) -> str:
         return (
             "Training cases are label maps; every step draws a new image of one of them. Maps and test scans are "
-            f"resampled to {options.spacing:g} mm. Structures weigh {RECIPE['structure_weight']:g}, learning rate "
-            f"{options.learning_rate:g}. {self.fairness}"
+            f"resampled to {options.spacing:g} mm. Structures weigh {SHORT['structure_weight']:g}, learning rate "
+            f"{options.learning_rate:g}. {self.caveat}"
             "Scores: windows of one pass, not mirrored."
         )
 
