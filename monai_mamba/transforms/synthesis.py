@@ -95,6 +95,8 @@ class RandSynthesizeImaged(Randomizable, MapTransform):
         t1_prob: share of T1-like contrasts; the other images have a random intensity in every tissue.
         strip_prob: share of skull-stripped images.
         anywhere_prob: share of windows centered anywhere in the head instead of on a structure.
+        elastic: factor of the elastic displacements, >= 0. With 1, their nodes move by up to 2 voxels (standard
+            deviation along an axis).
         center: voxel of the label map in the middle of every window, three indices that need not be whole; None
             draws one each time.
     """
@@ -109,6 +111,7 @@ class RandSynthesizeImaged(Randomizable, MapTransform):
         t1_prob: float = 0.93,
         strip_prob: float = 0.35,
         anywhere_prob: float = 0.2,
+        elastic: float = 1.0,
         center: Sequence[float] | None = None,
     ) -> None:
         MapTransform.__init__(self, keys)
@@ -116,6 +119,7 @@ class RandSynthesizeImaged(Randomizable, MapTransform):
         self.roi_size = tuple(roi_size)
         self.image_key, self.label_key = image_key, label_key
         self.t1_prob, self.strip_prob, self.anywhere_prob = t1_prob, strip_prob, anywhere_prob
+        self.elastic = elastic
         self.center = center
         self.generator = torch.Generator()
 
@@ -145,7 +149,8 @@ class RandSynthesizeImaged(Randomizable, MapTransform):
         center = self._center(volume)
 
         nodes = int(self.R.choice([4, 6, 8]))
-        field = torch.randn(1, 3, nodes, nodes, nodes, generator=self.generator) * self.R.uniform(0.3, 8.0 / nodes)
+        field = torch.randn(1, 3, nodes, nodes, nodes, generator=self.generator)
+        field *= self.elastic * self.R.uniform(0.3, 8.0 / nodes)
         field = functional.interpolate(field, self.roi_size, mode="trilinear", align_corners=True)[0]
         axes = [torch.arange(n, dtype=torch.float32) - (n - 1) / 2 for n in self.roi_size]
         for axis in range(3):

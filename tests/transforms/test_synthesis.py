@@ -73,6 +73,22 @@ def test_mirroring_changes_which_side_of_the_map_a_label_comes_from():
     assert sides == {17, 53}
 
 
+def test_elastic_deformation_bends_a_plane_and_none_leaves_it_plane():
+    ids = torch.full((1, 120, 120, 120), 507, dtype=torch.int16)
+    ids[:, :60] = 16
+    off = {}
+    for elastic in (0.0, 1.0, 2.0):
+        transform = synthesis(center=(60, 60, 60), elastic=elastic)
+        off[elastic] = []
+        for seed in range(8):
+            stem = transform.set_random_state(seed)({"label_map": ids})["label"][0] == INDEX[16]
+            wall = torch.nonzero(stem[1:] != stem[:-1]).double()
+            plane = torch.cat([wall[:, 1:], torch.ones(len(wall), 1)], 1)
+            off[elastic].append((plane @ torch.linalg.lstsq(plane, wall[:, :1]).solution - wall[:, :1]).std())
+    assert max(off[0.0]) < 0.5
+    assert sum(off[2.0]) > 1.5 * sum(off[1.0]) > 1.5 * sum(off[0.0])
+
+
 def test_mirror_table_is_its_own_inverse_and_keeps_the_midline():
     mirror = SynthesisTable("subcortical_synthesis", LABELS).mirror.long()
     assert torch.equal(mirror[mirror], torch.arange(len(LABELS)))
