@@ -83,6 +83,7 @@ def train_and_evaluate(study: Study, name: str, options: argparse.Namespace) -> 
         "evaluation": evaluation.options,
         "cases": study.cases(options),
     }
+    settings = json.loads(json.dumps(settings))  # as a file gives them back: tuples become lists
     result_file = folder / "run.json"
     found = read_result(result_file)
     if found.get("settings") == settings and (folder / "scores.tsv").is_file():

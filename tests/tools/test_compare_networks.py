@@ -290,7 +290,9 @@ def test_a_variant_is_trained_and_scored_as_the_rest(tool, monkeypatch, tmp_path
 
     calls: list = []
     study = tool.STUDIES["hippocampus"]
-    monkeypatch.setattr(type(study), "networks", {"own": Network(TINY, {"amp": False}, {"seed": 7, "epochs": 5})})
+    monkeypatch.setattr(
+        type(study), "networks", {"own": Network(TINY | {"size": (8, 8)}, {"amp": False}, {"seed": 7, "epochs": 5})}
+    )
     monkeypatch.setattr(type(study), "training", lambda *_: tool.Run(["train.json"], {"epochs": 1}))
     monkeypatch.setattr(type(study), "evaluation", lambda *_: tool.Run(["evaluate.json"], {}))
     monkeypatch.setattr(type(study), "cases", lambda *_: {})
@@ -301,3 +303,7 @@ def test_a_variant_is_trained_and_scored_as_the_rest(tool, monkeypatch, tmp_path
     assert (training["seed"], training["epochs"], training["amp"]) == (7, 5, False)
     assert (evaluation["seed"], evaluation["amp"]) == (0, False)
     assert "epochs" not in evaluation
+
+    (tmp_path / "own" / "scores.tsv").touch()
+    tool.train_and_evaluate(study, "own", options)
+    assert len(calls) == 2, "trained again with the same settings"
