@@ -24,7 +24,7 @@ def test_a_failed_write_keeps_the_earlier_image(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(nib, "save", fill_the_disk)
-    with pytest.raises(RuntimeError):
+    with pytest.raises(RuntimeError, match="No space left on device"):
         save(tmp_path, 2)
     assert [path.name for path in tmp_path.iterdir()] == ["head_dseg.nii.gz"]
     assert np.all(nib.load(tmp_path / "head_dseg.nii.gz").get_fdata() == 1)
