@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+Block = tuple[slice, slice]  # parts of the batch and of the directions
+EVERYTHING = (slice(None), slice(None))
+
 
 class Traversal:
     """Reads and writes rows along the scan: volumes (B, K or 1, L, F) on one side, rows (T, B, K, F) on the other.
@@ -26,21 +29,27 @@ class Traversal:
             b = torch.arange(batch, device=device)[:, None]
             k = torch.arange(directions, device=device)
             token = order.T[:, None, :]
-            self.shared_rows = (b * length + token).reshape(length, -1)
-            self.own_rows = ((b * directions + k) * length + token).reshape(length, -1)
+            self.shared_rows = b * length + token  # (L, B, K)
+            self.own_rows = (b * directions + k) * length + token
             step = torch.arange(length, device=device)
             inverse = torch.empty_like(order).scatter_(1, order, step.expand_as(order))
             self.scan_rows = (inverse[:, None, :] * batch + b) * directions + k[:, None, None]  # (K, B, L)
 
-    def read(self, volume: Tensor, start: int, stop: int) -> Tensor:
-        """Rows of steps start..stop, (T, B, K, F), of a volume (B, K, L, F) or (B, 1, L, F)."""
+    def readable(self, *volumes: Tensor) -> tuple[Tensor, ...]:
+        """The volumes, laid out such that `read` need not copy all of one for a few of its rows."""
+        return volumes if self.order is None else tuple(volume.contiguous() for volume in volumes)
+
+    def read(self, volume: Tensor, start: int, stop: int, block: Block = EVERYTHING) -> Tensor:
+        """Rows of steps start..stop, (T, B, K, F), of a block of a volume (B, K, L, F) or (B, 1, L, F)."""
+        batch, directions = block
         if self.order is None:
-            rows = volume[:, :, start:stop].expand(-1, self.directions, -1, -1).permute(2, 0, 1, 3)
+            rows = volume.expand(-1, self.directions, -1, -1)[batch, directions, start:stop].permute(2, 0, 1, 3)
             return rows.to(self.dtype).contiguous()
         rows = self.own_rows if volume.shape[1] == self.directions else self.shared_rows
+        index = rows[start:stop, batch, directions]
         features = volume.shape[-1]
-        picked = volume.reshape(-1, features).index_select(0, rows[start:stop].reshape(-1))
-        return picked.to(self.dtype).view(stop - start, self.batch, self.directions, features)
+        picked = volume.reshape(-1, features).index_select(0, index.reshape(-1))
+        return picked.to(self.dtype).view(*index.shape, features)
 
     def write(self, rows: Tensor) -> Tensor:
         """Volume (B, K, L, F) of the rows (L, B, K, F) of all steps."""

@@ -23,7 +23,8 @@ def test_equals_the_reference(
     if recompute:
         monkeypatch.setattr(torch_scan, "KEEP_ALL_ELEMENTS", 0)
         monkeypatch.setattr(torch_scan, "ARRAY_ELEMENTS", 128)
-        monkeypatch.setattr(torch_scan, "MIN_WIDTH", 3)
+        monkeypatch.setattr(torch_scan, "STEP_ELEMENTS", 64)
+        monkeypatch.setattr(torch_scan, "MIN_CHUNK", 3)
     problem = cross_problem(size, shared)
     if not ordered:
         problem["order"] = None
@@ -120,7 +121,7 @@ def test_small_problems_keep_states_and_large_ones_do_not() -> None:
     small = torch.empty(1, 8, 216, 128, device="meta")
     assert torch_scan.saved_shape(small, 16) == (216, 1, 8, 16, 128)
     large = torch.empty(1, 8, 1728, 1024, device="meta")
-    assert torch_scan.saved_shape(large, 64)[0] <= 1728 // torch_scan.INTERVAL
+    assert torch_scan.saved_shape(large, 64)[0] <= 1728 // torch_scan.MIN_CHUNK
 
 
 def test_bfloat16_under_autocast_keeps_its_type() -> None:

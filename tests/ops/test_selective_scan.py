@@ -18,12 +18,12 @@ BACKWARD = 5e-6
 
 @pytest.fixture(params=["all states kept", "states recomputed"])
 def memory(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both ways in which the backward comes by its states, the second one with several intervals and channel blocks."""
+    """Both ways in which the backward comes by its states, the second one with several chunks and blocks."""
     if request.param == "states recomputed":
         monkeypatch.setattr(torch_scan, "KEEP_ALL_ELEMENTS", 0)
         monkeypatch.setattr(torch_scan, "ARRAY_ELEMENTS", 64)
-        monkeypatch.setattr(torch_scan, "INTERVAL", 16)
-        monkeypatch.setattr(torch_scan, "MIN_WIDTH", 4)
+        monkeypatch.setattr(torch_scan, "STEP_ELEMENTS", 1)
+        monkeypatch.setattr(torch_scan, "MIN_CHUNK", 3)
 
 
 def golden(shared: Path, name: str) -> dict[str, Tensor]:

@@ -45,7 +45,7 @@ def benchmark(monkeypatch, capsys, *arguments: object) -> tuple[list[dict], str]
     return [json.loads(line) for line in output.out.splitlines()], output.err
 
 
-@pytest.mark.parametrize("name", ["mamba-ssm pattern", "naive", "parallel scan"])
+@pytest.mark.parametrize("name", ["mamba-ssm pattern", "mamba.py pattern", "naive", "parallel scan"])
 @pytest.mark.parametrize("length", [1, 2, 7, 8, 13])
 def test_baselines_equal_the_reference(modules, name, length):
     generator = torch.Generator().manual_seed(length)
@@ -69,11 +69,9 @@ def test_baselines_equal_the_reference(modules, name, length):
 @pytest.mark.parametrize("backward", [False, True])
 def test_all_contenders_of_a_layout_compute_the_same(modules, backward):
     scan, problem = modules.scan, modules.problems.parse_problem("2,3,2,3,2,16,4")
-    contenders = scan.contenders(
-        ["mamba-ssm pattern", "naive", "parallel scan", "torch", "reference"], problem, backward, CPU
-    )
+    contenders = scan.contenders([*scan.BASELINES, "torch", "reference"], problem, backward, CPU)
     assert scan.Contender(scan.NO_SEGMENTS, "bare") in contenders
-    assert len(contenders) == (10 if backward else 11)
+    assert len(contenders) == (11 if backward else 12)
     results = {contender: scan.prepare(problem, contender, backward, CPU)().detach() for contender in contenders}
     bare = results[scan.Contender("reference", "bare")]
     assert bare.shape == (2, 3, 12, 16)
@@ -112,7 +110,7 @@ def test_the_cuda_kernel_is_called_on_its_own_layout(modules, monkeypatch):
 def test_command_line_writes_rows_table_and_plot(modules, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(modules.scan, "CPU_BASELINE_UPDATES", 100)
     arguments = ["--problem", TINY, "--threads", 1, "--repeats", 2, "--no-memory", "--output_dir", tmp_path]
-    arguments += ["--backends", "mamba-ssm pattern", "naive", "parallel scan", "selective_scan_cuda", "torch"]
+    arguments += ["--backends", *modules.scan.BASELINES, "selective_scan_cuda", "torch"]
     rows, errors = benchmark(monkeypatch, capsys, *arguments)
     assert "selective_scan_cuda is left out: " in errors
     assert {row["pass"] for row in rows} == {"forward", "forward+backward"}
@@ -126,8 +124,10 @@ def test_command_line_writes_rows_table_and_plot(modules, monkeypatch, capsys, t
             assert row["cpu_seconds"] > 0
             naive, bare = same["naive", "bare"]["seconds"], same[method, "bare"]["seconds"]
             assert row["speedup_over_naive"] == pytest.approx(naive / row["seconds"])
-            pattern = same["mamba-ssm pattern", "bare"]["seconds"]
-            assert row["speedup_over_mamba_ssm_pattern"] == pytest.approx(pattern / row["seconds"])
+            for name in ("mamba-ssm", "mamba.py"):
+                pattern = same[f"{name} pattern", "bare"]["seconds"]
+                column = f"speedup_over_{name.replace('-', '_').replace('.', '_')}_pattern"
+                assert row[column] == pytest.approx(pattern / row["seconds"])
             assert row["times_bare"] == pytest.approx(row["seconds"] / bare)
             assert row["updates_per_second"] == pytest.approx(row["updates"] / row["seconds"])
             assert row["share_of_exp2_rate"] == pytest.approx(row["updates_per_second"] / row["exp2_per_second"])

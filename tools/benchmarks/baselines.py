@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
+from torch.nn.functional import pad, softplus
 
 from monai_mamba.ops import mamba_ssm
 
@@ -55,35 +55,54 @@ def parallel_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, del
     """All tokens at once, in a number of operations that is logarithmic in their number; see `_Recurrence`."""
     dt = softplus(delta + delta_bias[:, None])
     decays = torch.exp(dt[..., None] * A[:, None])  # (B, K, L, E, N)
-    states = _Recurrence.apply(decays, (dt * u)[..., None] * B[..., None, :])
+    states = _Recurrence.apply(decays, (dt * u)[..., None] * B[..., None, :], False)
+    return (states @ C[..., None]).squeeze(-1)
+
+
+def padded_parallel_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, delta_bias: Tensor) -> Tensor:
+    """`parallel_scan` with the operations of mamba.py: two products for the inputs, and the recurrence padded."""
+    dt = softplus(delta + delta_bias[:, None])
+    decays = torch.exp(dt[..., None] * A[:, None])
+    states = _Recurrence.apply(decays, (dt[..., None] * B[..., None, :]) * u[..., None], True)
     return (states @ C[..., None]).squeeze(-1)
 
 
 class _Recurrence(torch.autograd.Function):
-    """h_t = a_t h_{t-1} + x_t along the third axis by a work-efficient parallel prefix, as in mamba.py.
+    """h_t = a_t h_{t-1} + x_t along the third axis by a work-efficient parallel prefix.
 
-    Source: Blelloch, "Prefix sums and their applications", 1990, section 1.4 (recurrences).
+    Source: Blelloch, "Prefix sums and their applications", 1990, section 1.4 (recurrences). ``padded`` does what
+    mamba.py does: a power of two of tokens, a product and a sum for every step, and factors for every token.
     """
 
     @staticmethod
-    def forward(ctx: Any, factors: Tensor, values: Tensor) -> Tensor:
-        states = values.clone()
-        _recur_in_place(factors.clone(), states, reverse=False)
+    def forward(ctx: Any, factors: Tensor, values: Tensor, padded: bool) -> Tensor:
+        length = values.shape[2]
+        extra = (1 << (length - 1).bit_length()) - length if padded else 0
+        states = _pad(values, extra)
+        _recur_in_place(_pad(factors, extra), states, reverse=False, padded=padded)
         ctx.save_for_backward(factors, states)
-        return states
+        ctx.padded = padded
+        return states[:, :, :length]
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         factors, states = ctx.saved_tensors
-        later = torch.cat([factors[:, :, 1:], torch.zeros_like(factors[:, :, :1])], dim=2)
-        grad_values = grad.clone()
-        _recur_in_place(later, grad_values, reverse=True)
-        grad_factors = torch.zeros_like(factors)
-        torch.mul(grad_values[:, :, 1:], states[:, :, :-1], out=grad_factors[:, :, 1:])
-        return grad_factors, grad_values
+        length = grad.shape[2]
+        extra = states.shape[2] - length
+        later = (_pad(factors, extra) if ctx.padded else factors)[:, :, 1:]
+        grad_values = _pad(grad, extra)
+        _recur_in_place(_pad(later, 1), grad_values, reverse=True, padded=ctx.padded)
+        grad_factors = torch.zeros_like(states)
+        _add_product(grad_factors[:, :, 1:], grad_values[:, :, 1:], states[:, :, :-1], ctx.padded)
+        return grad_factors[:, :, :length], grad_values[:, :, :length], None
 
 
-def _recur_in_place(factors: Tensor, values: Tensor, reverse: bool) -> None:
+def _pad(volume: Tensor, extra: int) -> Tensor:
+    """A copy of (B, K, L, E, N) with zeros for so many tokens more."""
+    return pad(volume, (0, 0, 0, 0, 0, extra))
+
+
+def _recur_in_place(factors: Tensor, values: Tensor, reverse: bool, padded: bool) -> None:
     """Make values_t the state after token t (from the last token on if ``reverse``); factors are used up.
 
     Every second token takes in its predecessor, these are solved as a problem of half the length, and then hand their
@@ -93,11 +112,20 @@ def _recur_in_place(factors: Tensor, values: Tensor, reverse: bool) -> None:
     if length < 2:
         return
     to, by = _neighbors(length % 2 if reverse else 1, length // 2, reverse)
-    values[:, :, to].addcmul_(factors[:, :, to], values[:, :, by])
+    _add_product(values[:, :, to], factors[:, :, to], values[:, :, by], padded)
     factors[:, :, to].mul_(factors[:, :, by])
-    _recur_in_place(factors[:, :, to], values[:, :, to], reverse)
+    _recur_in_place(factors[:, :, to], values[:, :, to], reverse, padded)
     to, by = _neighbors((length - 1) % 2 if reverse else 2, (length - 1) // 2, reverse)
-    values[:, :, to].addcmul_(factors[:, :, to], values[:, :, by])
+    _add_product(values[:, :, to], factors[:, :, to], values[:, :, by], padded)
+    if padded:
+        factors[:, :, to].mul_(factors[:, :, by])
+
+
+def _add_product(total: Tensor, first: Tensor, second: Tensor, apart: bool) -> None:
+    if apart:
+        total.add_(first * second)
+    else:
+        total.addcmul_(first, second)
 
 
 def _neighbors(start: int, count: int, reverse: bool) -> tuple[slice, slice]:

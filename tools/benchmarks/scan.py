@@ -19,11 +19,16 @@ from monai_mamba.ops import cross_selective_scan, explain, recurrence, torch_sca
 from monai_mamba.ops.choice import BACKENDS
 
 from . import report, scan_report
-from .baselines import CudaKernel, naive_scan, parallel_scan, repeating_scan
+from .baselines import CudaKernel, naive_scan, padded_parallel_scan, parallel_scan, repeating_scan
 from .machine import Rates, Stopwatch, describe, peak_extra_memory
 from .problems import PROBLEMS, Inputs, Problem, make_inputs, parse_problem
 
-BASELINES = {"mamba-ssm pattern": repeating_scan, "naive": naive_scan, "parallel scan": parallel_scan}
+BASELINES = {
+    "mamba-ssm pattern": repeating_scan,
+    "mamba.py pattern": padded_parallel_scan,
+    "naive": naive_scan,
+    "parallel scan": parallel_scan,
+}
 KERNEL = "selective_scan_cuda"
 NO_SEGMENTS, TOKEN_BY_TOKEN = "torch, no segments", "torch, token by token"
 LAYOUTS = ("bare", "fused", "gathered")
@@ -80,7 +85,7 @@ def _setting(method: str) -> AbstractContextManager:
     if method == NO_SEGMENTS:
         return patch.object(recurrence, "segment_count", lambda *_: 1)
     if method == TOKEN_BY_TOKEN:
-        return patch.multiple(torch_scan, ARRAY_ELEMENTS=1, ARRAY_ELEMENTS_ACCELERATOR=1)
+        return patch.multiple(torch_scan, ARRAY_ELEMENTS=1, ARRAY_ELEMENTS_ACCELERATOR=1, MIN_CHUNK=1)
     return nullcontext()
 
 
@@ -186,7 +191,7 @@ def add_ratios(row: dict[str, object], rows: list[dict[str, object]]) -> None:
     bare = {other["method"]: other["seconds"] for other in rows if other["layout"] == "bare"}
     for name in (*BASELINES, KERNEL):
         if name in bare:
-            row["speedup_over_" + re.sub("[ -]", "_", name)] = bare[name] / row["seconds"]
+            row["speedup_over_" + re.sub("[ .-]", "_", name)] = bare[name] / row["seconds"]
     if row["method"] in bare:
         row["times_bare"] = row["seconds"] / bare[row["method"]]
 
