@@ -19,13 +19,13 @@
 #include <thread>
 #include <vector>
 
-#if defined(__AVX512F__)
+#if defined(__AVX512DQ__)
 #include <immintrin.h>
 #endif
 
 namespace {
 
-#if defined(__AVX512F__)
+#if defined(__AVX512DQ__)
 constexpr int LANES = 16;
 #elif defined(__AVX__)
 constexpr int LANES = 8;
@@ -113,8 +113,9 @@ struct Block {
 // 2^x to a few units in the last place, 0 for x <= -127: 2^x = 2^round(x) p(x - round(x)). The coefficients minimize
 // the relative error on [-1/2, 1/2] with p(0) = 1.
 inline Vec exp2(Vec x) {
-#if defined(__AVX512F__)
-    Vec whole = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+#if defined(__AVX512DQ__)
+    Vec f = _mm512_reduce_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    Vec whole = x - f;  // off the critical path, as rounding first would not be
 #else
     const Vec low = Vec{} - 127.0f, high = Vec{} + 128.0f;
     x = x < low ? low : x;
@@ -122,15 +123,15 @@ inline Vec exp2(Vec x) {
     const float shift = 12582912.0f;  // 1.5 * 2^23: adding it rounds, and leaves the integer in the low bits
     Vec shifted = x + shift;
     Vec whole = shifted - shift;
-#endif
     Vec f = x - whole;
+#endif
     Vec p = f * 0.00015353362f + 0.0013398874f;
     p = p * f + 0.009618437f;
     p = p * f + 0.055503324f;
     p = p * f + 0.24022648f;
     p = p * f + 0.6931472f;
     p = p * f + 1.0f;
-#if defined(__AVX512F__)
+#if defined(__AVX512DQ__)
     return _mm512_scalef_ps(p, whole);
 #else
     return (Vec)((Bits)p + ((Bits)shifted << 23));
