@@ -27,8 +27,8 @@ from .reference import compute_dtype
 from .traversal import Block, Traversal
 
 LOG2_E = math.log2(math.e)
-ARRAY_ELEMENTS = 1 << 19  # of one working array: a few times 2 MiB of float32 stay in a processor's cache
-ARRAY_ELEMENTS_ACCELERATOR = 1 << 24  # larger where every operation means launching a kernel
+ARRAY_ELEMENTS = 1 << 19  # of a working array with more than MIN_CHUNK tokens: a few times 2 MiB stay in the cache
+ARRAY_ELEMENTS_ACCELERATOR = 1 << 24  # the same where every operation means launching a kernel; no array is larger
 STEP_ELEMENTS = 1 << 16  # states of one token for every thread of a CPU: fewer do not keep it busy
 MIN_CHUNK = 16  # tokens between two kept states, at least
 KEEP_ALL_ELEMENTS = 15 << 19  # keep every state up to this size (30 MiB): larger buffers cost more in page faults
@@ -55,12 +55,15 @@ def plan_scan(delta: Tensor, states: int) -> Plan:
     return Plan(chunk, step * length <= KEEP_ALL_ELEMENTS)
 
 
-def plan_blocks(delta: Tensor, states: int, keep_all: bool) -> list[Block]:
-    """Sequences to compute at once, one block after the other."""
+def plan_blocks(delta: Tensor, states: int, plan: Plan) -> list[Block]:
+    """Sequences to compute at once, one block after the other: parts of the batch and of the directions."""
     batch, directions, _, channels = delta.shape
+    step = channels * states
     sequences = batch * directions
-    if delta.device.type == "cpu" and not keep_all:
-        sequences = min(sequences, -(-torch.get_num_threads() * STEP_ELEMENTS // (channels * states)))
+    if not plan.keep_all:
+        sequences = max(ARRAY_ELEMENTS_ACCELERATOR // (plan.chunk * step), 1)
+        if delta.device.type == "cpu":
+            sequences = min(sequences, -(-torch.get_num_threads() * STEP_ELEMENTS // step))
     volumes = max(sequences // directions, 1)
     return [
         (slice(b, b + volumes), slice(k, k + sequences))
@@ -138,7 +141,7 @@ def forward(
     saved = scratch(*saved_shape(delta, n)) if save else scratch(0)
     y = scratch(length, batch, directions, channels)
     last_state = scratch(batch, directions, channels, n)
-    for block in plan_blocks(delta, n, plan.keep_all):
+    for block in plan_blocks(delta, n, plan):
         b, k = block
         state = torch.zeros_like(last_state[b, k]).transpose(2, 3).contiguous()
         decays, states = (scratch(plan.chunk, *state.shape) for _ in range(2))
@@ -259,7 +262,7 @@ def backward(
     grad_u, grad_delta = (scratch(length, batch, directions, channels) for _ in range(2))
     grad_b, grad_c = (scratch(length, batch, directions, n) for _ in range(2))
     grad_a, grad_bias = scratch(directions, n, channels).zero_(), scratch(directions, channels).zero_()
-    for block in plan_blocks(delta, n, plan.keep_all):
+    for block in plan_blocks(delta, n, plan):
         b, k = block
         before = saved[0, b, k]
         carry = torch.zeros_like(before, memory_format=torch.contiguous_format)  # gradient of the state handed on

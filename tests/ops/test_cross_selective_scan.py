@@ -124,6 +124,19 @@ def test_small_problems_keep_states_and_large_ones_do_not() -> None:
     assert torch_scan.saved_shape(large, 64)[0] <= 1728 // torch_scan.MIN_CHUNK
 
 
+@pytest.mark.parametrize("device", ["cpu", "meta"], ids=["processor", "accelerator"])
+@pytest.mark.parametrize("shape", [(16, 8, 1728, 1024), (5, 3, 4096, 192), (3, 1, 100_000, 96)], ids=str)
+def test_blocks_hold_every_sequence_once_and_stay_small(shape: tuple[int, int, int, int], device: str) -> None:
+    delta, states = torch.empty(1, device=device).expand(shape), 64
+    plan = torch_scan.plan_scan(delta, states)
+    assert not plan.keep_all
+    seen = torch.zeros(shape[:2])
+    for block in torch_scan.plan_blocks(delta, states, plan):
+        seen[block] += 1
+        assert seen[block].numel() * plan.chunk * shape[3] * states <= torch_scan.ARRAY_ELEMENTS_ACCELERATOR
+    assert (seen == 1).all()
+
+
 def test_bfloat16_under_autocast_keeps_its_type() -> None:
     problem = {
         name: tensor if name == "order" else tensor.float()
