@@ -28,7 +28,7 @@ from .traversal import Block, Traversal
 
 LOG2_E = math.log2(math.e)
 ARRAY_ELEMENTS = 1 << 19  # of a working array with more than MIN_CHUNK tokens: a few times 2 MiB stay in the cache
-ARRAY_ELEMENTS_ACCELERATOR = 1 << 24  # the same where every operation means launching a kernel; no array is larger
+MAX_ARRAY_ELEMENTS = 1 << 24  # of any working array, and of those where every operation means launching a kernel
 STEP_ELEMENTS = 1 << 16  # states of one token for every thread of a CPU: fewer do not keep it busy
 MIN_CHUNK = 16  # tokens between two kept states, at least
 KEEP_ALL_ELEMENTS = 15 << 19  # keep every state up to this size (30 MiB): larger buffers cost more in page faults
@@ -50,7 +50,7 @@ def plan_scan(delta: Tensor, states: int) -> Plan:
     """Cut a problem with step sizes delta, (B, K, L, E), and N states into chunks."""
     batch, directions, length, channels = delta.shape
     step = batch * directions * channels * states
-    elements = ARRAY_ELEMENTS if delta.device.type == "cpu" else ARRAY_ELEMENTS_ACCELERATOR
+    elements = ARRAY_ELEMENTS if delta.device.type == "cpu" else MAX_ARRAY_ELEMENTS
     chunk = min(max(elements // step, MIN_CHUNK), length)
     return Plan(chunk, step * length <= KEEP_ALL_ELEMENTS)
 
@@ -61,7 +61,7 @@ def plan_blocks(delta: Tensor, states: int, plan: Plan) -> list[Block]:
     step = channels * states
     sequences = batch * directions
     if not plan.keep_all:
-        sequences = max(ARRAY_ELEMENTS_ACCELERATOR // (plan.chunk * step), 1)
+        sequences = max(MAX_ARRAY_ELEMENTS // (plan.chunk * step), 1)
         if delta.device.type == "cpu":
             sequences = min(sequences, -(-torch.get_num_threads() * STEP_ELEMENTS // step))
     volumes = max(sequences // directions, 1)
@@ -143,7 +143,7 @@ def forward(
     last_state = scratch(batch, directions, channels, n)
     for block in plan_blocks(delta, n, plan):
         b, k = block
-        state = torch.zeros_like(last_state[b, k]).transpose(2, 3).contiguous()
+        state = torch.zeros_like(last_state[b, k].transpose(2, 3), memory_format=torch.contiguous_format)
         decays, states = (scratch(plan.chunk, *state.shape) for _ in range(2))
         for start in range(0, length, plan.chunk):
             stop = min(start + plan.chunk, length)

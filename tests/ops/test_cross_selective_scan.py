@@ -133,7 +133,7 @@ def test_blocks_hold_every_sequence_once_and_stay_small(shape: tuple[int, int, i
     seen = torch.zeros(shape[:2])
     for block in torch_scan.plan_blocks(delta, states, plan):
         seen[block] += 1
-        assert seen[block].numel() * plan.chunk * shape[3] * states <= torch_scan.ARRAY_ELEMENTS_ACCELERATOR
+        assert seen[block].numel() * plan.chunk * shape[3] * states <= torch_scan.MAX_ARRAY_ELEMENTS
     assert (seen == 1).all()
 
 

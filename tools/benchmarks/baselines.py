@@ -51,19 +51,18 @@ def repeating_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, de
     return torch.stack(outputs, dim=1).unflatten(2, (-1, channels)).transpose(1, 2)
 
 
-def parallel_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, delta_bias: Tensor) -> Tensor:
-    """All tokens at once, in a number of operations that is logarithmic in their number; see `_Recurrence`."""
+def parallel_scan(
+    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, delta_bias: Tensor, padded: bool = False
+) -> Tensor:
+    """All tokens at once, in a number of operations that is logarithmic in their number; see `_Recurrence`.
+
+    ``padded`` takes the operations of mamba.py: two products for the inputs, and the recurrence padded.
+    """
     dt = softplus(delta + delta_bias[:, None])
     decays = torch.exp(dt[..., None] * A[:, None])  # (B, K, L, E, N)
-    states = _Recurrence.apply(decays, (dt * u)[..., None] * B[..., None, :], False)
-    return (states @ C[..., None]).squeeze(-1)
-
-
-def padded_parallel_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, delta_bias: Tensor) -> Tensor:
-    """`parallel_scan` with the operations of mamba.py: two products for the inputs, and the recurrence padded."""
-    dt = softplus(delta + delta_bias[:, None])
-    decays = torch.exp(dt[..., None] * A[:, None])
-    states = _Recurrence.apply(decays, (dt[..., None] * B[..., None, :]) * u[..., None], True)
+    rows = B[..., None, :]
+    inputs = dt[..., None] * rows * u[..., None] if padded else (dt * u)[..., None] * rows
+    states = _Recurrence.apply(decays, inputs, padded)
     return (states @ C[..., None]).squeeze(-1)
 
 
@@ -122,6 +121,7 @@ def _recur_in_place(factors: Tensor, values: Tensor, reverse: bool, padded: bool
 
 
 def _add_product(total: Tensor, first: Tensor, second: Tensor, apart: bool) -> None:
+    """Add first * second to total, in one operation or in two."""
     if apart:
         total.add_(first * second)
     else:

@@ -19,13 +19,13 @@ from monai_mamba.ops import cross_selective_scan, explain, recurrence, torch_sca
 from monai_mamba.ops.choice import BACKENDS
 
 from . import report, scan_report
-from .baselines import CudaKernel, naive_scan, padded_parallel_scan, parallel_scan, repeating_scan
+from .baselines import CudaKernel, naive_scan, parallel_scan, repeating_scan
 from .machine import Rates, Stopwatch, describe, peak_extra_memory
 from .problems import PROBLEMS, Inputs, Problem, make_inputs, parse_problem
 
 BASELINES = {
     "mamba-ssm pattern": repeating_scan,
-    "mamba.py pattern": padded_parallel_scan,
+    "mamba.py pattern": partial(parallel_scan, padded=True),
     "naive": naive_scan,
     "parallel scan": parallel_scan,
 }
@@ -85,7 +85,7 @@ def _setting(method: str) -> AbstractContextManager:
     if method == NO_SEGMENTS:
         return patch.object(recurrence, "segment_count", lambda *_: 1)
     if method == TOKEN_BY_TOKEN:
-        return patch.multiple(torch_scan, ARRAY_ELEMENTS=1, ARRAY_ELEMENTS_ACCELERATOR=1, MIN_CHUNK=1)
+        return patch.object(torch_scan, "plan_scan", lambda *_: torch_scan.Plan(chunk=1, keep_all=False))
     return nullcontext()
 
 
