@@ -11,13 +11,14 @@ from torch import Tensor
 from ...errors import InputError
 from .build import TOKENS
 
+COLUMNS = 16  # channels of kept states that lie together, as in scan.cpp
 TASKS = 32  # of the backward at least, where there are channels enough: threads that can work at once
 
 
 def saved_shape(delta: Tensor, states: int) -> tuple[int, ...]:
     """Shape of the states which the forward keeps for the backward; delta: (B, K, L, E)."""
     batch, directions, length, channels = delta.shape
-    return (batch, directions, -(-length // TOKENS), states, channels)
+    return (batch, directions, -(-length // TOKENS), -(-channels // COLUMNS), states, COLUMNS)
 
 
 class _Volume(ctypes.Structure):

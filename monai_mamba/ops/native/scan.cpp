@@ -1,12 +1,12 @@
 // The selective scan on a CPU, forward and backward, as two plain C functions.
 //
 // One lane of a vector is one channel, so the recurrence is plain vector arithmetic. The tokens of a sequence are taken
-// in chunks: the step sizes and inputs of a chunk are read into tiles first, through the order of the traversal, then
-// the states of a few components n at a time run through the chunk in registers. Nothing of size tokens x channels x
-// states is ever stored.
+// a few at a time: their step sizes and inputs are read into a tile first, through the order of the traversal, then the
+// states of a few components n at a time run through the tile in registers. Nothing of size tokens x channels x states
+// is ever stored.
 //
-// The forward keeps the state before every chunk. The backward recomputes the states of a chunk from it, then runs
-// through the chunk in reverse. Work is cut into tasks that depend on the problem alone, and no two tasks write to the
+// The forward keeps the state before every chunk of tokens. The backward recomputes the states of a chunk from it, then
+// runs through the chunk in reverse. Work is cut into tasks that depend on the problem alone, and no two tasks write to the
 // same place: the results do not depend on the number of threads.
 
 #include <algorithm>
@@ -33,9 +33,12 @@ constexpr int LANES = 8;
 constexpr int LANES = 4;
 #endif
 // TOKENS, the tokens of a chunk, comes from the command line.
+constexpr int TILE = 16;    // tokens of a tile in the forward, which shall stay in the nearest cache with its B and C
+static_assert(TOKENS % TILE == 0, "a chunk is made of whole tiles");
 constexpr int WIDE = 8;     // components n at once in the forward, as many as the registers hold
 constexpr int NARROW = 4;   // the same in the backward, which holds more for each
-constexpr int64_t GROUP_BYTES = 16384;  // of the states and their matrix in a group of channel blocks, in the forward
+constexpr int64_t GROUP_BYTES = 131072;  // of the states and their matrix in a group of channel blocks, in the forward
+constexpr int COLUMNS = 16;  // channels of kept states that lie together, whatever the lanes
 constexpr float LOG2_E = 1.4426950408889634f;
 constexpr float LN_2 = 0.6931471805599453f;
 
@@ -60,7 +63,7 @@ struct Problem {
     const float* bias;     // (K, E), or null
     Volume u, delta, B, C;
     Volume y;              // result of the forward; its gradient in the backward
-    float* saved;          // (B, K, chunks, N, E), or null in a forward that keeps nothing
+    float* saved;          // (B, K, chunks, ceil(E / COLUMNS), N, COLUMNS), or null in a forward that keeps nothing
     float* last_state;     // (B, K, E, N) result of the forward; its gradient, or null, in the backward
     Volume grad_u, grad_delta;
     float *grad_A, *grad_bias;  // (B, K, E, N) and (B, K, E)
@@ -96,6 +99,13 @@ struct Block {
             std::memcpy(row + channel, &value, valid * sizeof(float));
     }
 
+    // Its states before a chunk, COLUMNS apart.
+    float* kept(const Problem& p, int64_t chunk) const {
+        const int64_t columns = (p.channels + COLUMNS - 1) / COLUMNS, sequence = b * p.directions + k;
+        const int64_t column = (sequence * p.chunks() + chunk) * columns + channel / COLUMNS;
+        return p.saved + column * p.states * COLUMNS + channel % COLUMNS;
+    }
+
     // Between (.., E, N) and one vector for each n; padding becomes zero.
     void load_columns(const float* matrix, int64_t states, float scale, Vec* columns) const {
         for (int64_t n = 0; n < states; ++n) {
@@ -110,53 +120,66 @@ struct Block {
     }
 };
 
-// 2^x to a few units in the last place, 0 for x <= -127: 2^x = 2^round(x) p(x - round(x)). The coefficients minimize
-// the relative error on [-1/2, 1/2] with p(0) = 1.
-inline Vec exp2(Vec x) {
+constexpr float LARGEST_EXPONENT = 1e18f;
+
+// 2^(x y) to a few units in the last place, 0 for x y <= -150, infinite for x y >= 128; |x y| at most LARGEST_EXPONENT.
+// With f the distance of x y from the nearest number of a grid, it is 2^(x y - f) p(f). The coefficients of p minimize
+// the relative error over all f, with p(0) = 1.
+inline Vec exp2(Vec x, Vec y) {
 #if defined(__AVX512DQ__)
-    Vec f = _mm512_reduce_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    Vec whole = x - f;  // off the critical path, as rounding first would not be
+    // A grid of sixteenths: 2^(x y - f) is a power of two times one of sixteen roots, looked up by the low bits.
+    alignas(Vec) static const float ROOTS[16] = {
+        1.0f, 1.0442737824f, 1.0905077327f, 1.1387886348f, 1.1892071150f, 1.2418578121f, 1.2968395547f, 1.3542555469f,
+        1.4142135624f, 1.4768261459f, 1.5422108254f, 1.6104903319f, 1.6817928305f, 1.7562521604f, 1.8340080864f,
+        1.9152065614f};
+    const float shift = 786432.0f;  // 1.5 * 2^19: adding it rounds to sixteenths, and leaves them in the low bits
+    Vec shifted = x * y + shift;
+    Vec nearest = shifted - shift;
+    Vec f = x * y - nearest;
+    Vec root = _mm512_permutexvar_ps((__m512i)shifted, *(const Vec*)ROOTS);
+    Vec p = f * 0.055505410f + 0.24023277f;
+    p = p * f + 0.6931472f;
+    p = p * f + 1.0f;
+    return p * _mm512_scalef_ps(root, nearest);
 #else
     const Vec low = Vec{} - 127.0f, high = Vec{} + 128.0f;
-    x = x < low ? low : x;
-    x = x > high ? high : x;  // from here on infinite
+    Vec exponent = x * y;
+    exponent = exponent < low ? low : exponent;
+    exponent = exponent > high ? high : exponent;  // from here on infinite
     const float shift = 12582912.0f;  // 1.5 * 2^23: adding it rounds, and leaves the integer in the low bits
-    Vec shifted = x + shift;
-    Vec whole = shifted - shift;
-    Vec f = x - whole;
-#endif
+    Vec shifted = exponent + shift;
+    Vec f = exponent - (shifted - shift);
     Vec p = f * 0.00015353362f + 0.0013398874f;
     p = p * f + 0.009618437f;
     p = p * f + 0.055503324f;
     p = p * f + 0.24022648f;
     p = p * f + 0.6931472f;
     p = p * f + 1.0f;
-#if defined(__AVX512DQ__)
-    return _mm512_scalef_ps(p, whole);
-#else
     return (Vec)((Bits)p + ((Bits)shifted << 23));
 #endif
 }
 
-// log(1 + exp(x)) = max(x, 0) + log(1 + e) with e = exp(-|x|), and its derivative. log(1 + e) = 2 artanh(s) with
-// s = e / (2 + e) <= 1/3, whose series is fitted to a relative error of 4e-9.
-inline Vec softplus(Vec x, Vec& slope) {
-    const Vec zero = {}, one = zero + 1.0f;
-    Vec e = exp2((x < zero ? x : -x) * LOG2_E);
+// log(1 + exp(x)) = max(x, 0) + log(1 + e) with e = exp(-|x|), and its derivative unless slope is null. log(1 + e) =
+// 2 artanh(s) with s = e / (2 + e) <= 1/3, whose series is fitted to a relative error of 4e-9.
+inline Vec softplus(Vec x, Vec* slope) {
+    const Vec zero = {}, one = zero + 1.0f, low = zero - 200.0f;
+    Vec exponent = x < zero ? x : -x;
+    exponent = exponent < low ? low : exponent;
+    Vec e = exp2(exponent, zero + LOG2_E);
     Vec s = e / (e + 2.0f);
     Vec z = s * s;
     Vec p = z * 0.14089167f + 0.13980301f;
     p = p * z + 0.20012455f;
     p = p * z + 0.33333158f;
     p = p * z + 1.0f;
-    slope = (x < zero ? e : one) / (e + 1.0f);
+    if (slope) *slope = (x < zero ? e : one) / (e + 1.0f);
     return (x > zero ? x : zero) + 2.0f * s * p;
 }
 
-// Have the rows of a chunk of tokens brought into the cache: along an order, the processor cannot foresee them.
+// Have the rows of a tile brought into the cache: along an order, the processor cannot foresee them.
 inline void prefetch(const Problem& p, const Block& block, const Vec* sum, int64_t start) {
     const int LINE = 16;  // floats
-    for (int64_t t = start; t < start + TOKENS && t < p.length; ++t) {
+    for (int64_t t = start; t < start + TILE && t < p.length; ++t) {
         const int64_t token = p.token(block.k, t);
         __builtin_prefetch(p.delta.row(block.b, block.k, token) + block.channel);
         __builtin_prefetch(p.u.row(block.b, block.k, token) + block.channel);
@@ -171,41 +194,55 @@ inline void prefetch(const Problem& p, const Block& block, const Vec* sum, int64
     }
 }
 
-// What the tokens of a chunk read, for one block of channels.
+// What some tokens read, for one block of channels.
+template <int SIZE>
 struct Tile {
-    Vec dt[TOKENS], slope[TOKENS];  // step size and its derivative by delta
-    Vec u[TOKENS], x[TOKENS];       // input, and step size times input
-    Vec y[TOKENS];                  // result, or its gradient
-    const float *b[TOKENS], *c[TOKENS];
-    int64_t token[TOKENS];
+    Vec dt[SIZE], slope[SIZE];  // step size, and its derivative by delta where asked for
+    Vec step[SIZE];             // step size in the exponents of the decays
+    Vec u[SIZE], x[SIZE];       // input, and step size times input
+    Vec y[SIZE];                // result, or its gradient
+    const float *b[SIZE], *c[SIZE];
+    int64_t token[SIZE];
     int count = 0;
 
-    void read(const Problem& p, const Block& block, int64_t start) {
-        count = p.length - start < TOKENS ? int(p.length - start) : TOKENS;
+    void read(const Problem& p, const Block& block, int64_t start, Vec limit, bool with_slope) {
+        count = p.length - start < SIZE ? int(p.length - start) : SIZE;
         Vec bias = p.bias ? block.load(p.bias + block.k * p.channels) : Vec{};
         for (int t = 0; t < count; ++t) {
             token[t] = p.token(block.k, start + t);
             b[t] = p.B.row(block.b, block.k, token[t]);
             c[t] = p.C.row(block.b, block.k, token[t]);
             Vec raw = block.load(p.delta.row(block.b, block.k, token[t])) + bias;
-            slope[t] = Vec{} + 1.0f;
-            dt[t] = p.softplus ? softplus(raw, slope[t]) : raw;
+            if (with_slope) slope[t] = Vec{} + 1.0f;
+            dt[t] = p.softplus ? softplus(raw, with_slope ? &slope[t] : nullptr) : raw;
+            step[t] = dt[t] > limit ? limit : dt[t];
+            step[t] = step[t] < -limit ? -limit : step[t];
             u[t] = block.load(p.u.row(block.b, block.k, token[t]));
             x[t] = dt[t] * u[t];
         }
     }
 };
 
+// Step size of each channel from which on its decays are 0, or infinite, and larger ones make no difference.
+inline Vec step_limit(const Vec* A2, int64_t states) {
+    Vec largest = {};
+    for (int64_t n = 0; n < states; ++n) {
+        Vec size = A2[n] < Vec{} ? -A2[n] : A2[n];
+        largest = size > largest ? size : largest;
+    }
+    return LARGEST_EXPONENT / largest;
+}
+
 // h_t = 2^(dt A2) h_{t-1} + x_t b_t and y_t += c_t h_t, for components n .. n + WIDTH - 1.
 template <int WIDTH>
-inline void advance(Tile& tile, int64_t n, const Vec* A2, Vec* state) {
+inline void advance(Tile<TILE>& tile, int64_t n, const Vec* A2, Vec* state) {
     Vec a[WIDTH], h[WIDTH];
     for (int j = 0; j < WIDTH; ++j) a[j] = A2[n + j], h[j] = state[n + j];
     for (int t = 0; t < tile.count; ++t) {
         const float *b = tile.b[t] + n, *c = tile.c[t] + n;
-        Vec dt = tile.dt[t], x = tile.x[t], sum = tile.y[t];
+        Vec step = tile.step[t], x = tile.x[t], sum = tile.y[t];
         for (int j = 0; j < WIDTH; ++j) {
-            h[j] = exp2(dt * a[j]) * h[j] + x * b[j];
+            h[j] = exp2(step, a[j]) * h[j] + x * b[j];
             sum += h[j] * c[j];
         }
         tile.y[t] = sum;
@@ -213,26 +250,28 @@ inline void advance(Tile& tile, int64_t n, const Vec* A2, Vec* state) {
     for (int j = 0; j < WIDTH; ++j) state[n + j] = h[j];
 }
 
-// A sequence, for so many blocks of channels from the first on: chunk by chunk all of them, so that the rows of its
+// A sequence, for so many blocks of channels from the first on: tile by tile all of them, so that the rows of its
 // tokens, far apart along an order, are looked for once.
 // sum: results of the directions so far, (count, L), to be added to; null where they are not summed.
 void scan_blocks(const Problem& p, int64_t b, int64_t k, int64_t first, int64_t count, Vec* sum) {
     const int64_t N = p.states, sequence = b * p.directions + k;
-    std::unique_ptr<Vec[]> A2(new Vec[count * N]), state(new Vec[count * N]());
-    for (int64_t i = 0; i < count; ++i)
+    std::unique_ptr<Vec[]> A2(new Vec[count * N]), state(new Vec[count * N]()), limit(new Vec[count]);
+    for (int64_t i = 0; i < count; ++i) {
         Block(p, b, k, first + i).load_columns(p.A + k * p.channels * N, N, LOG2_E, &A2[i * N]);
-    Tile tile;
-    for (int64_t chunk = 0; chunk < p.chunks(); ++chunk) {
+        limit[i] = step_limit(&A2[i * N], N);
+    }
+    Tile<TILE> tile;
+    for (int64_t start = 0; start < p.length; start += TILE) {
         for (int64_t i = 0; i < count; ++i) {
             const Block block(p, b, k, first + i);
             const Vec* a = &A2[i * N];
             Vec *h = &state[i * N], *total = sum ? sum + i * p.length : nullptr;
-            if (p.saved) {
-                float* kept = p.saved + (sequence * p.chunks() + chunk) * N * p.channels;
-                for (int64_t n = 0; n < N; ++n) block.store(h[n], kept + n * p.channels);
+            if (p.saved && start % TOKENS == 0) {
+                float* kept = block.kept(p, start / TOKENS);
+                for (int64_t n = 0; n < N; ++n) std::memcpy(kept + n * COLUMNS, &h[n], sizeof(Vec));
             }
-            tile.read(p, block, chunk * TOKENS);
-            if (p.order) prefetch(p, block, total, (chunk + 1) * TOKENS);
+            tile.read(p, block, start, limit[i], false);
+            if (p.order) prefetch(p, block, total, start + TILE);
             for (int t = 0; t < tile.count; ++t) tile.y[t] = Vec{};
             int64_t n = 0;
             for (; n + WIDE <= N; n += WIDE) advance<WIDE>(tile, n, a, h);
@@ -268,7 +307,7 @@ void forward_task(const Problem& p, int64_t task) {
 
 // What a task of the backward adds up.
 struct Sums {
-    std::unique_ptr<Vec[]> B, C;  // gradients of a chunk, (t, n), over channel blocks; lanes still apart
+    std::unique_ptr<Vec[]> B, C;  // gradients of a chunk, (n, t), over channel blocks; lanes still apart
     Vec x[TOKENS], dt[TOKENS];    // gradients of a chunk and a channel block; of dt A2 in place of dt A
 
     explicit Sums(int64_t states) : B(new Vec[TOKENS * states]), C(new Vec[TOKENS * states]) {}
@@ -278,20 +317,20 @@ struct Sums {
 // later tokens; becomes the one of the states before it. grad_a: of A, added to.
 template <int WIDTH>
 inline void retreat(
-    const Tile& tile, const Block& block, int64_t n, int64_t states, const float* kept, int64_t channels, const Vec* A2,
-    Vec* carry, Vec* grad_a, Sums& sums
+    const Tile<TOKENS>& tile, int64_t n, const float* kept, const Vec* A2, Vec* carry, Vec* grad_a, Sums& sums
 ) {
     Vec a[WIDTH], h[WIDTH], g[WIDTH], of_a[WIDTH];
     Vec history[TOKENS + 1][WIDTH], decay[TOKENS][WIDTH];
     for (int j = 0; j < WIDTH; ++j) {
         a[j] = A2[n + j];
-        history[0][j] = h[j] = block.load(kept + (n + j) * channels);
+        std::memcpy(&h[j], kept + (n + j) * COLUMNS, sizeof(Vec));
+        history[0][j] = h[j];
     }
     for (int t = 0; t < tile.count; ++t) {
         const float* b = tile.b[t] + n;
-        Vec dt = tile.dt[t], x = tile.x[t];
+        Vec step = tile.step[t], x = tile.x[t];
         for (int j = 0; j < WIDTH; ++j) {
-            decay[t][j] = exp2(dt * a[j]);
+            decay[t][j] = exp2(step, a[j]);
             history[t + 1][j] = h[j] = decay[t][j] * h[j] + x * b[j];
         }
     }
@@ -299,11 +338,11 @@ inline void retreat(
     for (int t = tile.count - 1; t >= 0; --t) {
         const float *b = tile.b[t] + n, *c = tile.c[t] + n;
         Vec grad = tile.y[t], dt = tile.dt[t], x = tile.x[t], of_x = sums.x[t], of_dt = sums.dt[t];
-        Vec *of_b = &sums.B[t * states + n], *of_c = &sums.C[t * states + n];
+        Vec *of_b = &sums.B[n * TOKENS + t], *of_c = &sums.C[n * TOKENS + t];
         for (int j = 0; j < WIDTH; ++j) {
             g[j] += grad * c[j];
-            of_c[j] += grad * history[t + 1][j];
-            of_b[j] += g[j] * x;
+            of_c[j * TOKENS] += grad * history[t + 1][j];
+            of_b[j * TOKENS] += g[j] * x;
             of_x += g[j] * b[j];
             g[j] *= decay[t][j];
             Vec of_exponent = g[j] * history[t][j];
@@ -331,20 +370,21 @@ void backward_task(const Problem& p, int64_t task) {
     const int64_t matrix = p.channels * N;
 
     std::unique_ptr<Vec[]> A2(new Vec[count * N]), carry(new Vec[count * N]()), grad_a(new Vec[count * N]());
-    std::unique_ptr<Vec[]> grad_bias(new Vec[count]());
+    std::unique_ptr<Vec[]> limit(new Vec[count]), grad_bias(new Vec[count]());
     for (int64_t i = 0; i < count; ++i) {
         Block block(p, b, k, first + i);
         block.load_columns(p.A + k * matrix, N, LOG2_E, &A2[i * N]);
+        limit[i] = step_limit(&A2[i * N], N);
         if (p.last_state) block.load_columns(p.last_state + sequence * matrix, N, 1.0f, &carry[i * N]);
     }
     Sums sums(N);
-    Tile tile;
+    Tile<TOKENS> tile;
     for (int64_t chunk = p.chunks() - 1; chunk >= 0; --chunk) {
-        const float* kept = p.saved + (sequence * p.chunks() + chunk) * matrix;
         for (int64_t i = 0; i < TOKENS * N; ++i) sums.B[i] = sums.C[i] = Vec{};
         for (int64_t i = 0; i < count; ++i) {
             Block block(p, b, k, first + i);
-            tile.read(p, block, chunk * TOKENS);
+            tile.read(p, block, chunk * TOKENS, limit[i], true);
+            const float* kept = block.kept(p, chunk);
             for (int t = 0; t < tile.count; ++t) {
                 tile.y[t] = block.load(p.y.row(b, k, tile.token[t]));
                 sums.x[t] = sums.dt[t] = Vec{};
@@ -352,9 +392,8 @@ void backward_task(const Problem& p, int64_t task) {
             const Vec* a = &A2[i * N];
             Vec *g = &carry[i * N], *of_a = &grad_a[i * N];
             int64_t n = 0;
-            for (; n + NARROW <= N; n += NARROW)
-                retreat<NARROW>(tile, block, n, N, kept, p.channels, a, g, of_a, sums);
-            for (; n < N; ++n) retreat<1>(tile, block, n, N, kept, p.channels, a, g, of_a, sums);
+            for (; n + NARROW <= N; n += NARROW) retreat<NARROW>(tile, n, kept, a, g, of_a, sums);
+            for (; n < N; ++n) retreat<1>(tile, n, kept, a, g, of_a, sums);
             for (int t = 0; t < tile.count; ++t) {
                 block.store(sums.x[t] * tile.dt[t], p.grad_u.row(b, k, tile.token[t]));
                 Vec of_delta = (sums.dt[t] * LN_2 + sums.x[t] * tile.u[t]) * tile.slope[t];
@@ -365,8 +404,8 @@ void backward_task(const Problem& p, int64_t task) {
         for (int t = 0; t < tile.count; ++t) {
             const int64_t row = ((group * p.batches * p.directions + sequence) * p.length + tile.token[t]) * N;
             for (int64_t n = 0; n < N; ++n) {
-                p.grad_B[row + n] = add_lanes(sums.B[t * N + n]);
-                p.grad_C[row + n] = add_lanes(sums.C[t * N + n]);
+                p.grad_B[row + n] = add_lanes(sums.B[n * TOKENS + t]);
+                p.grad_C[row + n] = add_lanes(sums.C[n * TOKENS + t]);
             }
         }
     }
