@@ -219,10 +219,10 @@ def test_without_memory_there_is_an_error() -> None:
 import resource, torch
 from monai_mamba.ops import cross_selective_scan
 torch.set_num_threads(THREADS)
-def run(length):
-    rows = torch.zeros(1, 2, length, 1)
-    order = torch.arange(length).expand(2, -1)
-    return cross_selective_scan(rows[:, 0], rows, -torch.ones(2, 1, 1), rows, rows, None, order, backend="native")
+def run(states):
+    delta, A = torch.zeros(1, 2, 3, 1), torch.zeros(2, 1, states)
+    rows = A[None].expand(1, 2, 3, states)
+    return cross_selective_scan(delta[:, 0], delta, A, rows, rows, None, None, backend="native")
 run(10)
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + 150_000_000, resource.RLIM_INFINITY))

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 SOURCE = Path(__file__).with_name("scan.cpp")
-TOKENS = 64  # tokens between two kept states
+TOKENS = 32  # tokens between two kept states
 FLAGS = ("-std=c++17", "-O3", "-ffp-contract=fast", "-fPIC", "-shared", "-pthread", f"-DTOKENS={TOKENS}")
 SYSTEM = os.name
 COMPILERS = ("c++", "g++", "clang++")

@@ -6,8 +6,8 @@
 // is ever stored.
 //
 // The forward keeps the state before every chunk of tokens. The backward recomputes the states of a chunk from it, then
-// runs through the chunk in reverse. Work is cut into tasks that depend on the problem alone, and no two tasks write to the
-// same place: the results do not depend on the number of threads.
+// runs through the chunk in reverse. Work is cut into tasks whose results depend on the problem alone, and no two tasks
+// write to the same place: the results do not depend on the number of threads.
 
 #include <algorithm>
 #include <atomic>
@@ -120,19 +120,19 @@ struct Block {
     }
 };
 
-constexpr float LARGEST_EXPONENT = 1e18f;
+constexpr float LARGEST_EXPONENT = 1e18f;  // far beyond decays of 0, and no intermediate result overflows
 
-// 2^(x y) to a few units in the last place, 0 for x y <= -150, infinite for x y >= 128; |x y| at most LARGEST_EXPONENT.
+// 2^(x y) to a few units in the last place, for |x y| <= LARGEST_EXPONENT; 0 for x y <= -150, infinite for x y >= 128.
 // With f the distance of x y from the nearest number of a grid, it is 2^(x y - f) p(f). The coefficients of p minimize
 // the relative error over all f, with p(0) = 1.
-inline Vec exp2(Vec x, Vec y) {
+inline Vec exp2_of_product(Vec x, Vec y) {
 #if defined(__AVX512DQ__)
-    // A grid of sixteenths: 2^(x y - f) is a power of two times one of sixteen roots, looked up by the low bits.
+    // On a grid of sixteenths, 2^(x y - f) is a whole power of two times one of sixteen roots.
     alignas(Vec) static const float ROOTS[16] = {
         1.0f, 1.0442737824f, 1.0905077327f, 1.1387886348f, 1.1892071150f, 1.2418578121f, 1.2968395547f, 1.3542555469f,
         1.4142135624f, 1.4768261459f, 1.5422108254f, 1.6104903319f, 1.6817928305f, 1.7562521604f, 1.8340080864f,
         1.9152065614f};
-    const float shift = 786432.0f;  // 1.5 * 2^19: adding it rounds to sixteenths, and leaves them in the low bits
+    const float shift = 786432.0f;  // 1.5 * 2^19: adding it rounds to sixteenths, counted in the low bits
     Vec shifted = x * y + shift;
     Vec nearest = shifted - shift;
     Vec f = x * y - nearest;
@@ -165,7 +165,7 @@ inline Vec softplus(Vec x, Vec* slope) {
     const Vec zero = {}, one = zero + 1.0f, low = zero - 200.0f;
     Vec exponent = x < zero ? x : -x;
     exponent = exponent < low ? low : exponent;
-    Vec e = exp2(exponent, zero + LOG2_E);
+    Vec e = exp2_of_product(exponent, zero + LOG2_E);
     Vec s = e / (e + 2.0f);
     Vec z = s * s;
     Vec p = z * 0.14089167f + 0.13980301f;
@@ -177,16 +177,13 @@ inline Vec softplus(Vec x, Vec* slope) {
 }
 
 // Have the rows of a tile brought into the cache: along an order, the processor cannot foresee them.
-inline void prefetch(const Problem& p, const Block& block, const Vec* sum, int64_t start) {
+inline void prefetch(const Problem& p, const Block& block, int64_t start) {
     const int LINE = 16;  // floats
     for (int64_t t = start; t < start + TILE && t < p.length; ++t) {
         const int64_t token = p.token(block.k, t);
         __builtin_prefetch(p.delta.row(block.b, block.k, token) + block.channel);
         __builtin_prefetch(p.u.row(block.b, block.k, token) + block.channel);
-        if (sum)
-            __builtin_prefetch(sum + token, 1);
-        else
-            __builtin_prefetch(p.y.row(block.b, block.k, token) + block.channel, 1);
+        __builtin_prefetch(p.y.row(block.b, block.k, token) + block.channel, 1);
         for (int64_t n = 0; n < p.states; n += LINE) {
             __builtin_prefetch(p.B.row(block.b, block.k, token) + n);
             __builtin_prefetch(p.C.row(block.b, block.k, token) + n);
@@ -198,7 +195,7 @@ inline void prefetch(const Problem& p, const Block& block, const Vec* sum, int64
 template <int SIZE>
 struct Tile {
     Vec dt[SIZE], slope[SIZE];  // step size, and its derivative by delta where asked for
-    Vec step[SIZE];             // step size in the exponents of the decays
+    Vec step[SIZE];             // step size, limited, for the exponents of the decays
     Vec u[SIZE], x[SIZE];       // input, and step size times input
     Vec y[SIZE];                // result, or its gradient
     const float *b[SIZE], *c[SIZE];
@@ -242,7 +239,7 @@ inline void advance(Tile<TILE>& tile, int64_t n, const Vec* A2, Vec* state) {
         const float *b = tile.b[t] + n, *c = tile.c[t] + n;
         Vec step = tile.step[t], x = tile.x[t], sum = tile.y[t];
         for (int j = 0; j < WIDTH; ++j) {
-            h[j] = exp2(step, a[j]) * h[j] + x * b[j];
+            h[j] = exp2_of_product(step, a[j]) * h[j] + x * b[j];
             sum += h[j] * c[j];
         }
         tile.y[t] = sum;
@@ -252,8 +249,8 @@ inline void advance(Tile<TILE>& tile, int64_t n, const Vec* A2, Vec* state) {
 
 // A sequence, for so many blocks of channels from the first on: tile by tile all of them, so that the rows of its
 // tokens, far apart along an order, are looked for once.
-// sum: results of the directions so far, (count, L), to be added to; null where they are not summed.
-void scan_blocks(const Problem& p, int64_t b, int64_t k, int64_t first, int64_t count, Vec* sum) {
+// add: to the results of other directions, which y already holds.
+void scan_blocks(const Problem& p, int64_t b, int64_t k, int64_t first, int64_t count, bool add) {
     const int64_t N = p.states, sequence = b * p.directions + k;
     std::unique_ptr<Vec[]> A2(new Vec[count * N]), state(new Vec[count * N]()), limit(new Vec[count]);
     for (int64_t i = 0; i < count; ++i) {
@@ -265,22 +262,20 @@ void scan_blocks(const Problem& p, int64_t b, int64_t k, int64_t first, int64_t 
         for (int64_t i = 0; i < count; ++i) {
             const Block block(p, b, k, first + i);
             const Vec* a = &A2[i * N];
-            Vec *h = &state[i * N], *total = sum ? sum + i * p.length : nullptr;
+            Vec* h = &state[i * N];
             if (p.saved && start % TOKENS == 0) {
                 float* kept = block.kept(p, start / TOKENS);
                 for (int64_t n = 0; n < N; ++n) std::memcpy(kept + n * COLUMNS, &h[n], sizeof(Vec));
             }
             tile.read(p, block, start, limit[i], false);
-            if (p.order) prefetch(p, block, total, start + TILE);
+            if (p.order) prefetch(p, block, start + TILE);
             for (int t = 0; t < tile.count; ++t) tile.y[t] = Vec{};
             int64_t n = 0;
             for (; n + WIDE <= N; n += WIDE) advance<WIDE>(tile, n, a, h);
             for (; n < N; ++n) advance<1>(tile, n, a, h);
             for (int t = 0; t < tile.count; ++t) {
-                if (total)
-                    total[tile.token[t]] += tile.y[t];
-                else
-                    block.store(tile.y[t], p.y.row(b, k, tile.token[t]));
+                float* y = p.y.row(b, k, tile.token[t]);
+                block.store(add ? tile.y[t] + block.load(y) : tile.y[t], y);
             }
         }
     }
@@ -292,17 +287,10 @@ void scan_blocks(const Problem& p, int64_t b, int64_t k, int64_t first, int64_t 
 void forward_task(const Problem& p, int64_t task) {
     const int64_t group = task % p.groups, sequence = task / p.groups;
     const int64_t first = group * p.blocks() / p.groups, count = (group + 1) * p.blocks() / p.groups - first;
-    if (!p.merge || p.directions == 1) {
-        scan_blocks(p, sequence / p.directions, sequence % p.directions, first, count, nullptr);
-        return;
-    }
-    // The rows of a volume are far apart, and every direction would come back to all of them.
-    std::unique_ptr<Vec[]> sum(new Vec[count * p.length]());
-    for (int64_t k = 0; k < p.directions; ++k) scan_blocks(p, sequence, k, first, count, sum.get());
-    for (int64_t i = 0; i < count; ++i) {
-        const Block block(p, sequence, 0, first + i);
-        for (int64_t t = 0; t < p.length; ++t) block.store(sum[i * p.length + t], p.y.row(sequence, 0, t));
-    }
+    if (p.merge)
+        for (int64_t k = 0; k < p.directions; ++k) scan_blocks(p, sequence, k, first, count, k > 0);
+    else
+        scan_blocks(p, sequence / p.directions, sequence % p.directions, first, count, false);
 }
 
 // What a task of the backward adds up.
@@ -330,7 +318,7 @@ inline void retreat(
         const float* b = tile.b[t] + n;
         Vec step = tile.step[t], x = tile.x[t];
         for (int j = 0; j < WIDTH; ++j) {
-            decay[t][j] = exp2(step, a[j]);
+            decay[t][j] = exp2_of_product(step, a[j]);
             history[t + 1][j] = h[j] = decay[t][j] * h[j] + x * b[j];
         }
     }
