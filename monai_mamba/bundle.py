@@ -1,13 +1,19 @@
-"""Where a bundle lies on disk, so that its configs work from any folder and as a copy."""
+"""What a config cannot know by itself of its own run: where its bundle lies on disk, and what the user asked for."""
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 
-from monai.bundle import ConfigWorkflow
+from monai.bundle import ConfigParser, ConfigWorkflow
+from monai.bundle import run as run_bundle
+
+from monai_mamba.errors import InputError
 
 
 def bundle_root(name: str, beside: str | None = None) -> str:
@@ -35,14 +41,42 @@ def bundle_root(name: str, beside: str | None = None) -> str:
     return "."
 
 
+def check_options() -> None:
+    """Refuse an option of the command line that the config does not have; MONAI would add it, and nothing would use it.
+
+    The options are those of the `monai.bundle.run` that is evaluating the config at this moment (found on the call
+    stack). One that the config or another option refers to (`@name`) is a new entry of the user's own. With
+    `tracking` nothing is checked, because that has options of its own.
+
+    Raises:
+        InputError: names the option, and the one that was probably meant.
+    """
+    call = next((frame.f_locals for frame in _stack() if frame.f_code is run_bundle.__code__), {})
+    if not call.get("config_file") or call.get("tracking"):
+        return
+    config, options = ConfigParser.load_config_files(call["config_file"]), call["override"]
+    for option in options:
+        name = re.split("#|::", option)[0]
+        if name not in config and not re.search(rf"[@%]{re.escape(name)}\b", f"{config} {options}"):
+            likely = difflib.get_close_matches(name, config, n=1)
+            advice = f"Did you mean --{likely[0]}?" if likely else "The README of the bundle lists the options."
+            raise InputError(f"--{name}: the config {call['config_file']} has no such option. {advice}")
+
+
 def _running_roots() -> Iterator[Path]:
     """Bundle folders of the MONAI workflows on the call stack, innermost first."""
-    frame = inspect.currentframe()
-    while frame is not None:
+    for frame in _stack():
         workflow = frame.f_locals.get("self")
         # `vars`, because a workflow resolves its config on attribute access; the path is set early in its constructor.
         if isinstance(workflow, ConfigWorkflow) and "config_root_path" in vars(workflow):
             yield Path(vars(workflow)["config_root_path"]).resolve().parent
+
+
+def _stack() -> Iterator[FrameType]:
+    """Calls that are under way, innermost first."""
+    frame = inspect.currentframe()
+    while frame is not None:
+        yield frame
         frame = frame.f_back
 
 
