@@ -33,10 +33,10 @@ constexpr int LANES = 8;
 constexpr int LANES = 4;
 #endif
 // TOKENS, the tokens of a chunk, comes from the command line.
-constexpr int TILE = 16;    // tokens of a tile in the forward, which shall stay in the nearest cache with its B and C
+constexpr int TILE = 16;  // tokens of a tile in the forward, which shall stay in the nearest cache with its B and C
 static_assert(TOKENS % TILE == 0, "a chunk is made of whole tiles");
-constexpr int WIDE = 8;     // components n at once in the forward, as many as the registers hold
-constexpr int NARROW = 4;   // the same in the backward, which holds more for each
+constexpr int WIDE = 8;    // components n at once in the forward, as many as the registers hold
+constexpr int NARROW = 4;  // the same in the backward, which holds more for each
 constexpr int64_t GROUP_BYTES = 131072;  // of the states and their matrix in a group of channel blocks, in the forward
 constexpr int COLUMNS = 16;  // channels of kept states that lie together, whatever the lanes
 constexpr float LOG2_E = 1.4426950408889634f;
@@ -136,7 +136,7 @@ inline Vec exp2_of_product(Vec x, Vec y) {
     Vec shifted = x * y + shift;
     Vec nearest = shifted - shift;
     Vec f = x * y - nearest;
-    Vec root = _mm512_permutexvar_ps((__m512i)shifted, *(const Vec*)ROOTS);
+    Vec root = _mm512_permutexvar_ps((__m512i)shifted, _mm512_load_ps(ROOTS));
     Vec p = f * 0.055505410f + 0.24023277f;
     p = p * f + 0.6931472f;
     p = p * f + 1.0f;
@@ -191,19 +191,18 @@ inline void prefetch(const Problem& p, const Block& block, int64_t start) {
     }
 }
 
-// What some tokens read, for one block of channels.
-template <int SIZE>
+// What up to TOKENS tokens read, for one block of channels.
 struct Tile {
-    Vec dt[SIZE], slope[SIZE];  // step size, and its derivative by delta where asked for
-    Vec step[SIZE];             // step size, limited, for the exponents of the decays
-    Vec u[SIZE], x[SIZE];       // input, and step size times input
-    Vec y[SIZE];                // result, or its gradient
-    const float *b[SIZE], *c[SIZE];
-    int64_t token[SIZE];
+    Vec dt[TOKENS], slope[TOKENS];  // step size, and its derivative by delta where asked for
+    Vec step[TOKENS];               // step size, limited, for the exponents of the decays
+    Vec u[TOKENS], x[TOKENS];       // input, and step size times input
+    Vec y[TOKENS];                  // result, or its gradient
+    const float *b[TOKENS], *c[TOKENS];
+    int64_t token[TOKENS];
     int count = 0;
 
-    void read(const Problem& p, const Block& block, int64_t start, Vec limit, bool with_slope) {
-        count = p.length - start < SIZE ? int(p.length - start) : SIZE;
+    void read(const Problem& p, const Block& block, int64_t start, int tokens, Vec limit, bool with_slope) {
+        count = p.length - start < tokens ? int(p.length - start) : tokens;
         Vec bias = p.bias ? block.load(p.bias + block.k * p.channels) : Vec{};
         for (int t = 0; t < count; ++t) {
             token[t] = p.token(block.k, start + t);
@@ -220,7 +219,8 @@ struct Tile {
     }
 };
 
-// Step size of each channel from which on its decays are 0, or infinite, and larger ones make no difference.
+// Bound of each channel's step sizes in exponents. There the decays of all components are 0, or infinite, but of those
+// whose A is many powers of ten smaller than the largest.
 inline Vec step_limit(const Vec* A2, int64_t states) {
     Vec largest = {};
     for (int64_t n = 0; n < states; ++n) {
@@ -232,7 +232,7 @@ inline Vec step_limit(const Vec* A2, int64_t states) {
 
 // h_t = 2^(dt A2) h_{t-1} + x_t b_t and y_t += c_t h_t, for components n .. n + WIDTH - 1.
 template <int WIDTH>
-inline void advance(Tile<TILE>& tile, int64_t n, const Vec* A2, Vec* state) {
+inline void advance(Tile& tile, int64_t n, const Vec* A2, Vec* state) {
     Vec a[WIDTH], h[WIDTH];
     for (int j = 0; j < WIDTH; ++j) a[j] = A2[n + j], h[j] = state[n + j];
     for (int t = 0; t < tile.count; ++t) {
@@ -257,7 +257,7 @@ void scan_blocks(const Problem& p, int64_t b, int64_t k, int64_t first, int64_t 
         Block(p, b, k, first + i).load_columns(p.A + k * p.channels * N, N, LOG2_E, &A2[i * N]);
         limit[i] = step_limit(&A2[i * N], N);
     }
-    Tile<TILE> tile;
+    Tile tile;
     for (int64_t start = 0; start < p.length; start += TILE) {
         for (int64_t i = 0; i < count; ++i) {
             const Block block(p, b, k, first + i);
@@ -267,7 +267,7 @@ void scan_blocks(const Problem& p, int64_t b, int64_t k, int64_t first, int64_t 
                 float* kept = block.kept(p, start / TOKENS);
                 for (int64_t n = 0; n < N; ++n) std::memcpy(kept + n * COLUMNS, &h[n], sizeof(Vec));
             }
-            tile.read(p, block, start, limit[i], false);
+            tile.read(p, block, start, TILE, limit[i], false);
             if (p.order) prefetch(p, block, start + TILE);
             for (int t = 0; t < tile.count; ++t) tile.y[t] = Vec{};
             int64_t n = 0;
@@ -305,7 +305,7 @@ struct Sums {
 // later tokens; becomes the one of the states before it. grad_a: of A, added to.
 template <int WIDTH>
 inline void retreat(
-    const Tile<TOKENS>& tile, int64_t n, const float* kept, const Vec* A2, Vec* carry, Vec* grad_a, Sums& sums
+    const Tile& tile, int64_t n, const float* kept, const Vec* A2, Vec* carry, Vec* grad_a, Sums& sums
 ) {
     Vec a[WIDTH], h[WIDTH], g[WIDTH], of_a[WIDTH];
     Vec history[TOKENS + 1][WIDTH], decay[TOKENS][WIDTH];
@@ -366,12 +366,12 @@ void backward_task(const Problem& p, int64_t task) {
         if (p.last_state) block.load_columns(p.last_state + sequence * matrix, N, 1.0f, &carry[i * N]);
     }
     Sums sums(N);
-    Tile<TOKENS> tile;
+    Tile tile;
     for (int64_t chunk = p.chunks() - 1; chunk >= 0; --chunk) {
         for (int64_t i = 0; i < TOKENS * N; ++i) sums.B[i] = sums.C[i] = Vec{};
         for (int64_t i = 0; i < count; ++i) {
             Block block(p, b, k, first + i);
-            tile.read(p, block, chunk * TOKENS, limit[i], true);
+            tile.read(p, block, chunk * TOKENS, TOKENS, limit[i], true);
             const float* kept = block.kept(p, chunk);
             for (int t = 0; t < tile.count; ++t) {
                 tile.y[t] = block.load(p.y.row(b, k, tile.token[t]));
