@@ -123,6 +123,17 @@ def test_extreme_steps_stay_finite(step: float) -> None:
         assert grad.isfinite().all(), name
 
 
+def test_states_without_decay_keep_everything_at_extreme_steps() -> None:
+    problem = single_problem(1, 1, 6, 30, 4)
+    problem["A"][:, ::2] = 0
+    problem["delta"] = torch.full_like(problem["delta"], 1e30)
+    problem["u"] = problem["u"] / 1e30
+    del problem["delta_bias"]
+    expected, _ = solve(problem, backend="reference")
+    found, _ = solve(problem, torch.float32, backend="native")
+    assert deviation(found, expected) <= FORWARD
+
+
 @pytest.mark.parametrize("raw", [-100.0, -20.0, -5.0, -0.5, 0.0, 0.5, 5.0, 20.0, 100.0])
 def test_softplus_is_accurate_everywhere(raw: float) -> None:
     """With A = 0 and B = C = u = 1 the first result is the step size itself."""
