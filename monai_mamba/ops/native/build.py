@@ -18,7 +18,9 @@ from typing import NamedTuple
 
 SOURCE = Path(__file__).with_name("scan.cpp")
 TOKENS = 32  # tokens between two kept states
-FLAGS = ("-std=c++17", "-O3", "-ffp-contract=fast", "-fPIC", "-shared", "-pthread", f"-DTOKENS={TOKENS}")
+COLUMNS = 16  # channels of kept states that lie together, whatever the lanes
+SIZES = (f"-DTOKENS={TOKENS}", f"-DCOLUMNS={COLUMNS}")
+FLAGS = ("-std=c++17", "-O3", "-ffp-contract=fast", "-fPIC", "-shared", "-pthread", *SIZES)
 SYSTEM = os.name
 COMPILERS = ("c++", "g++", "clang++")
 TIMEOUT = 60.0  # seconds to compile, and to wait for another process that compiles

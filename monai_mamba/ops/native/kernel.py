@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from ...errors import InputError
-from .build import TOKENS
+from .build import COLUMNS, TOKENS
 
-COLUMNS = 16  # channels of kept states that lie together, as in scan.cpp
 TASKS = 32  # of the backward at least, where there are channels enough: threads that can work at once
 
 

@@ -32,13 +32,13 @@ constexpr int LANES = 8;
 #else
 constexpr int LANES = 4;
 #endif
-// TOKENS, the tokens of a chunk, comes from the command line.
+// TOKENS, the tokens of a chunk, and COLUMNS, the channels whose kept states lie together, come from the command line.
+static_assert(COLUMNS % LANES == 0, "the kept states of a block lie together");
 constexpr int TILE = 16;  // tokens of a tile in the forward, which shall stay in the nearest cache with its B and C
 static_assert(TOKENS % TILE == 0, "a chunk is made of whole tiles");
 constexpr int WIDE = 8;    // components n at once in the forward, as many as the registers hold
 constexpr int NARROW = 4;  // the same in the backward, which holds more for each
 constexpr int64_t GROUP_BYTES = 131072;  // of the states and their matrix in a group of channel blocks, in the forward
-constexpr int COLUMNS = 16;  // channels of kept states that lie together, whatever the lanes
 constexpr float LOG2_E = 1.4426950408889634f;
 constexpr float LN_2 = 0.6931471805599453f;
 
