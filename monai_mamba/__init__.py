@@ -18,6 +18,7 @@ from monai_mamba.networks.nets import (
     segmamba_small,
     tabsurfer_small,
 )
+from monai_mamba.version import __version__
 
 __all__ = [
     "MSDKMamba",
@@ -26,6 +27,7 @@ __all__ = [
     "SegMamba",
     "SegMambaBot",
     "TABSurfer",
+    "__version__",
     "bundle_root",
     "data",
     "engines",
@@ -40,4 +42,3 @@ __all__ = [
     "tabsurfer_small",
     "transforms",
 ]
-__version__ = "0.1.0"

@@ -20,8 +20,8 @@ from typing import NamedTuple
 
 import torch
 
-from monai_mamba.data.files import write_whole
 from monai_mamba.errors import InputError, MonaiMambaError, WeightsError
+from monai_mamba.files import write_whole
 from monai_mamba.networks.nets import MedSegMamba, SegMamba
 
 NETWORKS = {"MedSegMamba": MedSegMamba, "SegMamba": SegMamba}

@@ -26,12 +26,12 @@ import numpy as np
 from tqdm import tqdm
 from tumor_synthesis import Anatomy, grow_tumor, paint, random_brain, read_anatomy
 
-from monai_mamba.data.files import write_whole
 from monai_mamba.data.label_maps import find_label_maps
 from monai_mamba.data.preflight import check_output_dir
-from monai_mamba.data.regions import RegionTable
 from monai_mamba.data.sequences import SEQUENCES
 from monai_mamba.errors import InputError, MonaiMambaError, OutputError
+from monai_mamba.files import write_whole
+from monai_mamba.labels import RegionTable
 
 FIELD_OF_VIEW = (240, 240, 155)  # mm, of BraTS and of Task01
 SIGNS = (-1, -1, 1)  # voxels run to the left, to the back and upward

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from monai_mamba.data.files import write_whole
 from monai_mamba.errors import MonaiMambaError, OutputError
+from monai_mamba.files import write_whole
 from monai_mamba.metrics.structure_scores import ABSENT_RULE
 
 

@@ -18,9 +18,9 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from monai_mamba.data.image_header import check_header
-from monai_mamba.data.labels import LABEL_FOLDER
 from monai_mamba.data.sequences import SEQUENCES
 from monai_mamba.errors import InputError
+from monai_mamba.labels import LABEL_FOLDER
 
 OUTSIDE = "outside"
 WHITE = ("white_matter", "lesion")

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from monai_mamba.data.files import write_whole
 from monai_mamba.errors import MonaiMambaError, OutputError
+from monai_mamba.files import write_whole
 
 MISSING = "n/a"  # as in the tables of BIDS
 

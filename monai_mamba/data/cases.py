@@ -13,14 +13,14 @@ from pathlib import Path
 import nibabel as nib
 from monai.data import load_decathlon_datalist
 
-from monai_mamba.data.files import files_below
 from monai_mamba.data.image_header import IMAGE_SUFFIXES, check_header
 from monai_mamba.data.pairs import check_same_grid
-from monai_mamba.data.ranks import on_first_rank
-from monai_mamba.data.regions import RegionTable
 from monai_mamba.data.scans import bare_name, fixed_part, is_finished
 from monai_mamba.data.sequences import DISPLAY, NAMES_KNOWN, SEQUENCES, channel_order, recognize, subset_name
 from monai_mamba.errors import InputError
+from monai_mamba.files import files_below
+from monai_mamba.labels import RegionTable
+from monai_mamba.ranks import on_first_rank
 
 DATALIST = "dataset.json"
 RESULT = "_desc-tumor_dseg"

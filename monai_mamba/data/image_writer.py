@@ -8,7 +8,7 @@ from typing import Any
 from monai.config import PathLike
 from monai.data import NibabelWriter
 
-from monai_mamba.data.files import write_whole
+from monai_mamba.files import write_whole
 
 __all__ = ["WholeNibabelWriter"]
 

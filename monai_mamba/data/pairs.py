@@ -13,9 +13,9 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from monai_mamba.data.files import files_below
 from monai_mamba.data.image_header import check_header
 from monai_mamba.errors import InputError
+from monai_mamba.files import files_below
 
 SUFFIXES = (".nii.gz", ".nii", ".mgz")
 IMAGE_ENDING, LABEL_ENDING = "_T1w", "_desc-aseg_dseg"

@@ -11,6 +11,7 @@ from monai_mamba.data.scans import bare_name
 from monai_mamba.errors import InputError
 
 SEQUENCES = ("flair", "t1", "t1ce", "t2")  # order of the channels, as in Task01 of the Decathlon
+REFERENCE_ORDER = ("flair", "t1ce", "t2", "t1")  # the picture shows the reference: the tumor is best seen in this order
 DISPLAY = {"flair": "FLAIR", "t1": "T1", "t1ce": "T1ce", "t2": "T2"}
 ALIASES = {
     "flair": ("flair", "t2f", "t2flair"),

@@ -15,8 +15,8 @@ from ignite.engine import Engine, Events
 from monai.data.utils import set_rnd
 from monai.utils import set_determinism
 
-from monai_mamba.data.files import write_whole
 from monai_mamba.errors import InputError, WeightsError
+from monai_mamba.files import write_whole
 
 __all__ = ["ResumableCheckpoint"]
 

@@ -11,11 +11,11 @@ import numpy as np
 from ignite.engine import Engine, Events
 from monai.data import MetaTensor
 
-from monai_mamba.data.files import write_whole
-from monai_mamba.data.labels import LabelTable
 from monai_mamba.data.scans import RESULTS
 from monai_mamba.errors import OutputError
-from monai_mamba.handlers.picture import draw_labels
+from monai_mamba.files import write_whole
+from monai_mamba.labels import LabelTable
+from monai_mamba.picture import draw_labels
 
 
 class ResultSaver:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from monai.data import MetaTensor
 
-from monai_mamba.data.regions import RegionTable
 from monai_mamba.handlers.result_saver import ResultSaver
+from monai_mamba.labels import RegionTable
 
 
 class TumorResultSaver(ResultSaver):

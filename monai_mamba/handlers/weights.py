@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 from ignite.engine import Engine, Events
 
-from monai_mamba.data.files import write_whole
 from monai_mamba.errors import WeightsError
+from monai_mamba.files import write_whole
 
 logger = logging.getLogger(__name__)
 

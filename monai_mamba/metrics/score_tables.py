@@ -10,9 +10,9 @@ from pathlib import Path
 
 import torch
 
-from monai_mamba.data.files import write_text
-from monai_mamba.data.labels import LabelEntry
 from monai_mamba.errors import OutputError
+from monai_mamba.files import write_text
+from monai_mamba.labels import LabelEntry
 from monai_mamba.metrics.structure_scores import ABSENT_RULE, SCORES, mean_over_scans
 
 MISSING = "n/a"  # as in BIDS tables

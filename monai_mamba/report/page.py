@@ -15,9 +15,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 import monai_mamba
-from monai_mamba.data.files import write_whole
-from monai_mamba.data.labels import LabelTable
 from monai_mamba.errors import InputError, OutputError
+from monai_mamba.files import write_whole
+from monai_mamba.labels import LabelTable
 from monai_mamba.report.images import EmbeddedScan, embed_picture, embed_scan
 from monai_mamba.report.plots import asymmetry_bar, strip, swatch
 from monai_mamba.report.results import ScanResult, find_results, find_sources

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from monai_mamba.data.cases import find_cases
-from monai_mamba.data.files import files_below
-from monai_mamba.data.labels import LabelTable, label_tables
 from monai_mamba.data.pairs import check_same_grid
 from monai_mamba.data.scans import RESULTS, find_scans, is_finished
+from monai_mamba.data.sequences import REFERENCE_ORDER
 from monai_mamba.errors import InputError
-from monai_mamba.transforms.load_sequences import REFERENCE_ORDER
+from monai_mamba.files import files_below
+from monai_mamba.labels import LabelTable, label_tables
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,11 @@ from monai.data import MetaTensor
 from monai.transforms import LoadImage, MapTransform
 
 from monai_mamba.data.pairs import LARGEST_SHIFT, largest_shift
-from monai_mamba.data.sequences import DISPLAY, SEQUENCES, subset_name
+from monai_mamba.data.sequences import DISPLAY, REFERENCE_ORDER, SEQUENCES, subset_name
 from monai_mamba.errors import InputError
 from monai_mamba.transforms.check_image import CheckImaged
 from monai_mamba.transforms.resample import sample_linearly, voxel_map
 
-REFERENCE_ORDER = ("flair", "t1ce", "t2", "t1")  # the picture shows the reference: the tumor is best seen in this order
 MIN_INSIDE = 0.5
 MAX_BRAIN = 0.75  # a brain fills about half of its own box
 

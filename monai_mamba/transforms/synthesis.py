@@ -16,8 +16,8 @@ from monai.utils import convert_to_tensor
 from scipy.spatial.transform import Rotation
 from torch.nn import functional
 
-from monai_mamba.data.labels import LABEL_FOLDER, LabelTable
 from monai_mamba.errors import InputError
+from monai_mamba.labels import LABEL_FOLDER, LabelTable
 
 __all__ = ["RandSynthesizeImaged", "SynthesisTable"]
 

@@ -15,7 +15,7 @@ import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
 from tumor_phantom import SEQUENCES, SHAPE, TumorNetwork, make_tumor, middle_affine, save, save_case
 
-from monai_mamba.data.regions import RegionTable
+from monai_mamba.labels import RegionTable
 
 BUNDLE = Path(__file__).resolve().parents[2] / "bundles" / "brats_multimodal"
 CONFIG = BUNDLE / "configs" / "inference.json"

@@ -18,9 +18,9 @@ from monai.bundle import ConfigWorkflow
 from stopped_training import assert_equal_files, run_until
 from tumor_phantom import SEQUENCES, TumorNetwork, make_tumor, save, save_case
 
-from monai_mamba.data.regions import RegionTable
 from monai_mamba.data.sequences import sequence_subsets, subset_name
 from monai_mamba.errors import MonaiMambaError, WeightsError
+from monai_mamba.labels import RegionTable
 
 TESTS = Path(__file__).resolve().parents[1]
 CONFIGS = TESTS.parent / "bundles" / "brats_multimodal" / "configs"

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from monai_mamba.data.cases import find_labeled_cases
-from monai_mamba.data.regions import RegionTable
 from monai_mamba.data.sequences import SEQUENCES
 from monai_mamba.errors import InputError
+from monai_mamba.labels import RegionTable
 from monai_mamba.metrics.region_scores import EMPTY_RULE
 
 from .study import Network, Run, Study

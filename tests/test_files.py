@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from monai_mamba.data.files import write_text, write_whole
+from monai_mamba.files import write_text, write_whole
 
 
 def test_an_old_file_stays_whole_until_the_new_one_is(tmp_path):
