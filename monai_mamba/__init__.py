@@ -1,9 +1,14 @@
-"""Mamba-hybrid networks for 3-D brain MRI, registered with MONAI by importing this package."""
+"""Mamba-hybrid networks for 3-D brain MRI, and what MONAI bundles need around them.
+
+Importing this package makes every public class and function below known to MONAI configs by its name alone.
+"""
 
 from __future__ import annotations
 
-from monai_mamba import data, engines, handlers, inferers, optimizers, transforms
+from monai_mamba import data, engines, handlers, inferers, labels, losses, metrics, optimizers, transforms
 from monai_mamba.bundle import bundle_root
+from monai_mamba.checks import preflight
+from monai_mamba.networks.layers.sequence_fill import MissingSequenceFill
 from monai_mamba.networks.nets import (
     MedSegMamba,
     MSDKMamba,
@@ -23,6 +28,7 @@ from monai_mamba.version import __version__
 __all__ = [
     "MSDKMamba",
     "MedSegMamba",
+    "MissingSequenceFill",
     "SegMaFormer",
     "SegMamba",
     "SegMambaBot",
@@ -33,10 +39,14 @@ __all__ = [
     "engines",
     "handlers",
     "inferers",
+    "labels",
+    "losses",
     "medsegmamba_small",
+    "metrics",
     "msd_kmamba_large",
     "msd_kmamba_small",
     "optimizers",
+    "preflight",
     "segmamba_bot_small",
     "segmamba_small",
     "tabsurfer_small",

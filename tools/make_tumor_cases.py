@@ -26,8 +26,8 @@ import numpy as np
 from tqdm import tqdm
 from tumor_synthesis import Anatomy, grow_tumor, paint, random_brain, read_anatomy
 
+from monai_mamba.checks import check_output_dir
 from monai_mamba.data.label_maps import find_label_maps
-from monai_mamba.data.preflight import check_output_dir
 from monai_mamba.data.sequences import SEQUENCES
 from monai_mamba.errors import InputError, MonaiMambaError, OutputError
 from monai_mamba.files import write_whole

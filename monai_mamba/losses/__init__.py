@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from monai_mamba.losses.class_weights import class_weights
 from monai_mamba.losses.dice_bce import RegionDiceBCELoss
 from monai_mamba.losses.scheduled_dice_ce import ScheduledDiceCELoss
 from monai_mamba.losses.self_distillation import SelfDistillationLoss
 
-__all__ = ["RegionDiceBCELoss", "ScheduledDiceCELoss", "SelfDistillationLoss"]
+__all__ = ["RegionDiceBCELoss", "ScheduledDiceCELoss", "SelfDistillationLoss", "class_weights"]

@@ -4,6 +4,32 @@ from __future__ import annotations
 
 from monai_mamba.transforms.check_image import CheckImaged
 from monai_mamba.transforms.conform import Conformd, ScaleIntensityRobustd
+from monai_mamba.transforms.crop_margins import RandCropMarginsd
+from monai_mamba.transforms.frontal_horns import clear_frontal_horns
+from monai_mamba.transforms.hippocampus_box import LabeledBoxd
+from monai_mamba.transforms.load_sequences import LoadSequencesd
 from monai_mamba.transforms.restore_labels import RestoreLabelsd
+from monai_mamba.transforms.sequence_dropout import RandDropSequencesd
+from monai_mamba.transforms.synthesis import RandSynthesizeImaged, SynthesisTable
+from monai_mamba.transforms.to_training_labels import ToTrainingLabels, ToTrainingLabelsd
+from monai_mamba.transforms.tumor_regions import RestoreTumorLabelsd, ToTumorRegionsd
+from monai_mamba.transforms.window_grid import WindowGridd
 
-__all__ = ["CheckImaged", "Conformd", "RestoreLabelsd", "ScaleIntensityRobustd"]
+__all__ = [
+    "CheckImaged",
+    "Conformd",
+    "LabeledBoxd",
+    "LoadSequencesd",
+    "RandCropMarginsd",
+    "RandDropSequencesd",
+    "RandSynthesizeImaged",
+    "RestoreLabelsd",
+    "RestoreTumorLabelsd",
+    "ScaleIntensityRobustd",
+    "SynthesisTable",
+    "ToTrainingLabels",
+    "ToTrainingLabelsd",
+    "ToTumorRegionsd",
+    "WindowGridd",
+    "clear_frontal_horns",
+]
