@@ -14,7 +14,6 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-import monai_mamba
 from monai_mamba.errors import InputError, OutputError
 from monai_mamba.files import write_whole
 from monai_mamba.labels import LabelTable
@@ -31,6 +30,7 @@ from monai_mamba.report.statistics import (
     measures_of,
     structures_of,
 )
+from monai_mamba.version import __version__
 
 ASSETS = Path(__file__).parent / "assets"
 MAX_VIEWERS = 8  # scans with a viewer; each makes the page 3 to 8 MB larger
@@ -152,7 +152,7 @@ def _render(name: str, groups: list[Group], embedded: list[EmbeddedScan], proble
         title=f"Segmentation report: {name}",
         summary=f"{total} scans." if total > 1 else f"{_names(groups[0].results)[0]}.",
         date=date.today().isoformat(),
-        version=monai_mamba.__version__,
+        version=__version__,
         policy="; ".join(policy),
         style=Markup(style),
         scripts=[Markup(script) for script in scripts],
