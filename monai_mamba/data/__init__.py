@@ -9,6 +9,7 @@ from monai_mamba.data.folds import split_folds
 from monai_mamba.data.image_writer import WholeNibabelWriter
 from monai_mamba.data.label_maps import find_label_maps
 from monai_mamba.data.pairs import find_pairs, split_pairs
+from monai_mamba.data.scan_table import describe_pairs, split_fold
 from monai_mamba.data.scans import find_scans
 from monai_mamba.data.sequences import sequence_subsets, with_subsets
 from monai_mamba.data.window_loader import WindowLoader
@@ -18,12 +19,14 @@ __all__ = [
     "WindowLoader",
     "add_asegs",
     "describe_derivatives",
+    "describe_pairs",
     "find_cases",
     "find_label_maps",
     "find_labeled_cases",
     "find_pairs",
     "find_scans",
     "sequence_subsets",
+    "split_fold",
     "split_folds",
     "split_pairs",
     "with_subsets",

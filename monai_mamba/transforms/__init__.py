@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from monai_mamba.transforms.allowed_classes import ToAllowedClassesd
 from monai_mamba.transforms.check_image import CheckImaged
 from monai_mamba.transforms.conform import Conformd, ScaleIntensityRobustd
 from monai_mamba.transforms.crop_margins import RandCropMarginsd
@@ -9,6 +10,7 @@ from monai_mamba.transforms.frontal_horns import clear_frontal_horns
 from monai_mamba.transforms.hippocampus_box import LabeledBoxd
 from monai_mamba.transforms.load_sequences import LoadSequencesd
 from monai_mamba.transforms.restore_labels import RestoreLabelsd
+from monai_mamba.transforms.scan_window import RandScanWindowd
 from monai_mamba.transforms.sequence_dropout import RandDropSequencesd
 from monai_mamba.transforms.synthesis import RandSynthesizeImaged, SynthesisTable
 from monai_mamba.transforms.to_training_labels import ToTrainingLabels, ToTrainingLabelsd
@@ -22,11 +24,13 @@ __all__ = [
     "LoadSequencesd",
     "RandCropMarginsd",
     "RandDropSequencesd",
+    "RandScanWindowd",
     "RandSynthesizeImaged",
     "RestoreLabelsd",
     "RestoreTumorLabelsd",
     "ScaleIntensityRobustd",
     "SynthesisTable",
+    "ToAllowedClassesd",
     "ToTrainingLabels",
     "ToTrainingLabelsd",
     "ToTumorRegionsd",
