@@ -23,7 +23,7 @@ def files_below(folder: str | Path) -> list[Path]:
     return sorted(files)
 
 
-def write_whole(path: str | Path, write: Callable[[Path], object]) -> None:
+def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file beside `path` and give it its name when it is complete and on disk.
 
     Args:
@@ -46,4 +46,4 @@ def write_whole(path: str | Path, write: Callable[[Path], object]) -> None:
 
 def write_text(path: str | Path, text: str) -> None:
     """Write a text as UTF-8, complete or not at all; names of files that are not UTF-8 keep their bytes."""
-    write_whole(path, partial(Path.write_text, data=text, encoding="utf-8", errors="surrogateescape"))
+    write_atomically(path, partial(Path.write_text, data=text, encoding="utf-8", errors="surrogateescape"))

@@ -30,7 +30,7 @@ from monai_mamba.checks import check_output_dir
 from monai_mamba.data.label_maps import find_label_maps
 from monai_mamba.data.sequences import SEQUENCES
 from monai_mamba.errors import InputError, MonaiMambaError, OutputError
-from monai_mamba.files import write_whole
+from monai_mamba.files import write_atomically
 from monai_mamba.labels import RegionTable
 
 FIELD_OF_VIEW = (240, 240, 155)  # mm, of BraTS and of Task01
@@ -83,7 +83,7 @@ def save(path: Path, data: np.ndarray, affine: np.ndarray) -> None:
     """Write a volume, or several along a fourth axis."""
     image = nib.Nifti1Image(data, affine)
     image.header.set_xyzt_units("mm")
-    write_whole(path, partial(nib.save, image))
+    write_atomically(path, partial(nib.save, image))
 
 
 def datalist(names: Sequence[str]) -> str:
@@ -152,7 +152,7 @@ def make_cases(options: argparse.Namespace) -> None:
     progress.close()
     if options.layout == "msd":
         text = datalist([names[number] for number in sorted(names)])
-        write_whole(folder / "dataset.json", lambda file: file.write_text(text, encoding="utf-8"))
+        write_atomically(folder / "dataset.json", lambda file: file.write_text(text, encoding="utf-8"))
 
 
 def main() -> int:

@@ -6,7 +6,7 @@ from monai_mamba.data.aseg import add_asegs
 from monai_mamba.data.bids import describe_derivatives
 from monai_mamba.data.cases import find_cases, find_labeled_cases
 from monai_mamba.data.folds import split_folds
-from monai_mamba.data.image_writer import WholeNibabelWriter
+from monai_mamba.data.image_writer import AtomicNibabelWriter
 from monai_mamba.data.label_maps import find_label_maps
 from monai_mamba.data.pairs import find_pairs, split_pairs
 from monai_mamba.data.scan_table import describe_pairs, split_fold
@@ -15,7 +15,7 @@ from monai_mamba.data.sequences import sequence_subsets, with_subsets
 from monai_mamba.data.window_loader import WindowLoader
 
 __all__ = [
-    "WholeNibabelWriter",
+    "AtomicNibabelWriter",
     "WindowLoader",
     "add_asegs",
     "describe_derivatives",

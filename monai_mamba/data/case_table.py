@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from monai_mamba.errors import MonaiMambaError, OutputError
-from monai_mamba.files import write_whole
+from monai_mamba.files import write_atomically
 
 MISSING = "n/a"  # as in the tables of BIDS
 
@@ -67,7 +67,7 @@ def write_case_table(path: str | Path, outcomes: Sequence[CaseOutcome]) -> None:
 
     path = Path(str(path)).expanduser()
     try:
-        write_whole(path, write)
+        write_atomically(path, write)
     except OSError as error:
         raise OutputError(
             f"{path}: the table of all cases cannot be written ({error.strerror or error}). The results of the cases "

@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from monai_mamba.errors import InputError, OutputError
-from monai_mamba.files import write_whole
+from monai_mamba.files import write_atomically
 from monai_mamba.labels import LabelTable
 from monai_mamba.report.images import EmbeddedScan, embed_picture, embed_scan
 from monai_mamba.report.plots import asymmetry_bar, strip, swatch
@@ -91,7 +91,9 @@ def write_report(
     text = _render(Path(folder).expanduser().resolve().name, groups, embedded, problems)
     try:
         # Names of files may hold bytes that are no text.
-        write_whole(path, lambda file: file.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n"))
+        write_atomically(
+            path, lambda file: file.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
+        )
     except OSError as error:
         raise OutputError(
             f"{path}: the report cannot be written ({error.strerror or error}). Free some space, or choose another "
