@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
+MISSING = "n/a"  # a cell without a value, as in the tables of BIDS
+
 
 def files_below(folder: str | Path) -> list[Path]:
     """List the files of a folder and its subfolders by path. Links to folders are followed, each folder once."""

@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from monai_mamba.errors import MonaiMambaError, OutputError
-from monai_mamba.files import write_atomically
-
-MISSING = "n/a"  # as in the tables of BIDS
+from monai_mamba.files import MISSING, write_atomically
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from monai.data import MetaTensor
 
 from monai_mamba.data.scans import RESULTS
 from monai_mamba.errors import OutputError
-from monai_mamba.files import write_atomically
+from monai_mamba.files import MISSING, write_atomically
 from monai_mamba.labels import LabelTable
 from monai_mamba.picture import draw_labels
 
@@ -98,7 +98,7 @@ class ResultSaver:
         lines = ["id\tname\tvoxels\tmm3\tmm3_soft\texpected_dsc"]
         for entry in self.table.structures:
             voxels, soft = int(counts[entry.id]), float(meta["soft_volumes"][entry.id])
-            expected = f"{meta['expected_dsc'][entry.id]:.3f}" if voxels else "n/a"
+            expected = f"{meta['expected_dsc'][entry.id]:.3f}" if voxels else MISSING
             lines.append(f"{entry.id}\t{entry.name}\t{voxels}\t{voxels * voxel_volume:.1f}\t{soft:.1f}\t{expected}")
         return "\n".join(lines) + "\n"
 
