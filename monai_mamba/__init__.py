@@ -8,9 +8,9 @@ from __future__ import annotations
 from monai_mamba import data, engines, handlers, inferers, labels, losses, metrics, optimizers, transforms
 from monai_mamba.bundle import bundle_root
 from monai_mamba.checks import preflight
-from monai_mamba.networks.layers.sequence_fill import MissingSequenceFill
 from monai_mamba.networks.nets import (
     MedSegMamba,
+    MissingModalityFill,
     MSDKMamba,
     SegMaFormer,
     SegMamba,
@@ -28,7 +28,7 @@ from monai_mamba.version import __version__
 __all__ = [
     "MSDKMamba",
     "MedSegMamba",
-    "MissingSequenceFill",
+    "MissingModalityFill",
     "SegMaFormer",
     "SegMamba",
     "SegMambaBot",

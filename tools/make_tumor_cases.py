@@ -28,7 +28,7 @@ from tumor_synthesis import Anatomy, grow_tumor, paint, random_brain, read_anato
 
 from monai_mamba.checks import check_output_dir
 from monai_mamba.data.label_maps import find_label_maps
-from monai_mamba.data.sequences import SEQUENCES
+from monai_mamba.data.modalities import MODALITIES
 from monai_mamba.errors import InputError, MonaiMambaError, OutputError
 from monai_mamba.files import write_atomically
 from monai_mamba.labels import RegionTable
@@ -60,7 +60,7 @@ def make_case(
         convention: labels to write, see `RegionTable`.
 
     Returns:
-        The int16 volume of each sequence, 0 outside the brain, and the label ids, uint8.
+        The int16 volume of each modality, 0 outside the brain, and the label ids, uint8.
     """
     random = np.random.default_rng(seed)
     shape, _ = grid(spacing)
@@ -87,7 +87,7 @@ def save(path: Path, data: np.ndarray, affine: np.ndarray) -> None:
 
 
 def datalist(names: Sequence[str]) -> str:
-    """Content of the `dataset.json` of Task01, with its own names of sequences and labels."""
+    """Content of the `dataset.json` of Task01, with its own names of modalities and labels."""
     content = {
         "name": "synthetic brain tumors",
         "description": "Made by tools/make_tumor_cases.py in the layout of Task01_BrainTumour; no patient's data.",
@@ -140,13 +140,13 @@ def make_cases(options: argparse.Namespace) -> None:
             volumes, labels = make_case(anatomy, options.spacing, seed, CONVENTIONS[options.layout])
             if options.layout == "msd":
                 names[number] = f"BRATS_{number + 1:03d}"
-                image = np.stack([volumes[name] for name in SEQUENCES], axis=-1)
+                image = np.stack([volumes[name] for name in MODALITIES], axis=-1)
                 save(folder / "imagesTr" / f"{names[number]}.nii.gz", image, affine)
                 save(folder / "labelsTr" / f"{names[number]}.nii.gz", labels, affine)
             else:
                 name = f"BraTS-GLI-{position:05d}-{turn:03d}"
-                for sequence, volume in volumes.items():
-                    save(folder / name / f"{name}-{ENDINGS[sequence]}.nii.gz", volume, affine)
+                for modality, volume in volumes.items():
+                    save(folder / name / f"{name}-{ENDINGS[modality]}.nii.gz", volume, affine)
                 save(folder / name / f"{name}-seg.nii.gz", labels, affine)
             progress.update()
     progress.close()

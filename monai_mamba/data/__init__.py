@@ -8,10 +8,10 @@ from monai_mamba.data.cases import find_cases, find_labeled_cases
 from monai_mamba.data.folds import split_folds
 from monai_mamba.data.image_writer import AtomicNibabelWriter
 from monai_mamba.data.label_maps import find_label_maps
+from monai_mamba.data.modalities import modality_subsets, with_subsets
 from monai_mamba.data.pairs import find_pairs, split_pairs
 from monai_mamba.data.scan_table import describe_pairs, split_fold
 from monai_mamba.data.scans import find_scans
-from monai_mamba.data.sequences import sequence_subsets, with_subsets
 from monai_mamba.data.window_loader import WindowLoader
 
 __all__ = [
@@ -25,7 +25,7 @@ __all__ = [
     "find_labeled_cases",
     "find_pairs",
     "find_scans",
-    "sequence_subsets",
+    "modality_subsets",
     "split_fold",
     "split_folds",
     "split_pairs",

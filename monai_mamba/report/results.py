@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from monai_mamba.data.cases import find_cases
+from monai_mamba.data.modalities import REFERENCE_ORDER
 from monai_mamba.data.pairs import check_same_grid
 from monai_mamba.data.scans import RESULTS, find_scans, is_finished
-from monai_mamba.data.sequences import REFERENCE_ORDER
 from monai_mamba.errors import InputError
 from monai_mamba.files import MISSING, files_below
 from monai_mamba.labels import LabelTable, label_tables
