@@ -13,7 +13,7 @@ from monai.utils import ensure_tuple
 from monai_mamba.errors import InputError
 
 
-class PatchVotingInferer(SlidingWindowInferer):
+class SlidingWindowProbabilityInferer(SlidingWindowInferer):
     """MONAI's sliding window, averaging the probabilities of overlapping windows.
 
     Windows vote as in MedSegMamba (Cao et al., 2024), divided by the weight of the windows that saw a voxel so that the
