@@ -14,8 +14,8 @@ from monai.networks.layers import GaussianFilter
 from monai.utils import convert_to_tensor
 from torch.nn import functional
 
-from monai_mamba.data.labels import LABEL_FOLDER, LabelTable
 from monai_mamba.errors import InputError
+from monai_mamba.labels import LABEL_FOLDER, LabelTable
 from monai_mamba.transforms.head_window import RandHeadWindow, nearest
 
 __all__ = ["RandSynthesizeImaged", "SynthesisTable"]

@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
+MISSING = "n/a"  # a cell without a value, as in the tables of BIDS
+
 
 def files_below(folder: str | Path) -> list[Path]:
     """List the files of a folder and its subfolders by path. Links to folders are followed, each folder once."""
@@ -23,7 +25,7 @@ def files_below(folder: str | Path) -> list[Path]:
     return sorted(files)
 
 
-def write_whole(path: str | Path, write: Callable[[Path], object]) -> None:
+def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file beside `path` and give it its name when it is complete and on disk.
 
     Args:
@@ -46,4 +48,4 @@ def write_whole(path: str | Path, write: Callable[[Path], object]) -> None:
 
 def write_text(path: str | Path, text: str) -> None:
     """Write a text as UTF-8, complete or not at all; names of files that are not UTF-8 keep their bytes."""
-    write_whole(path, partial(Path.write_text, data=text, encoding="utf-8", errors="surrogateescape"))
+    write_atomically(path, partial(Path.write_text, data=text, encoding="utf-8", errors="surrogateescape"))

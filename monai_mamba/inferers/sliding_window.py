@@ -14,7 +14,7 @@ from monai_mamba.errors import InputError
 from monai_mamba.inferers.autocast import has_native_bfloat16
 
 
-class PatchVotingInferer(SlidingWindowInferer):
+class SlidingWindowProbabilityInferer(SlidingWindowInferer):
     """MONAI's sliding window, averaging the probabilities of overlapping windows.
 
     Windows vote as in MedSegMamba (Cao et al., 2024), divided by the weight of the windows that saw a voxel so that the
