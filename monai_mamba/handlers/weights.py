@@ -15,6 +15,7 @@ from ignite.engine import Engine, Events
 
 from monai_mamba.errors import WeightsError
 from monai_mamba.files import write_atomically
+from monai_mamba.ranks import rank_and_size
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +105,12 @@ def load_weights(network: torch.nn.Module, path: str | Path, bundle_root: str | 
 
 
 def save_weights(path: str | Path, network: torch.nn.Module) -> None:
-    """Write a network's state dict, on the CPU, for `read_weights`; the file is complete or not there."""
+    """Write a network's state dict, on the CPU, for `read_weights`; the file is complete or not there.
+
+    In a distributed run the first rank writes.
+    """
+    if rank_and_size()[0] != 0:
+        return
     state = {name: value.cpu() for name, value in network.state_dict().items()}
     write_atomically(path, lambda file: torch.save(state, file))
 
