@@ -10,7 +10,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform, Orientation
 
 from monai_mamba.errors import InputError
-from monai_mamba.transforms.resample import map_box, sample_linearly, voxel_map
+from monai_mamba.grids import map_box, sample_linearly, voxel_map
 
 LIA = np.array([[-1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
 SIZE = 256

@@ -14,7 +14,7 @@ from monai.transforms import MapTransform
 from scipy import ndimage
 
 from monai_mamba.errors import InputError
-from monai_mamba.transforms.resample import Box, voxel_map
+from monai_mamba.grids import Box, voxel_map
 
 SMALLEST_MM3 = 500.0  # less is no hippocampus, not even a severely atrophied one
 SMALL_MM3 = 1500.0

@@ -15,8 +15,8 @@ from monai.transforms import LoadImage, MapTransform
 from monai_mamba.data.modalities import DISPLAY, MODALITIES, REFERENCE_ORDER, subset_name
 from monai_mamba.data.pairs import LARGEST_SHIFT, largest_shift
 from monai_mamba.errors import InputError
+from monai_mamba.grids import sample_linearly, voxel_map
 from monai_mamba.transforms.check_image import CheckImaged
-from monai_mamba.transforms.resample import sample_linearly, voxel_map
 
 MIN_INSIDE = 0.5
 MAX_BRAIN = 0.75  # a brain fills about half of its own box

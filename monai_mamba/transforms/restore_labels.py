@@ -9,8 +9,8 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
+from monai_mamba.grids import Box, map_box, sample_linearly, voxel_map
 from monai_mamba.labels import LabelTable
-from monai_mamba.transforms.resample import Box, map_box, sample_linearly, voxel_map
 
 
 class RestoreLabelsd(MapTransform):
