@@ -16,6 +16,7 @@ from monai.metrics import (
 )
 from scipy import ndimage
 
+from monai_mamba.grids import box_union
 from monai_mamba.metrics.volume_similarity import compute_volume_similarity
 
 SCORES = ("dsc", "vs", "assd_mm", "hd95_mm")
@@ -63,9 +64,7 @@ def structure_scores(
         if box_predicted is None or box_expected is None:
             scores[row, :2] = 0
             continue
-        box = tuple(
-            slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(box_predicted, box_expected, strict=True)
-        )
+        box = box_union([box_predicted, box_expected])
         masks = [torch.from_numpy(labels_map[box] == label)[None, None] for labels_map in (predicted, expected)]
         step = [float(size) for size in spacing]
         scores[row, 0] = compute_dice(*masks).item()
