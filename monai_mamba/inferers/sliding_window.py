@@ -11,6 +11,7 @@ from monai.inferers import SlidingWindowInferer
 from monai.utils import ensure_tuple
 
 from monai_mamba.errors import InputError
+from monai_mamba.inferers.autocast import has_native_bfloat16
 
 
 class SlidingWindowProbabilityInferer(SlidingWindowInferer):
@@ -99,12 +100,3 @@ class SlidingWindowProbabilityInferer(SlidingWindowInferer):
         image = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
         probabilities = super().__call__(image.half(), vote, *args, **kwargs)
         return MetaTensor(probabilities).copy_meta_from(inputs) if isinstance(inputs, MetaTensor) else probabilities
-
-
-def has_native_bfloat16(device: torch.device) -> bool:
-    """Whether a device computes in bfloat16 itself; emulated, it is slower than float32."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device.type == "cpu":
-        return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return False
