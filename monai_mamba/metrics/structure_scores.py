@@ -6,10 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from monai.data import MetaTensor
-from monai.data.utils import affine_to_spacing
 from monai.metrics import (
-    CumulativeIterationMetric,
     compute_average_surface_distance,
     compute_dice,
     compute_hausdorff_distance,
@@ -17,6 +14,7 @@ from monai.metrics import (
 from scipy import ndimage
 
 from monai_mamba.grids import box_union
+from monai_mamba.metrics.case_scores import CaseScoresMetric
 from monai_mamba.metrics.volume_similarity import compute_volume_similarity
 
 SCORES = ("dsc", "vs", "assd_mm", "hd95_mm")
@@ -76,13 +74,6 @@ def structure_scores(
     return scores
 
 
-def voxel_sizes(batch: torch.Tensor) -> list[list[float]]:
-    """Size in mm of a voxel along each axis, of each item of a batch `(B, ...)`; 1 mm if it is no `MetaTensor`."""
-    affines = torch.as_tensor(batch.affine).reshape(-1, 4, 4) if isinstance(batch, MetaTensor) else torch.eye(4)[None]
-    sizes = [affine_to_spacing(affine).tolist() for affine in affines]
-    return sizes * (len(batch) // len(sizes))
-
-
 def mean_over_scans(scores: torch.Tensor) -> torch.Tensor:
     """Mean over the structures of each scan, `(N, C, 4)` to `(N, 4)`, leaving missing values out."""
     return scores.double().nanmean(dim=1)
@@ -97,11 +88,11 @@ def _box(boxes: list[tuple[slice, ...] | None], label: int) -> tuple[slice, ...]
     return boxes[label - 1] if label <= len(boxes) else None
 
 
-class StructureScoresMetric(CumulativeIterationMetric):
-    """`structure_scores` of every case, gathered over the iterations (and over the ranks of a distributed run).
+class StructureScoresMetric(CaseScoresMetric):
+    """`structure_scores` of every case.
 
-    Inputs are label maps `(B, 1, H, W, D)`. The size of a voxel is taken from the affine of the reference if that is a
-    `MetaTensor`, otherwise it is 1 mm. The buffer is `(N, len(labels), 4)`, columns as in `SCORES`.
+    Inputs are label maps `(B, 1, H, W, D)`. The buffer is `(N, len(labels), 4)`, columns as in `SCORES`; the metric is
+    the DSC, averaged over the structures of each scan and then over the scans.
 
     Args:
         labels: label values to compare, each > 0.
@@ -111,22 +102,10 @@ class StructureScoresMetric(CumulativeIterationMetric):
         super().__init__()
         self.labels = tuple(labels)
 
-    def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
-        predicted, reference = torch.as_tensor(y_pred), torch.as_tensor(y)
-        return torch.stack(
-            [
-                structure_scores(p[0], r[0], self.labels, spacing)
-                for p, r, spacing in zip(predicted, reference, voxel_sizes(y), strict=True)
-            ]
-        )
+    def score(self, predicted: np.ndarray, reference: np.ndarray, spacing: Sequence[float]) -> torch.Tensor:
+        """Scores of one case, see `structure_scores`."""
+        return structure_scores(predicted[0], reference[0], self.labels, spacing)
 
-    def aggregate(self) -> torch.Tensor:  # type: ignore[override]
-        """DSC, averaged over the structures of each scan and then over the scans.
-
-        Raises:
-            ValueError: nothing has been accumulated.
-        """
-        scores = self.get_buffer()
-        if scores is None:
-            raise ValueError("There is nothing to aggregate: call the metric on at least one batch before.")
+    def mean(self, scores: torch.Tensor) -> torch.Tensor:
+        """DSC, averaged over the structures of each scan and then over the scans."""
         return mean_over_scans(scores)[:, 0].nanmean()

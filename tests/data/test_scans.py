@@ -69,7 +69,7 @@ def test_finished_scans_are_marked_unless_asked_for(tmp_path, caplog):
         (tmp_path / "out" / f"a_desc-subcortical{ending}").touch()
     with caplog.at_level(logging.INFO, "monai_mamba"):
         assert outputs(str(tmp_path / "in"), tmp_path) == ["b_desc-subcortical"]
-    assert "1 scan has its results" in caplog.text
+    assert "Finished before: 1 of 2, in" in caplog.text
     assert len(outputs(str(tmp_path / "in"), tmp_path, overwrite=True)) == 2
 
 
