@@ -101,7 +101,7 @@ class TumorCase:
 
 @on_first_rank
 def find_cases(
-    source: str | Sequence[str] | Mapping[str, str], output_dir: str, task: str = "tumor", overwrite: bool = False
+    source: str | Sequence[str] | Mapping[str, str], output_dir: str, task: str, overwrite: bool = False
 ) -> list[dict]:
     """List the cases of a run. Headers of those to segment are checked; voxels are not read.
 

@@ -22,9 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 @on_first_rank
-def find_scans(
-    source: str | Sequence[str], output_dir: str, task: str = "subcortical", overwrite: bool = False
-) -> list[dict]:
+def find_scans(source: str | Sequence[str], output_dir: str, task: str, overwrite: bool = False) -> list[dict]:
     """List the scans of a run. Headers of those to segment are checked; their voxels are not read.
 
     Args:

@@ -36,9 +36,7 @@ class ResultSaver:
         written_ids: for each id of the table the id in the label map, see `LabelTable.ids_in`; None writes the same.
     """
 
-    def __init__(
-        self, labels: str = "subcortical", close_up: bool = False, written_ids: Mapping[int, int] | None = None
-    ) -> None:
+    def __init__(self, labels: str, close_up: bool = False, written_ids: Mapping[int, int] | None = None) -> None:
         self.table = LabelTable.load(labels)
         self.close_up = close_up
         self.written_ids = written_ids

@@ -42,9 +42,7 @@ class RestoreLabelsd(MapTransform):
         allow_missing_keys: do not raise if a key is missing.
     """
 
-    def __init__(
-        self, keys: Hashable, labels: LabelTable | str = "subcortical", allow_missing_keys: bool = False
-    ) -> None:
+    def __init__(self, keys: Hashable, labels: LabelTable | str, allow_missing_keys: bool = False) -> None:
         super().__init__(keys, allow_missing_keys)
         self.table = LabelTable.load(labels) if isinstance(labels, str) else labels
 
