@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from monai.transforms.utils import generate_spatial_bounding_box
+from monai.utils import ensure_tuple
 from nibabel.affines import apply_affine, voxel_sizes
 from scipy.ndimage import affine_transform
 
@@ -36,9 +37,8 @@ class Grid:
 
         The meta data may be those of one image or of a batch of one, and the image may be on another grid by now.
         """
-        name = meta.get("filename_or_obj", "image")
         return cls(
-            name=str(name if isinstance(name, str) else name[0]),
+            name=str(ensure_tuple(meta.get("filename_or_obj", "image"))[0]),
             affine=one_affine(meta["original_affine"]),
             shape=tuple(int(size) for size in np.ravel(meta["spatial_shape"])[:3]),
         )

@@ -46,9 +46,7 @@ class RegionTables(ScoreWriter):
         super().__init__(output_dir, metric, batch_transform)
         self.regions = tuple(regions)
 
-    def write(  # type: ignore[override]
-        self, scores: torch.Tensor, subjects: list[str], subsets: list[str]
-    ) -> None:
+    def write(self, scores: torch.Tensor, subjects: list[str], subsets: list[str]) -> None:
         """Write the scores `(N, regions, S)` of cases, each from a subset of its modalities."""
         write_region_tables(self.output_dir, subjects, subsets, scores, self.regions)
         means = ", ".join(

@@ -52,7 +52,7 @@ class ScoreTables(ScoreWriter):
         self.table = table
         self.grid = grid
 
-    def write(self, scores: torch.Tensor, subjects: list[str]) -> None:  # type: ignore[override]
+    def write(self, scores: torch.Tensor, subjects: list[str]) -> None:
         """Write the scores `(N, structures, 4)` of scans."""
         write_score_tables(self.output_dir, subjects, scores, self.table.structures, self.grid)
         means = ", ".join(
