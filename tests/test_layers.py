@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = (  # from the lowest
     ("errors", "version"),
-    ("files", "ranks", "labels", "ops", "optimizers"),
+    ("files", "grids", "ranks", "labels", "ops", "optimizers"),
     ("networks.layers", "data", "picture"),
     ("networks.blocks", "transforms"),
     ("networks.nets", "metrics", "losses"),

@@ -16,7 +16,7 @@ from monai.data import load_decathlon_datalist
 from monai_mamba.data.image_header import IMAGE_SUFFIXES, check_header
 from monai_mamba.data.modalities import DISPLAY, MODALITIES, NAMES_KNOWN, channel_order, recognize, subset_name
 from monai_mamba.data.pairs import check_same_grid
-from monai_mamba.data.scans import bare_name, fixed_part, is_finished
+from monai_mamba.data.scans import bare_name, fixed_part, plan_results
 from monai_mamba.errors import InputError
 from monai_mamba.files import files_below
 from monai_mamba.labels import RegionTable
@@ -101,7 +101,7 @@ class TumorCase:
 
 @on_first_rank
 def find_cases(
-    source: str | Sequence[str] | Mapping[str, str], output_dir: str, task: str = "tumor", overwrite: bool = False
+    source: str | Sequence[str] | Mapping[str, str], output_dir: str, task: str, overwrite: bool = False
 ) -> list[dict]:
     """List the cases of a run. Headers of those to segment are checked; voxels are not read.
 
@@ -123,29 +123,8 @@ def find_cases(
     Raises:
         InputError: nothing was found, or no case can be processed.
     """
-    items: list[dict] = []
-    first_of: dict[str, str] = {}
-    for case in _collect(source, labeled=False):
-        output = str(Path(str(output_dir)).expanduser() / case.folder / f"{case.name}_desc-{task}")
-        item = {**case.item(), "output": output}
-        if output in first_of:
-            item["problem"] = f"{case.title}: two cases have this name ({output}*). Give one of them another name."
-        elif not overwrite and is_finished(output):
-            item["finished"] = True
-        else:
-            try:
-                case.check()
-            except InputError as error:
-                item["problem"] = str(error)
-        first_of[output] = case.title
-        items.append(item)
-    if finished := sum("finished" in item for item in items):
-        have = "1 case has its" if finished == 1 else f"{finished} cases have their"
-        logger.info("%s results in %s already (--overwrite True does them again).", have, output_dir)
-    problems = [item["problem"] for item in items if "problem" in item]
-    if problems and len(problems) == len(items):
-        raise InputError("\n".join(problems))
-    return items
+    found = [(case.item(), case.folder / case.name, case.check) for case in _collect(source, labeled=False)]
+    return plan_results(found, output_dir, task, overwrite)
 
 
 def find_labeled_cases(dataset_dir: str, label_convention: str) -> list[dict]:

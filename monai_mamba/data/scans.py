@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import glob
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from monai_mamba.data.bids import is_raw_dataset, t1_weighted_scans
@@ -21,9 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 @on_first_rank
-def find_scans(
-    source: str | Sequence[str], output_dir: str, task: str = "subcortical", overwrite: bool = False
-) -> list[dict]:
+def find_scans(source: str | Sequence[str], output_dir: str, task: str, overwrite: bool = False) -> list[dict]:
     """List the scans of a run. Headers of those to segment are checked; their voxels are not read.
 
     Args:
@@ -44,31 +43,55 @@ def find_scans(
     Raises:
         InputError: nothing was found, or none of the scans can be processed.
     """
-    scans: list[dict] = []
+    files = _expand(source if isinstance(source, (list, tuple)) else [source])
+    found = [({"image": str(path)}, folder / _stem(path), partial(check_header, path)) for path, folder in files]
+    return plan_results(found, output_dir, task, overwrite)
+
+
+def plan_results(
+    found: Sequence[tuple[dict, Path, Callable[[], None]]], output_dir: str | Path, task: str, overwrite: bool
+) -> list[dict]:
+    """Say where the results of scans or cases go, which of them are there, and which cannot be made.
+
+    Args:
+        found: for each its entries; the name of its results relative to `output_dir`, without `_desc-<task>`; and what
+            checks its files, raising an `InputError`.
+        output_dir: folder of the results.
+        task: see `find_scans`.
+        overwrite: whether to take those again whose results are complete.
+
+    Returns:
+        The entries with `output`, and `finished` or `problem` where there is one, see `find_scans`.
+
+    Raises:
+        InputError: none of them can be processed.
+    """
+    items: list[dict] = []
     first_of: dict[str, str] = {}
-    for path, folder in _expand(source if isinstance(source, (list, tuple)) else [source]):
-        output = str(Path(str(output_dir)).expanduser() / folder / f"{_stem(path)}_desc-{task}")
-        scan: dict = {"image": str(path), "output": output}
-        if first_of.setdefault(output, str(path)) != str(path):
-            scan["problem"] = (
-                f"{path}: its results would get the same name as those of {first_of[output]} ({output}*). Give the two "
-                "runs different output folders."
+    for entries, name, check in found:
+        output = str(Path(str(output_dir)).expanduser() / name.parent / f"{name.name}_desc-{task}")
+        item, title = {**entries, "output": output}, entries.get("name", entries["image"])
+        if output in first_of:
+            item["problem"] = (
+                f"{title}: its results would get the same name as those of {first_of[output]} ({output}*). Rename one, "
+                "or run them with different output folders."
             )
         elif not overwrite and is_finished(output):
-            scan["finished"] = True
+            item["finished"] = True
         else:
             try:
-                check_header(path)
+                check()
             except InputError as error:
-                scan["problem"] = str(error)
-        scans.append(scan)
-    if finished := sum("finished" in scan for scan in scans):
-        have = "1 scan has its" if finished == 1 else f"{finished} scans have their"
-        logger.info("%s results in %s already (--overwrite True does them again).", have, output_dir)
-    problems = [scan["problem"] for scan in scans if "problem" in scan]
-    if problems and len(problems) == len(scans):
+                item["problem"] = str(error)
+        first_of.setdefault(output, title)
+        items.append(item)
+    if finished := sum("finished" in item for item in items):
+        text = "Finished before: %d of %d, in %s (--overwrite True makes them again)."
+        logger.info(text, finished, len(items), output_dir)
+    problems = [item["problem"] for item in items if "problem" in item]
+    if problems and len(problems) == len(items):
         raise InputError("\n".join(problems))
-    return scans
+    return items
 
 
 def is_finished(output: str) -> bool:

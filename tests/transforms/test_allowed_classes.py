@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from monai_mamba.errors import InputError
-from monai_mamba.labels.tables import LabelTable
+from monai_mamba.labels import LabelTable
 from monai_mamba.transforms.allowed_classes import ToAllowedClassesd
 
 LABELS = LabelTable.load("subcortical")
