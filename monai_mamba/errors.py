@@ -25,6 +25,10 @@ class WeightsError(MonaiMambaError, ValueError):
     """A weights file is missing, damaged, or belongs to another network."""
 
 
+class NotFiniteError(MonaiMambaError, ArithmeticError):
+    """A network has computed NaN or infinity."""
+
+
 class DeviceError(MonaiMambaError, RuntimeError):
     """The device asked for is not there, or has too little memory."""
 

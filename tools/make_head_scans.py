@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from monai_mamba.data.frontal_horns import clear_frontal_horns
 from monai_mamba.data.image_header import check_header
+from monai_mamba.data.image_reader import WholeNibabelReader
 from monai_mamba.data.labels import LabelTable
 from monai_mamba.data.pairs import IMAGE_ENDING, LABEL_ENDING
 from monai_mamba.data.preflight import check_output_dir
@@ -81,7 +82,10 @@ def make_scans(options: argparse.Namespace) -> None:
     check_output_dir(options.output_dir)
     labels = LabelTable.load("subcortical")
     table = SynthesisTable("subcortical_synthesis", labels)
-    load, orient = LoadImage(ensure_channel_first=True), Orientation(ORIENTATION, labels=None)
+    load, orient = (
+        LoadImage(reader=WholeNibabelReader, ensure_channel_first=True),
+        Orientation(ORIENTATION, labels=None),
+    )
     with tqdm(total=options.scans, unit="scan") as progress:
         for position, (path, name) in enumerate(zip(maps[: options.scans], names, strict=False)):
             volume = orient(load(path))

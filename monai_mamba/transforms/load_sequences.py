@@ -12,7 +12,9 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import LoadImage, MapTransform
 
-from monai_mamba.data.pairs import LARGEST_SHIFT, largest_shift
+from monai_mamba.data.geometry import largest_shift
+from monai_mamba.data.image_reader import WholeNibabelReader
+from monai_mamba.data.pairs import LARGEST_SHIFT
 from monai_mamba.data.sequences import DISPLAY, SEQUENCES, subset_name
 from monai_mamba.errors import InputError
 from monai_mamba.transforms.check_image import CheckImaged
@@ -44,7 +46,7 @@ class LoadSequencesd(MapTransform):
     def __init__(self, keys: KeysCollection, label_key: str = "label", allow_missing_keys: bool = False) -> None:
         super().__init__(keys, allow_missing_keys)
         self.label_key = label_key
-        self.load = LoadImage(reader="NibabelReader", ensure_channel_first=True)
+        self.load = LoadImage(reader=WholeNibabelReader, ensure_channel_first=True)
         self.check = CheckImaged("image")
 
     def __call__(self, data: Mapping[Hashable, object]) -> dict[Hashable, object]:

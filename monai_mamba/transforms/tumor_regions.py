@@ -11,6 +11,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from monai.transforms.utils import generate_spatial_bounding_box
 
+from monai_mamba.data.label_values import with_label_ids
 from monai_mamba.data.regions import RegionTable, fitting_conventions
 from monai_mamba.errors import InputError
 from monai_mamba.transforms.resample import map_box, sample_linearly, voxel_map
@@ -41,7 +42,7 @@ class ToTumorRegionsd(MapTransform):
         result = dict(data)
         for key in self.key_iterator(result):
             label = result[key]
-            ids = label[0].numpy()
+            ids = with_label_ids(label)[0].numpy()
             self._check(ids, label)
             masks = torch.from_numpy(self.table.to_regions(ids))
             result[key] = MetaTensor(masks, meta=label.meta) if isinstance(label, MetaTensor) else masks
@@ -61,7 +62,7 @@ class ToTumorRegionsd(MapTransform):
             else "Is this the tumor label map of the case? Labels of other structures, such as the resection cavity "
             "(4) of BraTS 2024, have to be set to 0 first."
         )
-        values = ", ".join(f"{value:g}" for value in found[:10].tolist())
+        values = ", ".join(map(str, found[:10]))
         raise InputError(
             f"{name}: its values are {values}; expected {', '.join(map(str, sorted(known)))} (--label_convention "
             f"{self.table.convention}). {advice}"
