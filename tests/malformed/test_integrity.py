@@ -177,7 +177,7 @@ def inputs(folder: Path, bundle: str, configs: tuple[str, ...], damaged: str) ->
             case["aseg"] = case.pop("label")
         elif bundle == "hippocampal_subfields":  # trained with the parts of a hippocampus
             image = nib.load(case["label"])
-            parts = {17: 203, 53: 2226} if "fs60_train.json" in configs else {17: 1, 53: 2}
+            parts = {17: 1203, 53: 2226} if "fs60_train.json" in configs else {17: 1, 53: 2}
             ids = np.select([np.asarray(image.dataobj) == label for label in parts], list(parts.values()))
             nib.save(nib.Nifti1Image(ids.astype(np.int16), image.affine), case["label"])
     path = case[damaged]
