@@ -41,8 +41,8 @@ def show_errors_briefly() -> None:
     """From now on, end the program with the sentence of a `MonaiMambaError` instead of the traceback that led to it.
 
     Likewise for Ctrl-C. Characters that the streams cannot write, such as those of a file name in a terminal that knows
-    ASCII only, are escaped. For programs that run a bundle; the exception itself is unchanged, so callers from Python still
-    get all of it. Other exceptions are shown as before.
+    ASCII only, are escaped. For programs that run a bundle; the exception itself is unchanged, so callers from Python
+    still get all of it. Other exceptions are shown as before.
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):

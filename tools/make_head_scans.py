@@ -24,13 +24,13 @@ from monai.transforms import LoadImage, Orientation
 from report_files import run_command
 from tqdm import tqdm
 
-from monai_mamba.data.frontal_horns import clear_frontal_horns
+from monai_mamba.checks import check_output_dir
 from monai_mamba.data.image_header import check_header
-from monai_mamba.data.image_reader import WholeNibabelReader
-from monai_mamba.data.labels import LabelTable
+from monai_mamba.data.image_reader import VerifyingNibabelReader
 from monai_mamba.data.pairs import IMAGE_ENDING, LABEL_ENDING
-from monai_mamba.data.preflight import check_output_dir
 from monai_mamba.errors import InputError, OutputError
+from monai_mamba.labels import LabelTable
+from monai_mamba.transforms.frontal_horns import clear_frontal_horns
 from monai_mamba.transforms.synthesis import RandSynthesizeImaged, SynthesisTable
 
 ORIENTATION = "LIA"  # the synthesis wants left-right first
@@ -83,7 +83,7 @@ def make_scans(options: argparse.Namespace) -> None:
     labels = LabelTable.load("subcortical")
     table = SynthesisTable("subcortical_synthesis", labels)
     load, orient = (
-        LoadImage(reader=WholeNibabelReader, ensure_channel_first=True),
+        LoadImage(reader=VerifyingNibabelReader, ensure_channel_first=True),
         Orientation(ORIENTATION, labels=None),
     )
     with tqdm(total=options.scans, unit="scan") as progress:

@@ -30,8 +30,8 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from monai_mamba.data.image_file import read_image
-from monai_mamba.data.image_reader import WholeNibabelReader
-from monai_mamba.data.labels import LabelTable
+from monai_mamba.data.image_reader import VerifyingNibabelReader
+from monai_mamba.labels import LabelTable
 from monai_mamba.transforms.check_image import CheckImaged
 from monai_mamba.transforms.resample import voxel_map
 
@@ -124,7 +124,7 @@ def load_scan(path: Path, brain: tuple[np.ndarray, np.ndarray] | None) -> Scan:
     """
     read = Compose(
         [
-            LoadImaged("image", reader=WholeNibabelReader),
+            LoadImaged("image", reader=VerifyingNibabelReader),
             EnsureChannelFirstd("image"),
             CheckImaged("image"),
             Orientationd("image", axcodes="RAS", labels=None),

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import nibabel as nib
 
-from monai_mamba.data.files import read_whole
 from monai_mamba.data.geometry import check_geometry
 from monai_mamba.errors import InputError
+from monai_mamba.files import read_whole
 
 GZIP = b"\x1f\x8b"  # how such files begin
 GOOD_RAS_FLAG = 28  # offset in an MGH file

@@ -10,14 +10,14 @@ from monai.config import PathLike
 from monai.data import NibabelReader
 from monai.utils import ensure_tuple
 
-from monai_mamba.data.files import read_whole
 from monai_mamba.data.geometry import check_geometry
 from monai_mamba.data.image_file import checksum_of, parse_image, stored_scale
+from monai_mamba.files import read_whole
 
-__all__ = ["WholeNibabelReader"]
+__all__ = ["VerifyingNibabelReader"]
 
 
-class WholeNibabelReader(NibabelReader):
+class VerifyingNibabelReader(NibabelReader):
     """MONAI's `NibabelReader` for files that are read as `read_image` does; for `LoadImaged(reader=...)`.
 
     The affine is nibabel's (see `geometry`). The meta data of the first file also hold `checksum`, see `read_image`;

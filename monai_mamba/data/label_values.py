@@ -28,7 +28,7 @@ def with_label_ids(label: torch.Tensor | np.ndarray) -> torch.Tensor:
     """Make the values of a loaded label map label ids.
 
     Args:
-        label: of any shape and type; a `MetaTensor` of `WholeNibabelReader` knows its file and its scale.
+        label: of any shape and type; a `MetaTensor` of `VerifyingNibabelReader` knows its file and its scale.
 
     Returns:
         int32 of the same shape, a `MetaTensor` with the same meta data if `label` is one.

@@ -48,9 +48,7 @@ def describe_pairs(
     return [{"missing": "", "draws": 1.0, **pair, **rows.get(pair["subject"], {})} for pair in left]
 
 
-def split_fold(
-    pairs: Sequence[dict[str, Any]], fold: int | None
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def split_fold(pairs: Sequence[dict[str, Any]], fold: int | None) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Divide pairs into those to train on and those of a fold.
 
     Args:

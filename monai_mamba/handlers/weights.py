@@ -10,12 +10,13 @@ import pickle
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
 
-from monai_mamba.data.files import read_whole, write_whole
 from monai_mamba.errors import WeightsError
+from monai_mamba.files import read_whole, write_atomically
 
 ENTRIES = ("model", "state_dict", "network")  # of a training checkpoint, where it holds the network's weights
 END_OF_ARCHIVE = 22  # bytes of the record at its end
@@ -64,20 +65,12 @@ def check_weights(path: str | Path, bundle_root: str | Path) -> None:
 def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
     """Read a state dict: the file's own content, or its entry `model`, `state_dict` or `network`, as in a checkpoint.
 
-    Only tensors and plain containers are read (`weights_only=True`); code in the file does not run. The prefixes
-    `module.` and `_orig_mod.` are left out where all names have them.
+    The prefixes `module.` and `_orig_mod.` are left out where all names have them.
 
     Raises:
-        WeightsError: the file is damaged, cannot be read safely, or holds something else.
+        WeightsError: see `read_tensors`; or the file holds something else.
     """
-    content = read_whole(path)
-    _check_archive(path, content)
-    try:
-        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        raise WeightsError(
-            f"{path}: not a file of plain tensors as written by torch.save(network.state_dict(), ...)."
-        ) from error
+    state = read_tensors(path)
     dropped = []
     if isinstance(state, Mapping):
         entry = next((name for name in ENTRIES if isinstance(state.get(name), Mapping)), None)
@@ -95,6 +88,29 @@ def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
     if dropped:
         logger.info("%s: the names of the weights are read without '%s'.", path, "', '".join(dropped))
     return dict(state)
+
+
+def read_tensors(path: str | Path, map_location: str | torch.device | None = "cpu") -> Any:
+    """Read what `torch.save` has written, verified by its checksums.
+
+    Only tensors and plain containers are read (`weights_only=True`); code in the file does not run.
+
+    Args:
+        path: the file.
+        map_location: as in `torch.load`.
+
+    Raises:
+        InputError: the file cannot be read, or changes while it is read.
+        WeightsError: the file is damaged, or cannot be read safely.
+    """
+    content = read_whole(path)
+    _check_archive(path, content)
+    try:
+        return torch.load(io.BytesIO(content), map_location=map_location, weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        raise WeightsError(
+            f"{path}: not a file of plain tensors as written by torch.save(network.state_dict(), ...)."
+        ) from error
 
 
 def _check_archive(path: str | Path, content: bytes) -> None:
@@ -154,7 +170,7 @@ def load_weights(network: torch.nn.Module, path: str | Path, bundle_root: str | 
 def save_weights(path: str | Path, network: torch.nn.Module) -> None:
     """Write a network's state dict, on the CPU, for `read_weights`; the file is complete or not there."""
     state = {name: value.cpu() for name, value in network.state_dict().items()}
-    write_whole(path, lambda file: torch.save(state, file))
+    write_atomically(path, lambda file: torch.save(state, file))
 
 
 class WeightsLoader:

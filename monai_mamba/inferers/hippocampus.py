@@ -11,8 +11,8 @@ from monai.data import MetaTensor
 from monai.inferers import Inferer
 from scipy import ndimage
 
-from monai_mamba.data.labels import LabelTable
 from monai_mamba.errors import InputError, NotFiniteError
+from monai_mamba.labels import LabelTable
 from monai_mamba.transforms.hippocampus_box import (
     Grid,
     add_box,
@@ -94,7 +94,7 @@ class HippocampusInferer(Inferer):
         Raises:
             InputError: a hippocampus is missing, implausibly small, larger than the box, or cut by the image's border;
                 or the two are exchanged.
-            NotFiniteError: see `PatchVotingInferer`.
+            NotFiniteError: see `SlidingWindowProbabilityInferer`.
         """
         source, affine = Grid.of(inputs.meta), np.asarray(inputs.affine, dtype=float).reshape(-1, 4, 4)[0]
         image = inputs.as_tensor()

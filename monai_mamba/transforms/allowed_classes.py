@@ -8,8 +8,8 @@ import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
-from monai_mamba.data.labels import LabelTable
 from monai_mamba.errors import InputError
+from monai_mamba.labels import LabelTable
 from monai_mamba.transforms.to_training_labels import read_merges
 
 __all__ = ["ToAllowedClassesd"]

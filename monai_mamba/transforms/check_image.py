@@ -25,8 +25,8 @@ class CheckImaged(MapTransform):
 
     Refused (`InputError`): anything but one 3-D volume, a singular affine, a field of view that no head has, a constant
     image, 1 % or more voxels that are not finite. Repaired with a warning: fewer than 1 % voxels that are not finite
-    become 0. Warned of: a header without orientation or one that contradicts itself (what `WholeNibabelReader` leaves
-    in the meta data), a field of view smaller than a head.
+    become 0. Warned of: a header without orientation or one that contradicts itself (which `VerifyingNibabelReader`
+    leaves in the meta data), a field of view smaller than a head.
 
     Args:
         keys: keys of `MetaTensor` images, channel first, `(1, H, W, D)`.

@@ -11,7 +11,7 @@ from monai.data import get_track_meta
 from monai.networks.layers import GaussianFilter
 from monai.utils import convert_to_tensor
 
-from monai_mamba.data.labels import LabelTable, without_side
+from monai_mamba.labels import LabelTable, without_side
 from monai_mamba.transforms.head_window import RandHeadWindow, linear, nearest
 
 __all__ = ["RandScanWindowd"]

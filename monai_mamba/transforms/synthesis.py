@@ -15,8 +15,8 @@ from monai.utils import convert_to_tensor
 from torch.nn import functional
 
 from monai_mamba.data.label_values import with_label_ids
-from monai_mamba.data.labels import LABEL_FOLDER, LabelTable
 from monai_mamba.errors import InputError
+from monai_mamba.labels import LABEL_FOLDER, LabelTable
 from monai_mamba.transforms.head_window import RandHeadWindow, nearest
 
 __all__ = ["RandSynthesizeImaged", "SynthesisTable"]

@@ -14,8 +14,8 @@ from monai.utils import ImageMetaKey
 from scipy import ndimage
 
 from monai_mamba.data.label_values import with_label_ids
-from monai_mamba.data.labels import LABEL_FOLDER, LabelTable, label_tables, without_side
 from monai_mamba.errors import InputError
+from monai_mamba.labels import LABEL_FOLDER, LabelTable, label_tables, without_side
 
 MERGE_TABLE = LABEL_FOLDER / "freesurfer_merge.tsv"
 SEARCH_MARGIN = 10  # voxels around a structure without sides in which its nearest neighbors are looked for

@@ -18,10 +18,10 @@ from test_malformed import SHAPE, failure, head, noise, options, results, run
 from tumor_phantom import make_tumor
 from tumor_phantom import save as save_tumor
 
-from monai_mamba.data import files
+from monai_mamba import files
 from monai_mamba.data.image_file import read_image
-from monai_mamba.data.labels import LabelTable
 from monai_mamba.errors import InputError, MonaiMambaError
+from monai_mamba.labels import LabelTable
 from monai_mamba.report.images import embed_scan
 from monai_mamba.report.results import ScanResult, Source
 

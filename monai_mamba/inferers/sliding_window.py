@@ -12,12 +12,13 @@ from monai.inferers import SlidingWindowInferer
 from monai.utils import ensure_tuple
 
 from monai_mamba.errors import InputError, NotFiniteError
+from monai_mamba.inferers.autocast import has_native_bfloat16
 from monai_mamba.networks.finite import first_not_finite, is_finite
 
 LARGEST_LOGIT = 2.0**15  # half precision holds it
 
 
-class PatchVotingInferer(SlidingWindowInferer):
+class SlidingWindowProbabilityInferer(SlidingWindowInferer):
     """MONAI's sliding window, averaging the probabilities of overlapping windows.
 
     Windows vote as in MedSegMamba (Cao et al., 2024), divided by the weight of the windows that saw a voxel so that the
@@ -130,12 +131,3 @@ def _not_finite(inputs: torch.Tensor, place: list[slice], origin: str) -> str:
     )
     name = inputs.meta.get("filename_or_obj") if isinstance(inputs, MetaTensor) else None
     return f"{name if isinstance(name, str) else name[0]}: {text}" if name else text
-
-
-def has_native_bfloat16(device: torch.device) -> bool:
-    """Whether a device computes in bfloat16 itself; emulated, it is slower than float32."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device.type == "cpu":
-        return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return False

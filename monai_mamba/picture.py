@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import nibabel as nib
 import numpy as np
 
-from monai_mamba.data.labels import LabelTable
+from monai_mamba.labels import LabelTable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from monai_mamba.data.files import write_text, write_whole
+from monai_mamba.files import write_atomically, write_text
 
 
 def test_an_old_file_stays_whole_until_the_new_one_is(tmp_path):
@@ -18,15 +18,15 @@ def test_an_old_file_stays_whole_until_the_new_one_is(tmp_path):
         raise ValueError
 
     with pytest.raises(ValueError):  # noqa: PT011
-        write_whole(str(path), fail)
+        write_atomically(str(path), fail)
     assert path.read_text() == "old"
-    write_whole(str(path), lambda file: file.write_text("new"))
+    write_atomically(str(path), lambda file: file.write_text("new"))
     assert path.read_text() == "new"
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_missing_folder_is_made(tmp_path):
-    write_whole(tmp_path / "a" / "b.txt", lambda file: file.write_text("x"))
+    write_atomically(tmp_path / "a" / "b.txt", lambda file: file.write_text("x"))
     assert (tmp_path / "a" / "b.txt").read_text() == "x"
 
 

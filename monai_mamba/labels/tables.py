@@ -10,7 +10,7 @@ from pathlib import Path
 
 from monai_mamba.errors import InputError
 
-LABEL_FOLDER = Path(__file__).resolve().parents[1] / "labels"
+LABEL_FOLDER = Path(__file__).resolve().parent
 COLUMNS = ("index", "id", "name", "red", "green", "blue", "alpha", "written")
 
 

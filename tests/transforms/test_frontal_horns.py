@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from monai_mamba.data.frontal_horns import clear_frontal_horns
+from monai_mamba.transforms.frontal_horns import clear_frontal_horns
 
 
 def head() -> torch.Tensor:

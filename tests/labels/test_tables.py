@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from monai_mamba.data.labels import LABEL_FOLDER, LabelTable, label_tables
 from monai_mamba.errors import InputError
+from monai_mamba.labels import LABEL_FOLDER, LabelTable, label_tables
 
 PUBLISHED_IDS = [0, 4, 5, 7, 8, 10, 11, 12, 13, 14, 15, 16, 17, 18, 24, 26, 28, 31]
 PUBLISHED_IDS += [43, 44, 46, 47, 49, 50, 51, 52, 53, 54, 58, 60, 63, 77]

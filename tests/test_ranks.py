@@ -7,8 +7,8 @@ import pickle
 import pytest
 import torch.distributed as dist
 
-from monai_mamba.data.ranks import gather_on_first_rank, on_first_rank
 from monai_mamba.errors import InputError
+from monai_mamba.ranks import gather_on_first_rank, on_first_rank
 
 
 @pytest.fixture

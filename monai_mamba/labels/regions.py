@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from monai_mamba.data.labels import LABEL_FOLDER, LabelTable
 from monai_mamba.errors import InputError
+from monai_mamba.labels.tables import LABEL_FOLDER, LabelTable
 
 REGION_FILE = LABEL_FOLDER / "brats_regions.tsv"
 CONVENTIONS = ("brats2023", "brats2021", "brats_msd")

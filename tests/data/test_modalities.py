@@ -1,10 +1,10 @@
-"""Which file is which sequence of which case."""
+"""Which file is which modality of which case."""
 
 from __future__ import annotations
 
 import pytest
 
-from monai_mamba.data.sequences import channel_order, recognize, sequence_subsets, subset_name, with_subsets
+from monai_mamba.data.modalities import channel_order, modality_subsets, recognize, subset_name, with_subsets
 from monai_mamba.errors import InputError
 
 
@@ -44,7 +44,7 @@ def test_channels_of_a_datalist():
 
 
 def test_the_15_subsets():
-    subsets = sequence_subsets()
+    subsets = modality_subsets()
     assert len(set(subsets)) == 15
     assert subsets[0] == ("flair", "t1", "t1ce", "t2")
     assert subset_name(("t2", "flair")) == "FLAIR+T2"
@@ -52,9 +52,9 @@ def test_the_15_subsets():
 
 def test_a_case_is_looked_at_from_the_subsets_it_has():
     cases = [{"subject": "a", "present": "flair+t1+t1ce+t2"}, {"subject": "b", "present": "t1+t2"}]
-    expanded = with_subsets(cases, sequence_subsets())
+    expanded = with_subsets(cases, modality_subsets())
     assert [case["subject"] for case in expanded].count("a") == 15
-    assert [case["sequences"] for case in expanded if case["subject"] == "b"] == ["T1+T2", "T1", "T2"]
+    assert [case["modalities"] for case in expanded if case["subject"] == "b"] == ["T1+T2", "T1", "T2"]
     for bad in ([()], [("t3",)], ["flair"]):
         with pytest.raises(InputError, match="--subsets has"):
             with_subsets(cases, bad)

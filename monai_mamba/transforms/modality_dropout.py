@@ -1,4 +1,4 @@
-"""Training without some of the sequences, so that a network can do without them."""
+"""Training without some of the modalities, so that a network can do without them."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform, RandomizableTransform
 
 
-class RandDropSequencesd(RandomizableTransform, MapTransform):
-    """Set randomly chosen sequences to 0, and clear what random intensities have left outside the brain.
+class RandDropModalitiesd(RandomizableTransform, MapTransform):
+    """Set randomly chosen modalities to 0, and clear what random intensities have left outside the brain.
 
-    Of the sequences that a case has, every non-empty subset is equally likely to be kept. A channel counts as missing
-    where it is 0 throughout, which is how `LoadSequencesd` and `MissingSequenceFill` understand it; noise added to such
-    a channel, or to the air around a brain, is removed again with the help of the image before.
+    Of the modalities that a case has, every non-empty subset is equally likely to be kept. A channel counts as missing
+    where it is 0 throughout, as for `LoadModalitiesd` and `MissingModalityFill`; noise added to such a channel, or to
+    the air around a brain, is removed again with the help of the image before.
 
     Args:
         keys: images `(C, H, W, D)`.
-        prob: probability to draw a subset; else all sequences are kept.
+        prob: probability to draw a subset; else all modalities are kept.
         before_key: entry with the same image before random intensities, `(C, H, W, D)`; it is removed. None if there
             were none.
         allow_missing_keys: do not raise if a key is missing.

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from monai_mamba.data.label_schemes import check_label_scheme
-from monai_mamba.data.labels import LabelTable
 from monai_mamba.errors import InputError
+from monai_mamba.labels import LabelTable, check_label_scheme
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from monai_mamba.data.labels import LabelTable
 from monai_mamba.errors import InputError
+from monai_mamba.labels.tables import LabelTable
 
 SCHEMES = {
     "head_tail": (

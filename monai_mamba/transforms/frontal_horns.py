@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+
 import torch
+
+from monai_mamba.labels import LABEL_FOLDER
 
 __all__ = ["clear_frontal_horns"]
 
-SIDES = ((136, 4, 10), (163, 43, 49))  # choroid plexus, lateral ventricle, thalamus
+SIDES = LABEL_FOLDER / "frontal_horns.tsv"
 
 
 def clear_frontal_horns(ids: torch.Tensor) -> torch.Tensor:
@@ -16,13 +20,16 @@ def clear_frontal_horns(ids: torch.Tensor) -> torch.Tensor:
     label maps continue the plexus along the floor of the frontal horn.
 
     Args:
-        ids: ``(1, H, W, D)``, the last axis to the front. FreeSurfer ids, and 136 and 163 for the plexus.
+        ids: ``(1, H, W, D)``, the last axis to the front. Ids of `frontal_horns.tsv`.
 
     Returns:
         A changed copy.
     """
     result = ids.clone()
-    for plexus, ventricle, thalamus in SIDES:
+    with SIDES.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    for row in rows:
+        plexus, ventricle, thalamus = (int(row[name]) for name in ("plexus", "ventricle", "thalamus"))
         slices = torch.nonzero((ids == thalamus).flatten(0, 2).any(0))
         if len(slices):
             front = result[..., int(slices.max()) + 1 :]

@@ -10,6 +10,8 @@ from uuid import uuid4
 
 from monai_mamba.errors import InputError
 
+MISSING = "n/a"  # a cell without a value, as in the tables of BIDS
+
 
 def files_below(folder: str | Path) -> list[Path]:
     """List the files of a folder and its subfolders by path. Links to folders are followed, each folder once."""
@@ -45,7 +47,7 @@ def read_whole(path: str | Path) -> bytes:
     return content
 
 
-def write_whole(path: str | Path, write: Callable[[Path], object]) -> None:
+def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file beside `path` and give it its name when it is complete and on disk.
 
     Args:
@@ -68,4 +70,4 @@ def write_whole(path: str | Path, write: Callable[[Path], object]) -> None:
 
 def write_text(path: str | Path, text: str) -> None:
     """Write a text as UTF-8, complete or not at all; names of files that are not UTF-8 keep their bytes."""
-    write_whole(path, partial(Path.write_text, data=text, encoding="utf-8", errors="surrogateescape"))
+    write_atomically(path, partial(Path.write_text, data=text, encoding="utf-8", errors="surrogateescape"))

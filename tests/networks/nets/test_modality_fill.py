@@ -1,22 +1,22 @@
-"""What a network sees in the place of a missing sequence."""
+"""What a network sees in the place of a missing modality."""
 
 from __future__ import annotations
 
 import torch
 from torch import nn
 
-from monai_mamba.networks.layers.sequence_fill import MissingSequenceFill
+from monai_mamba.networks.nets.modality_fill import MissingModalityFill
 
 
-def filled() -> MissingSequenceFill:
-    layer = MissingSequenceFill(nn.Identity())
+def filled() -> MissingModalityFill:
+    layer = MissingModalityFill(nn.Identity())
     layer.fill.data = torch.tensor([1.0, 2.0, 3.0, 4.0])
     return layer
 
 
 def test_missing_channels_are_filled_inside_the_brain_of_their_own_case():
     x = torch.zeros(2, 4, 3, 3, 3)
-    x[0, :2, 1] = -1.5  # the first case lacks the last two sequences
+    x[0, :2, 1] = -1.5  # the first case lacks the last two modalities
     x[1, 3, 0] = 0.5  # the second has only the last
     y = filled()(x)
     assert torch.equal(y[0, :2], x[0, :2])

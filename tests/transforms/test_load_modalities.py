@@ -1,4 +1,4 @@
-"""Sequences on one grid."""
+"""Modalities on one grid."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import logging
 import numpy as np
 import pytest
 import torch
-from tumor_phantom import SEQUENCES, SHAPE, make_tumor, middle_affine, save
+from tumor_phantom import MODALITIES, SHAPE, make_tumor, middle_affine, save
 
 from monai_mamba.errors import InputError
-from monai_mamba.transforms.load_sequences import LoadSequencesd
+from monai_mamba.transforms.load_modalities import LoadModalitiesd
 
-LOAD = LoadSequencesd("image")
+LOAD = LoadModalitiesd("image")
 
 
 def files(folder, **grids) -> dict[str, str]:
-    """Sequences on the standard grid, or on that given as (shape, affine)."""
+    """Modalities on the standard grid, or on that given as (shape, affine)."""
     paths = {}
-    for name in SEQUENCES:
+    for name in MODALITIES:
         shape, affine = grids.get(name, (SHAPE, middle_affine(SHAPE)))
         paths[name] = save(folder / f"a_{name}.nii.gz", make_tumor(shape, affine)[0][name], affine)
     return paths
@@ -28,27 +28,27 @@ def test_files_and_a_4d_file_give_the_same(tmp_path):
     paths = files(tmp_path)
     volumes, _ = make_tumor()
     from_files = LOAD({"image": paths})
-    assert from_files["sequences"] == "FLAIR+T1+T1ce+T2"
+    assert from_files["modalities"] == "FLAIR+T1+T1ce+T2"
     assert from_files["image"].dtype == torch.float32
-    for channel, name in enumerate(SEQUENCES):
+    for channel, name in enumerate(MODALITIES):
         np.testing.assert_array_equal(from_files["image"][channel].numpy(), volumes[name])
     whole = save(tmp_path / "all.nii.gz", np.stack([volumes[name] for name in ("t2", "flair", "t1")], axis=-1))
     image = LOAD({"image": whole, "channels": "t2+flair+t1"})["image"]
-    for channel, name in enumerate(SEQUENCES):
+    for channel, name in enumerate(MODALITIES):
         expected = volumes[name] if name != "t1ce" else np.zeros(SHAPE)
         np.testing.assert_array_equal(image[channel].numpy(), expected)
     assert image.meta["volume"] == 1  # FLAIR is the reference
 
 
-def test_missing_sequences_are_zero_and_named(tmp_path, caplog):
+def test_missing_modalities_are_zero_and_named(tmp_path, caplog):
     paths = files(tmp_path)
     with caplog.at_level(logging.INFO, "monai_mamba"):
         result = LOAD({"image": {"t1": paths["t1"], "t2": paths["t2"]}, "name": "case 7"})
     assert result["image"].flatten(1).any(dim=1).tolist() == [False, True, False, True]
     assert "case 7: FLAIR, T1ce missing" in caplog.text
-    chosen = LOAD({"image": paths, "sequences": "T1ce"})
+    chosen = LOAD({"image": paths, "modalities": "T1ce"})
     assert chosen["image"].flatten(1).any(dim=1).tolist() == [False, False, True, False]
-    assert chosen["sequences"] == "T1ce"
+    assert chosen["modalities"] == "T1ce"
 
 
 def test_other_grids_are_resampled_to_the_finest_with_a_warning(tmp_path, caplog):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from monai_mamba.errors import InputError
-from monai_mamba.networks.layers.grid import check_more_than_one_cell, check_spatial_size
+from monai_mamba.networks.layers.input_size import check_more_than_one_cell, check_spatial_size
 
 
 def test_multiples_pass_also_when_the_box_is_not_a_cube():

@@ -1,4 +1,4 @@
-"""Sequences of a case on one grid, whatever files they come in and whichever are missing."""
+"""Modalities of a case on one grid, whatever files they come in and whichever are missing."""
 
 from __future__ import annotations
 
@@ -13,31 +13,30 @@ from monai.data import MetaTensor
 from monai.transforms import LoadImage, MapTransform
 
 from monai_mamba.data.geometry import largest_shift
-from monai_mamba.data.image_reader import WholeNibabelReader
+from monai_mamba.data.image_reader import VerifyingNibabelReader
+from monai_mamba.data.modalities import DISPLAY, MODALITIES, REFERENCE_ORDER, subset_name
 from monai_mamba.data.pairs import LARGEST_SHIFT
-from monai_mamba.data.sequences import DISPLAY, SEQUENCES, subset_name
 from monai_mamba.errors import InputError
 from monai_mamba.transforms.check_image import CheckImaged
 from monai_mamba.transforms.resample import sample_linearly, voxel_map
 
-REFERENCE_ORDER = ("flair", "t1ce", "t2", "t1")  # the picture shows the reference: the tumor is best seen in this order
 MIN_INSIDE = 0.5
 MAX_BRAIN = 0.75  # a brain fills about half of its own box
 
 logger = logging.getLogger(__name__)
 
 
-class LoadSequencesd(MapTransform):
-    """Load the sequences of a case into the channels FLAIR, T1, T1ce, T2; those that are missing are 0 everywhere.
+class LoadModalitiesd(MapTransform):
+    """Load the modalities of a case into the channels FLAIR, T1, T1ce, T2; those that are missing are 0 everywhere.
 
-    The grid is that of the label map where the case has one, else that of the sequence with the smallest voxels. Other
-    grids are resampled to it (linearly), with a warning. Each sequence is checked as by `CheckImaged`.
+    The grid is that of the label map where the case has one, else that of the modality with the smallest voxels. Other
+    grids are resampled to it (linearly), with a warning. Each modality is checked as by `CheckImaged`.
 
-    A volume of a 4-D file that is 0 everywhere is a missing sequence; a file that is 0 everywhere is refused.
+    A volume of a 4-D file that is 0 everywhere is a missing modality; a file that is 0 everywhere is refused.
 
     Args:
-        keys: entries as made by `find_cases`: a mapping from sequence to path, or the path of a file with one volume
-            for each of the `channels` of the case (all four if there is no such entry). An entry `sequences` of the
+        keys: entries as made by `find_cases`: a mapping from modality to path, or the path of a file with one volume
+            for each of the `channels` of the case (all four if there is no such entry). An entry `modalities` of the
             case, such as `FLAIR+T2`, leaves the others out.
         label_key: entry with the path of the label map, where a case has one.
         allow_missing_keys: do not raise if a key is missing.
@@ -46,33 +45,33 @@ class LoadSequencesd(MapTransform):
     def __init__(self, keys: KeysCollection, label_key: str = "label", allow_missing_keys: bool = False) -> None:
         super().__init__(keys, allow_missing_keys)
         self.label_key = label_key
-        self.load = LoadImage(reader=WholeNibabelReader, ensure_channel_first=True)
+        self.load = LoadImage(reader=VerifyingNibabelReader, ensure_channel_first=True)
         self.check = CheckImaged("image")
 
     def __call__(self, data: Mapping[Hashable, object]) -> dict[Hashable, object]:
         """Return the data with float32 images `(4, H, W, D)`.
 
-        Their meta data are those of the reference sequence, with `volume`, its index in a 4-D file. The entry
-        `sequences` names what is there.
+        Their meta data are those of the reference modality, with `volume`, its index in a 4-D file. The entry
+        `modalities` names what is there.
 
         Raises:
-            InputError: a file cannot be used, no sequence is left, or two do not show the same part of space.
+            InputError: a file cannot be used, no modality is left, or two do not show the same part of space.
         """
         result = dict(data)
         for key in self.key_iterator(result):
-            volumes = self._read(result[key], result.get("channels"), result.get("sequences"))
+            volumes = self._read(result[key], result.get("channels"), result.get("modalities"))
             if not volumes:
-                raise InputError(f"{result[key]}: no sequence is left. Expected at least one that is not 0 everywhere.")
-            missing = [name for name in SEQUENCES if name not in volumes]
+                raise InputError(f"{result[key]}: no modality is left. Expected at least one that is not 0 everywhere.")
+            missing = [name for name in MODALITIES if name not in volumes]
             if missing:
                 name = result.get("name", result[key])
                 logger.info("%s: %s missing; the others are used.", name, subset_name(missing).replace("+", ", "))
             result[key] = self._stack(volumes, result.get(self.label_key))
-            result["sequences"] = subset_name(volumes)
+            result["modalities"] = subset_name(volumes)
         return result
 
     def _read(self, source: object, channels: str | None, wanted: str | None) -> dict[str, MetaTensor]:
-        chosen = [name for name in SEQUENCES if wanted is None or DISPLAY[name] in wanted.split("+")]
+        chosen = [name for name in MODALITIES if wanted is None or DISPLAY[name] in wanted.split("+")]
         volumes = {}
         if isinstance(source, Mapping):
             for name in chosen:
@@ -80,7 +79,7 @@ class LoadSequencesd(MapTransform):
                     volumes[name] = self._checked(self.load(source[name]), source[name])
             return volumes
         image = self.load(source)
-        order = channels.split("+") if channels else SEQUENCES
+        order = channels.split("+") if channels else MODALITIES
         if image.ndim != 4 or image.shape[0] != len(order):
             names = ", ".join(DISPLAY[name] for name in order)
             raise InputError(
@@ -118,9 +117,9 @@ class LoadSequencesd(MapTransform):
         if label is not None:
             header = nib.load(label)
             affine, shape = np.asarray(header.affine, dtype=float), header.shape[:3]
-        image = torch.zeros(len(SEQUENCES), *shape)
+        image = torch.zeros(len(MODALITIES), *shape)
         for name, volume in volumes.items():
-            image[SEQUENCES.index(name)] = _on_grid(volume, affine, shape, DISPLAY[name], DISPLAY[reference])
+            image[MODALITIES.index(name)] = _on_grid(volume, affine, shape, DISPLAY[name], DISPLAY[reference])
         meta = {**volumes[reference].meta, "affine": torch.from_numpy(affine)}
         meta |= {"original_affine": affine, "spatial_shape": np.array(shape)}
         return MetaTensor(image, meta=meta)
@@ -143,10 +142,10 @@ def _on_grid(volume: MetaTensor, affine: np.ndarray, shape: tuple[int, ...], nam
     if inside < MIN_INSIDE:
         raise InputError(
             f"{path}: only {inside:.0%} of the brain in {name} lies in the field of view of {reference}. Expected "
-            "sequences of one examination, registered to each other. Register them, or leave this one out."
+            "modalities of one examination, registered to each other. Register them, or leave this one out."
         )
     logger.warning(
-        "%s: its grid (%s voxels) differs from that of %s (%s); resampled. The sequences must be registered.",
+        "%s: its grid (%s voxels) differs from that of %s (%s); resampled. The modalities must be registered.",
         path,
         " x ".join(map(str, source.shape)),
         reference,

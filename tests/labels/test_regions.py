@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from monai_mamba.data.regions import CONVENTIONS, RegionTable, fitting_conventions
 from monai_mamba.errors import InputError
+from monai_mamba.labels import CONVENTIONS, RegionTable, fitting_conventions
 
 IDS = {"brats2023": (1, 2, 3), "brats2021": (1, 2, 4), "brats_msd": (2, 1, 3)}  # necrotic core, edema, enhancing tumor
 

@@ -7,7 +7,45 @@ from uuid import uuid4
 
 import torch
 
-from monai_mamba.errors import DeviceError, InputError, OutputError
+from monai_mamba.bundle import check_options
+from monai_mamba.errors import DeviceError, InputError, OutputError, show_errors_briefly
+from monai_mamba.handlers.weights import check_weights
+
+
+def preflight(
+    *,
+    output_dir: str | Path | None = None,
+    device: str | torch.device | None = None,
+    weights: str | Path | None = None,
+    bundle_root: str | Path = ".",
+    **flags: object,
+) -> None:
+    """Check what a config was given, as the first entry of its `run`; what is None is not looked at.
+
+    From then on an error of the package ends the program with its sentence alone, see `show_errors_briefly`.
+
+    Args:
+        output_dir: see `check_output_dir`.
+        device: see `check_device`.
+        weights: weights file, see `check_weights`.
+        bundle_root: folder of the bundle that the weights may have come with.
+        flags: options that must be True or False, by name, see `check_flags`.
+
+    Raises:
+        InputError: the command has an option that the config does not (`check_options`), or a flag is no flag.
+        OutputError: results cannot be written to `output_dir`.
+        DeviceError: there is no such device.
+        WeightsError: the weights file is missing, or damaged.
+    """
+    show_errors_briefly()
+    check_options()
+    check_flags(**flags)
+    if output_dir is not None:
+        check_output_dir(output_dir)
+    if device is not None:
+        check_device(device)
+    if weights is not None:
+        check_weights(weights, bundle_root)
 
 
 def check_output_dir(output_dir: str | Path) -> None:

@@ -1,15 +1,15 @@
-"""What a network sees in the place of a sequence that is missing."""
+"""What a network sees in the place of a modality that is missing."""
 
 from __future__ import annotations
 
 import torch
 from torch import nn
 
-__all__ = ["MissingSequenceFill"]
+__all__ = ["MissingModalityFill"]
 
 
-class MissingSequenceFill(nn.Module):
-    """A network behind one learned number per sequence, which stands for the sequence where it is missing.
+class MissingModalityFill(nn.Module):
+    """A network behind one learned number per modality, which stands for the modality where it is missing.
 
     A channel that is 0 in a whole window while another is not counts as missing there; inside the brain (where any
     channel is not 0) it gets its learned value. Constant mask channels, the other way to say what is missing, would be
@@ -18,13 +18,13 @@ class MissingSequenceFill(nn.Module):
 
     Args:
         network: takes images `(B, in_channels, H, W, D)`.
-        in_channels: sequences.
+        in_channels: modalities.
     """
 
     def __init__(self, network: nn.Module, in_channels: int = 4) -> None:
         super().__init__()
         self.network = network
-        # A little off 0, the mean of a normalized sequence, so that missing differs from average from the start.
+        # A little off 0, the mean of a normalized modality, so that missing differs from average from the start.
         self.fill = nn.Parameter(torch.full((in_channels,), -0.5))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

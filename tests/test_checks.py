@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from monai_mamba.data import check_flags, check_output_dir
+from monai_mamba.checks import check_flags, check_output_dir
 from monai_mamba.errors import InputError, OutputError
 
 
