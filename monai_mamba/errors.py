@@ -25,6 +25,10 @@ class WeightsError(MonaiMambaError, ValueError):
     """A weights file is missing, damaged, or belongs to another network."""
 
 
+class NotFiniteError(MonaiMambaError, ArithmeticError):
+    """A network has computed NaN or infinity."""
+
+
 class DeviceError(MonaiMambaError, RuntimeError):
     """The device asked for is not there, or has too little memory."""
 
@@ -36,9 +40,13 @@ class BatchError(MonaiMambaError, RuntimeError):
 def show_errors_briefly() -> None:
     """From now on, end the program with the sentence of a `MonaiMambaError` instead of the traceback that led to it.
 
-    Likewise for Ctrl-C. For programs that run a bundle; the exception itself is unchanged, so callers from Python still
-    get all of it. Other exceptions are shown as before.
+    Likewise for Ctrl-C. Characters that the streams cannot write, such as those of a file name in a terminal that knows
+    ASCII only, are escaped. For programs that run a bundle; the exception itself is unchanged, so callers from Python
+    still get all of it. Other exceptions are shown as before.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     show_traceback = sys.excepthook
 
     def show(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:

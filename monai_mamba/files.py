@@ -1,4 +1,4 @@
-"""Files that are complete or not there, and all files below a folder."""
+"""Files that are read and written whole, and all files below a folder."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from uuid import uuid4
+
+from monai_mamba.errors import InputError
 
 MISSING = "n/a"  # a cell without a value, as in the tables of BIDS
 
@@ -23,6 +25,26 @@ def files_below(folder: str | Path) -> list[Path]:
         seen.add(real)
         files += [Path(root, name) for name in names]
     return sorted(files)
+
+
+def read_whole(path: str | Path) -> bytes:
+    """Read all of a file, as it was at one moment.
+
+    Raises:
+        InputError: the file cannot be read, or changed while it was read.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            before = os.fstat(file.fileno())
+            content = file.read()
+            after = os.fstat(file.fileno())
+    except OSError as error:
+        raise InputError(f"{path}: the file cannot be read ({error.strerror or error}).") from error
+    if (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, after.st_size) or len(content) != after.st_size:
+        raise InputError(
+            f"{path}: the file changed while it was read. Wait until nothing writes to it any more, and run again."
+        )
+    return content
 
 
 def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:

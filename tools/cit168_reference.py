@@ -18,11 +18,12 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from compare import read_labels
 from report_files import run_command, write_report_files
 
 from monai_mamba.checks import check_output_dir
+from monai_mamba.data.image_file import read_image
 from monai_mamba.data.image_header import check_header
+from monai_mamba.data.label_values import read_label_ids
 from monai_mamba.errors import InputError
 from monai_mamba.handlers.result_saver import label_image
 from monai_mamba.labels import LabelTable, without_side
@@ -82,8 +83,8 @@ def convert(options: argparse.Namespace) -> None:
     source = Path(options.labels).expanduser()
     labels = read_names(Path(options.names).expanduser())
     check_header(source)
-    image = nib.load(source)
-    result = freesurfer_ids(read_labels(source), labels)
+    image = read_image(source)
+    result = freesurfer_ids(read_label_ids(source), labels)
     structures = [entry for entry in LabelTable.load("subcortical") if without_side(entry.name) in STRUCTURES.values()]
     voxels = {entry.name: np.count_nonzero(result == entry.id) for entry in structures}
     if not all(voxels.values()):

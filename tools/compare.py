@@ -28,12 +28,12 @@ from tqdm import tqdm
 
 from monai_mamba.checks import check_output_dir
 from monai_mamba.data.image_header import IMAGE_SUFFIXES, check_header
+from monai_mamba.data.label_values import read_label_ids
 from monai_mamba.data.pairs import LARGEST_SHIFT
 from monai_mamba.errors import InputError
 from monai_mamba.grids import largest_shift
 from monai_mamba.labels import LabelEntry, LabelTable
 from monai_mamba.metrics.structure_scores import structure_scores
-from monai_mamba.transforms.to_training_labels import LARGEST_ID
 
 
 @dataclass(frozen=True)
@@ -133,27 +133,11 @@ def check_grids(reference: LabelSet, methods: Sequence[LabelSet]) -> None:
             )
 
 
-def read_labels(path: Path) -> np.ndarray:
-    """Label ids `(H, W, D)`, int32.
-
-    Raises:
-        InputError: values that are no label ids.
-    """
-    image = nib.load(path)
-    values = np.asanyarray(image.dataobj).reshape(image.shape[:3])
-    ids = values.astype(np.int32) if np.isfinite(values).all() else None
-    if ids is None or (ids != values).any() or ids.min() < 0 or ids.max() > LARGEST_ID:
-        raise InputError(
-            f"{path}: its values are no label ids (whole numbers from 0 to {LARGEST_ID}). Is this a label map?"
-        )
-    return ids
-
-
 def count_voxels(label_set: LabelSet) -> dict[str, dict[int, int]]:
     """Voxels of each id in the map of each subject, without the background."""
     counts = {}
     for subject, path in tqdm(label_set.files.items(), desc=f"reading {label_set.name}", unit="map"):
-        voxels = np.bincount(read_labels(path).ravel())
+        voxels = np.bincount(read_label_ids(path).ravel())
         counts[subject] = {int(label): int(voxels[label]) for label in np.flatnonzero(voxels) if label}
     return counts
 
@@ -200,9 +184,9 @@ def score(reference: LabelSet, methods: Sequence[LabelSet], ids: Sequence[int]) 
     """Scores `(subjects, structures, 4)` of each method, columns as in `SCORES`."""
     scores: dict[str, list[torch.Tensor]] = {method.name: [] for method in methods}
     for subject, path in tqdm(reference.files.items(), desc="comparing", unit="subject"):
-        expected, spacing = read_labels(path), nib.affines.voxel_sizes(nib.load(path).affine)
+        expected, spacing = read_label_ids(path), nib.affines.voxel_sizes(nib.load(path).affine)
         for method in methods:
-            predicted = read_labels(method.files[subject])
+            predicted = read_label_ids(method.files[subject])
             scores[method.name].append(structure_scores(predicted, expected, ids, spacing))
     return {name: torch.stack(values) for name, values in scores.items()}
 

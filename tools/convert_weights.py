@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import pickle
 import re
 import sys
 from collections.abc import Mapping
@@ -22,6 +21,7 @@ import torch
 
 from monai_mamba.errors import InputError, MonaiMambaError, WeightsError
 from monai_mamba.files import write_atomically
+from monai_mamba.handlers.weights import read_tensors
 from monai_mamba.networks.nets import MedSegMamba, SegMamba
 
 NETWORKS = {"MedSegMamba": MedSegMamba, "SegMamba": SegMamba}
@@ -211,12 +211,7 @@ def convert_file(source: Path, target: Path) -> Converted:
     """
     if not source.is_file():
         raise InputError(f"{source}: no such file; expected a PyTorch checkpoint.")
-    try:
-        published = torch.load(source, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise WeightsError(
-            f"{source} is not a checkpoint of plain tensors, and nothing else is read (weights_only=True): {error}"
-        ) from error
+    published = read_tensors(source)
     if not isinstance(published, Mapping):
         raise WeightsError(f"{source} holds a {type(published).__name__}; expected a dictionary of tensors.")
     try:

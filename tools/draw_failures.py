@@ -19,12 +19,14 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from compare import LabelSet, find_label_set, read_labels
+from compare import LabelSet, find_label_set
 from report_files import run_command, write_report_files
 from tqdm import tqdm
 
 from monai_mamba.checks import check_output_dir
+from monai_mamba.data.image_file import read_image
 from monai_mamba.data.image_header import check_header
+from monai_mamba.data.label_values import read_label_ids
 from monai_mamba.data.pairs import check_same_grid
 from monai_mamba.errors import InputError
 from monai_mamba.labels import LabelEntry, LabelTable, without_side
@@ -101,7 +103,7 @@ def worst_failures(cases: Sequence[Case], table: LabelTable, number: int) -> lis
     """
     failures = []
     for case in tqdm(cases, desc="comparing", unit="scan"):
-        maps = reference, prediction = read_labels(case.reference), read_labels(case.prediction)
+        maps = reference, prediction = read_label_ids(case.reference), read_label_ids(case.prediction)
         sizes = nib.affines.voxel_sizes(nib.load(case.reference).affine)
         scores = structure_scores(prediction, reference, [entry.id for entry in table.structures], sizes)
         found: dict[str, Failure] = {}
@@ -146,9 +148,13 @@ def draw_failures(path: Path, failures: Sequence[Failure], table: LabelTable) ->
 
 def read_volumes(case: Case) -> tuple[list[np.ndarray], np.ndarray]:
     """Image, reference and prediction `(H, W, D)`, turned to RAS, and the size of their voxels in mm."""
-    source = nib.load(case.image)
+    source = read_image(case.image)
     image = np.asanyarray(source.dataobj).reshape(source.shape[:3]).astype(np.float32)
-    volumes = np.nan_to_num(image, posinf=0.0, neginf=0.0), read_labels(case.reference), read_labels(case.prediction)
+    volumes = (
+        np.nan_to_num(image, posinf=0.0, neginf=0.0),
+        read_label_ids(case.reference),
+        read_label_ids(case.prediction),
+    )
     turned = [nib.as_closest_canonical(nib.Nifti1Image(volume, source.affine)) for volume in volumes]
     return [np.asarray(volume.dataobj) for volume in turned], nib.affines.voxel_sizes(turned[0].affine)
 

@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from monai_mamba.checks import check_output_dir
 from monai_mamba.data.image_header import check_header
+from monai_mamba.data.image_reader import VerifyingNibabelReader
 from monai_mamba.data.pairs import IMAGE_ENDING, LABEL_ENDING
 from monai_mamba.errors import InputError, OutputError
 from monai_mamba.labels import LabelTable
@@ -81,7 +82,10 @@ def make_scans(options: argparse.Namespace) -> None:
     check_output_dir(options.output_dir)
     labels = LabelTable.load("subcortical")
     table = SynthesisTable("subcortical_synthesis", labels)
-    load, orient = LoadImage(ensure_channel_first=True), Orientation(ORIENTATION, labels=None)
+    load, orient = (
+        LoadImage(reader=VerifyingNibabelReader, ensure_channel_first=True),
+        Orientation(ORIENTATION, labels=None),
+    )
     with tqdm(total=options.scans, unit="scan") as progress:
         for position, (path, name) in enumerate(zip(maps[: options.scans], names, strict=False)):
             volume = orient(load(path))

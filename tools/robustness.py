@@ -22,7 +22,6 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from compare import read_labels
 from monai.bundle import ConfigParser
 from report_files import make_report, write_report_files
 from robustness_conditions import CONDITIONS, GROUPS, Change, Condition, Scan, brain_of, load_scan, onto_grid, repeat
@@ -32,6 +31,7 @@ from tqdm import tqdm
 
 from monai_mamba.checks import check_output_dir
 from monai_mamba.data.image_header import check_header
+from monai_mamba.data.label_values import read_label_ids
 from monai_mamba.data.scans import RESULTS
 from monai_mamba.errors import InputError, MonaiMambaError, OutputError
 from monai_mamba.grids import map_box, voxel_map
@@ -77,7 +77,7 @@ def read_label_map(path: str | Path) -> nib.Nifti1Image:
         InputError: the file is no label map.
     """
     check_header(path)
-    return nib.Nifti1Image(read_labels(Path(path)), nib.load(path).affine)
+    return nib.Nifti1Image(read_label_ids(Path(path)), nib.load(path).affine)
 
 
 def run_bundle(config: Path, scans: Path, output_dir: Path, options: Sequence[str]) -> None:
@@ -264,7 +264,7 @@ def measure(options: argparse.Namespace) -> None:
 
     maps = {name: find_labels(folder / "labels", name) for name in changes}
     baseline = read_label_map(maps[UNALTERED])
-    found = {name: set(np.unique(read_labels(path)).tolist()) for name, path in maps.items()}
+    found = {name: set(np.unique(read_label_ids(path)).tolist()) for name, path in maps.items()}
     if not any(entry.id in found[UNALTERED] for entry in table.structures):
         raise InputError(f"{source}: the bundle finds no structure in it. Give a scan of the kind it is made for.")
     structures = tuple(entry for entry in table.structures if entry.id in set.union(*found.values()))

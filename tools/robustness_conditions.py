@@ -29,6 +29,8 @@ from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
+from monai_mamba.data.image_file import read_image
+from monai_mamba.data.image_reader import VerifyingNibabelReader
 from monai_mamba.grids import voxel_map
 from monai_mamba.labels import LabelTable
 from monai_mamba.transforms.check_image import CheckImaged
@@ -122,14 +124,14 @@ def load_scan(path: Path, brain: tuple[np.ndarray, np.ndarray] | None) -> Scan:
     """
     read = Compose(
         [
-            LoadImaged("image", reader="NibabelReader"),
+            LoadImaged("image", reader=VerifyingNibabelReader),
             EnsureChannelFirstd("image"),
             CheckImaged("image"),
             Orientationd("image", axcodes="RAS", labels=None),
         ]
     )
     image = read({"image": str(path)})["image"]
-    source = nib.load(path)
+    source = read_image(path)
     voxels = np.asanyarray(source.dataobj).reshape(source.shape[:3])
     voxels = voxels.astype(voxels.dtype.newbyteorder("="), copy=False)  # MGH files are big-endian
     stored = nib.Nifti1Image(voxels, source.affine, dtype=voxels.dtype)

@@ -17,7 +17,9 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
+from monai_mamba.data.image_file import read_image, stored_scale
 from monai_mamba.data.image_header import check_header
+from monai_mamba.data.label_values import to_label_ids
 from monai_mamba.data.modalities import MODALITIES
 from monai_mamba.errors import InputError
 from monai_mamba.labels import LABEL_FOLDER
@@ -83,14 +85,14 @@ def read_anatomy(path: str | Path) -> Anatomy:
         InputError: the file cannot be read, holds ids that no table of the package lists, or has no white matter.
     """
     check_header(path)
-    image = nib.load(path)
-    ids = np.asanyarray(image.dataobj).reshape(image.shape[:3])
+    image = read_image(path)
+    ids = to_label_ids(np.asanyarray(image.dataobj).reshape(image.shape[:3]), path, stored_scale(image))
     tissue_of, brain_ids = _tissue_tables()
     found = np.unique(ids).tolist()
     unknown = [value for value in found if value not in tissue_of]
     if unknown:
         raise InputError(
-            f"{path}: it holds ids of no known tissue: {', '.join(f'{value:g}' for value in unknown[:10])}. Expected "
+            f"{path}: it holds ids of no known tissue: {', '.join(map(str, unknown[:10]))}. Expected "
             "FreeSurfer's ids, or those of SynthSeg's training label maps. Set the others to 0."
         )
     lookup = np.zeros(int(found[-1]) + 1, dtype=np.uint8)
@@ -98,7 +100,6 @@ def read_anatomy(path: str | Path) -> Anatomy:
     for value in map(int, found):
         lookup[value] = INDEX.get(tissue_of[value], 0)
         brain_lookup[value] = value in brain_ids
-    ids = ids.astype(np.int64)
     brain = brain_lookup[ids]
     if not (lookup[ids][brain] == INDEX["white_matter"]).any():
         raise InputError(f"{path}: it has no cerebral white matter, in which tumors grow. Is this a map of a brain?")

@@ -6,8 +6,10 @@ from monai_mamba.data.aseg import add_asegs
 from monai_mamba.data.bids import describe_derivatives
 from monai_mamba.data.cases import find_cases, find_labeled_cases
 from monai_mamba.data.folds import split_folds
+from monai_mamba.data.image_reader import VerifyingNibabelReader
 from monai_mamba.data.image_writer import AtomicNibabelWriter
 from monai_mamba.data.label_maps import find_label_maps
+from monai_mamba.data.label_values import with_label_ids
 from monai_mamba.data.modalities import modality_subsets, with_subsets
 from monai_mamba.data.pairs import find_pairs, split_pairs
 from monai_mamba.data.scan_table import describe_pairs, draw_weights, split_fold
@@ -16,6 +18,7 @@ from monai_mamba.data.window_loader import WindowLoader
 
 __all__ = [
     "AtomicNibabelWriter",
+    "VerifyingNibabelReader",
     "WindowLoader",
     "add_asegs",
     "describe_derivatives",
@@ -30,5 +33,6 @@ __all__ = [
     "split_fold",
     "split_folds",
     "split_pairs",
+    "with_label_ids",
     "with_subsets",
 ]

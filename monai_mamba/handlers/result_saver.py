@@ -11,6 +11,7 @@ import numpy as np
 from ignite.engine import Engine, Events
 from monai.data import MetaTensor
 
+from monai_mamba.data.image_file import read_image
 from monai_mamba.data.scans import RESULTS
 from monai_mamba.errors import OutputError
 from monai_mamba.files import MISSING, write_atomically
@@ -62,9 +63,11 @@ class ResultSaver:
             output: path of the results without their endings.
 
         Raises:
+            InputError: the scan is no longer what it was when its voxels were read.
             OutputError: a file cannot be written.
         """
-        source, labels = nib.load(prediction.meta["filename_or_obj"]), prediction[0].numpy()
+        source = read_image(prediction.meta["filename_or_obj"], prediction.meta.get("checksum"))
+        labels = prediction[0].numpy()
         if prediction.meta.get("volume") is not None:  # of a file with several
             source = source.slicer[..., prediction.meta["volume"]]
         table = self._volume_table(prediction, source.affine)
@@ -106,7 +109,8 @@ def label_image(labels: np.ndarray, source: nib.spatialimages.SpatialImage) -> n
     """Put a label map on the grid of a source image.
 
     The geometry of a NIfTI header is copied field by field, so that affine, spacing and codes stay the same to the last
-    bit; descriptive fields, which may name a person, are not.
+    bit; descriptive fields, which may name a person, are not. An MGH header without orientation gives the codes 2
+    (aligned to another file: the scan) and 0.
 
     Args:
         labels: `(H, W, D)` label ids.
@@ -120,7 +124,10 @@ def label_image(labels: np.ndarray, source: nib.spatialimages.SpatialImage) -> n
         for field in geometry:
             image.header[field] = source.header[field]
         image.header["pixdim"][:4] = source.header["pixdim"][:4]
-    else:
+    elif int(source.header["goodRASFlag"]):
         image.set_sform(source.affine, code="scanner")
         image.set_qform(source.affine, code="scanner")
+    else:  # the axes are a guess: aligned to the scan's file, and nothing is said about the scanner
+        image.set_sform(source.affine, code="aligned")
+        image.set_qform(source.affine, code="unknown")
     return image

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,8 +11,11 @@ from monai.data import MetaTensor
 from monai.inferers import SlidingWindowInferer
 from monai.utils import ensure_tuple
 
-from monai_mamba.errors import InputError
+from monai_mamba.errors import InputError, NotFiniteError
 from monai_mamba.inferers.autocast import has_native_bfloat16
+from monai_mamba.networks.finite import first_not_finite, is_finite
+
+LARGEST_LOGIT = 2.0**15  # half precision holds it
 
 
 class SlidingWindowProbabilityInferer(SlidingWindowInferer):
@@ -57,7 +61,14 @@ class SlidingWindowProbabilityInferer(SlidingWindowInferer):
             raise InputError(f"--sw_batch_size is {sw_batch_size}, expected a whole number from 1.")
         if not isinstance(mirror_shift, int) or mirror_shift < 0:
             raise InputError(f"mirror_shift is {mirror_shift}, expected a whole number of voxels from 0.")
-        super().__init__(roi_size=roi_size, sw_batch_size=sw_batch_size, overlap=overlap, mode=mode, progress=progress)
+        super().__init__(
+            roi_size=roi_size,
+            sw_batch_size=sw_batch_size,
+            overlap=overlap,
+            mode=mode,
+            progress=progress,
+            with_coord=True,
+        )
         self.amp = amp
         self.mirror = mirror
         self.mirror_shift = mirror_shift
@@ -73,24 +84,34 @@ class SlidingWindowProbabilityInferer(SlidingWindowInferer):
             network: maps windows `(B, in_channels, *roi_size)` to logits `(B, C, *roi_size)`.
             args: further arguments of the network.
             kwargs: further keyword arguments of the network.
+
+        Raises:
+            NotFiniteError: the network's output for a window is not finite; names the window and the layer.
         """
         device = inputs.device.type
         amp = self.amp and has_native_bfloat16(inputs.device)
 
-        def predict(window: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        def run(window: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
             with torch.autocast(device, dtype=torch.bfloat16, enabled=amp):
-                logits = network(window.float(), *args, **kwargs)
+                return network(window.float(), *args, **kwargs)
+
+        def predict(window: torch.Tensor, places: list[list[slice]], *args: Any, **kwargs: Any) -> torch.Tensor:
+            logits = run(window, *args, **kwargs)
+            if not is_finite(logits):
+                place = next(place for place, part in zip(places, logits, strict=True) if not is_finite(part))
+                origin = first_not_finite(network, partial(run, window, *args, **kwargs))
+                raise NotFiniteError(_not_finite(inputs, place[2:], origin))
             if logits.dtype == torch.bfloat16:
-                logits = logits.half()  # loses nothing, and gives finer probabilities
+                logits = logits.clamp(-LARGEST_LOGIT, LARGEST_LOGIT).half()  # gives finer probabilities
             return (logits.sigmoid() if self.sigmoid else logits.softmax(dim=1)).half()
 
-        def vote(window: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-            votes = predict(window, *args, **kwargs)
+        def vote(window: torch.Tensor, places: list[list[slice]], *args: Any, **kwargs: Any) -> torch.Tensor:
+            votes = predict(window, places, *args, **kwargs)
             if self.mirror is None:
                 return votes
             shift = 3 * [self.mirror_shift]
             back = [-step for step in shift]
-            mirrored = predict(window.roll(shift, (2, 3, 4)).flip(2), *args, **kwargs)
+            mirrored = predict(window.roll(shift, (2, 3, 4)).flip(2), places, *args, **kwargs)
             for channel, other in enumerate(self.mirror[: votes.shape[1]]):  # no copy of all channels: they are large
                 votes[:, channel] += mirrored[:, other].flip(1).roll(back, (1, 2, 3))
             return votes.div_(2)
@@ -100,3 +121,13 @@ class SlidingWindowProbabilityInferer(SlidingWindowInferer):
         image = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
         probabilities = super().__call__(image.half(), vote, *args, **kwargs)
         return MetaTensor(probabilities).copy_meta_from(inputs) if isinstance(inputs, MetaTensor) else probabilities
+
+
+def _not_finite(inputs: torch.Tensor, place: list[slice], origin: str) -> str:
+    window = " x ".join(f"{axis.start}-{axis.stop - 1}" for axis in place)
+    text = (
+        f"the network's output is NaN or infinite in the window of voxels {window} (of the image as the network sees "
+        f"it): {origin}. Try --amp False; if that does not help, the weights or the network are wrong."
+    )
+    name = inputs.meta.get("filename_or_obj") if isinstance(inputs, MetaTensor) else None
+    return f"{name if isinstance(name, str) else name[0]}: {text}" if name else text

@@ -13,6 +13,7 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import LoadImage, MapTransform
 
+from monai_mamba.data.image_reader import VerifyingNibabelReader
 from monai_mamba.data.modalities import DISPLAY, MODALITIES, REFERENCE_ORDER, subset_name
 from monai_mamba.data.pairs import LARGEST_SHIFT
 from monai_mamba.errors import InputError
@@ -44,7 +45,7 @@ class LoadModalitiesd(MapTransform):
     def __init__(self, keys: KeysCollection, label_key: str = "label", allow_missing_keys: bool = False) -> None:
         super().__init__(keys, allow_missing_keys)
         self.label_key = label_key
-        self.load = LoadImage(reader="NibabelReader", ensure_channel_first=True)
+        self.load = LoadImage(reader=VerifyingNibabelReader, ensure_channel_first=True)
         self.check = CheckImaged("image")
 
     def __call__(self, data: Mapping[Hashable, object]) -> dict[Hashable, object]:

@@ -14,6 +14,7 @@ from monai.networks.layers import GaussianFilter
 from monai.utils import convert_to_tensor
 from torch.nn import functional
 
+from monai_mamba.data.label_values import with_label_ids
 from monai_mamba.errors import InputError
 from monai_mamba.labels import LABEL_FOLDER, LabelTable
 from monai_mamba.transforms.head_window import RandHeadWindow, nearest
@@ -56,22 +57,19 @@ class SynthesisTable:
         self.mirror = torch.tensor(labels.mirror, dtype=torch.uint8)
 
     def check(self, ids: torch.Tensor) -> torch.Tensor:
-        """Return a label map `(1, H, W, D)` of any type as it is, or refuse what is no id that the table lists.
+        """Return the ids of a label map `(1, H, W, D)` of any type as int32, or refuse what the table does not list.
 
         Raises:
             InputError: names the file, where `ids` knows it, and the values.
         """
-        values = torch.unique(torch.as_tensor(ids))
-        found = values.long()
-        listed = (found == values) & (found >= 0) & (found < len(self.known))
-        listed[listed.clone()] = self.known[found[listed]]
-        if not listed.all():
+        ids = with_label_ids(ids)
+        found = torch.unique(torch.as_tensor(ids))
+        unknown = [value for value in found.tolist() if value >= len(self.known) or not self.known[value]]
+        if unknown:
             name = ids.meta.get("filename_or_obj", "The label map") if isinstance(ids, MetaTensor) else "The label map"
-            unknown = values[~listed]
             raise InputError(
                 f"{name}: {len(unknown)} of its values are no ids of the synthesis table, first "
-                f"{', '.join(f'{value:g}' for value in unknown[:8].tolist())}. Map them to listed ids, or give a table "
-                "that has them; a label map is resampled with nearest neighbor."
+                f"{', '.join(map(str, unknown[:8]))}. Map them to listed ids, or give a table that has them."
             )
         return ids
 

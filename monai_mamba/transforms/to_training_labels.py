@@ -13,12 +13,12 @@ from monai.transforms import MapTransform, Transform
 from monai.utils import ImageMetaKey
 from scipy import ndimage
 
+from monai_mamba.data.label_values import with_label_ids
 from monai_mamba.errors import InputError
 from monai_mamba.labels import LABEL_FOLDER, LabelTable, label_tables, without_side
 
 MERGE_TABLE = LABEL_FOLDER / "freesurfer_merge.tsv"
 SEARCH_MARGIN = 10  # voxels around a structure without sides in which its nearest neighbors are looked for
-LARGEST_ID = 2**20
 
 
 class ToTrainingLabels(Transform):
@@ -41,7 +41,7 @@ class ToTrainingLabels(Transform):
         """Convert one label map.
 
         Args:
-            label: `(1, H, W, D)`, whole numbers of any type.
+            label: `(1, H, W, D)`, of any type, see `with_label_ids`.
 
         Returns:
             Class indices `(1, H, W, D)`, uint8, a `MetaTensor` with the same affine if `label` is one.
@@ -49,8 +49,8 @@ class ToTrainingLabels(Transform):
         Raises:
             InputError: values that are no label ids, or a map in which nothing belongs to the table.
         """
-        source = torch.as_tensor(label).cpu().numpy()
-        ids = self._integers(source, label)
+        ids = with_label_ids(label).numpy()
+        found = np.unique(ids)
         for first, last, into in self._merges:
             self._merge(ids[0], first, last, into)
         lookup = np.zeros(int(ids.max()) + 1, dtype=np.uint8)
@@ -59,8 +59,7 @@ class ToTrainingLabels(Transform):
                 lookup[entry.id] = entry.index
         indices = torch.from_numpy(lookup[ids])
         if not indices.any():
-            found = ", ".join(str(value) for value in np.unique(source)[:20].tolist())
-            problem = f"{_name(label)}: none of its labels ({found}) is a class to train."
+            problem = f"{_name(label)}: none of its labels ({', '.join(map(str, found[:20]))}) is a class to train."
             first, last = (f"{entry.id} ({entry.name})" for entry in (self.table.entries[1], self.table.entries[-1]))
             if table := self._table_without_sides(ids):
                 raise InputError(
@@ -72,15 +71,6 @@ class ToTrainingLabels(Transform):
                 "aparc+aseg."
             )
         return MetaTensor(indices, meta=label.meta) if isinstance(label, MetaTensor) else indices
-
-    def _integers(self, values: np.ndarray, label: torch.Tensor | np.ndarray) -> np.ndarray:
-        ids = values.astype(np.int64, copy=True) if np.isfinite(values).all() else None
-        if ids is None or (ids != values).any() or ids.min() < 0 or ids.max() > LARGEST_ID:
-            raise InputError(
-                f"{_name(label)}: its values are no label ids (whole numbers from 0 to {LARGEST_ID}). "
-                "Is this an image, or a label map that was resampled with interpolation?"
-            )
-        return ids
 
     def _table_without_sides(self, ids: np.ndarray) -> str | None:
         """Name of the table whose ids these are, if it has the structures of this table without their sides."""

@@ -10,6 +10,7 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
+from monai_mamba.data.label_values import with_label_ids
 from monai_mamba.errors import InputError
 from monai_mamba.grids import Grid, bounding_box, box_corners, map_box, one_affine, sample_part, voxel_map
 from monai_mamba.labels import RegionTable, fitting_conventions
@@ -40,7 +41,7 @@ class ToTumorRegionsd(MapTransform):
         result = dict(data)
         for key in self.key_iterator(result):
             label = result[key]
-            ids = label[0].numpy()
+            ids = with_label_ids(label)[0].numpy()
             self._check(ids, label)
             masks = torch.from_numpy(self.table.to_regions(ids))
             result[key] = MetaTensor(masks, meta=label.meta) if isinstance(label, MetaTensor) else masks
@@ -60,7 +61,7 @@ class ToTumorRegionsd(MapTransform):
             else "Is this the tumor label map of the case? Labels of other structures, such as the resection cavity "
             "(4) of BraTS 2024, have to be set to 0 first."
         )
-        values = ", ".join(f"{value:g}" for value in found[:10].tolist())
+        values = ", ".join(map(str, found[:10]))
         raise InputError(
             f"{name}: its values are {values}; expected {', '.join(map(str, sorted(known)))} (--label_convention "
             f"{self.table.convention}). {advice}"

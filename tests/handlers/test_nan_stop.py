@@ -11,7 +11,8 @@ from torch import nn
 
 from monai_mamba.errors import MonaiMambaError
 from monai_mamba.handlers.checkpoint import ResumableCheckpoint
-from monai_mamba.handlers.nan_stop import NaNStop, first_not_finite
+from monai_mamba.handlers.nan_stop import NaNStop
+from monai_mamba.networks.finite import first_not_finite
 
 
 class Root(nn.Module):

@@ -102,7 +102,7 @@ class Payload:
 def test_code_in_a_checkpoint_is_not_run(tool, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save({"weights": Payload()}, "bad.pth")
-    with pytest.raises(WeightsError, match=r"bad\.pth is not a checkpoint of plain tensors"):
+    with pytest.raises(WeightsError, match=r"bad\.pth: not a file of plain tensors"):
         tool.convert_file(Path("bad.pth"), Path("model.pt"))
     assert [path.name for path in tmp_path.iterdir()] == ["bad.pth"]
 
