@@ -81,6 +81,14 @@ def check_options() -> None:
     _refuse_arguments(parser, parser.config, "")
 
 
+def options_in_use() -> dict[str, str]:
+    """Entries of the config that is running by name, as text, but for those that say where results go; for a log."""
+    places = {"bundle_root", "checkpoint", "ckpt_dir", "output_dir", "resume"}
+    workflow = next(_running_workflows(), None)
+    config = workflow.parser.config if workflow else {}
+    return {name: _plain(value) for name, value in config.items() if name not in places and not name.startswith("_")}
+
+
 def _take_texts(parser: ConfigParser, typed: Mapping[str, str | None], given: Mapping[str, Any]) -> None:
     """Give text options the text that was typed, or else given, in a form that MONAI leaves as it is."""
     for name in TEXT_OPTIONS & set(parser.config):
