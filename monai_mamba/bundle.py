@@ -52,9 +52,8 @@ def bundle_root(name: str, beside: str | None = None) -> str:
 def check_options() -> None:
     """Take the options of a run as they were given, and refuse those that nothing would use; MONAI would go on.
 
-    For the entries `initialize` and `run` of a config, as their first step after `show_errors_briefly`. It does not
-    matter how the options came: on the command line, in an `args_file`, or from Python. An entry is used where another
-    one refers to it (`@name`); an argument, where the component has it.
+    Called by `preflight`. It does not matter how the options came: on the command line, in an `args_file`, or from
+    Python. An entry is used where another one refers to it (`@name`); an argument, where the component has it.
 
     Raises:
         InputError: an option is unknown, unused, or no text where it must be (see `monai_mamba.options`); names it, and

@@ -14,12 +14,12 @@ from matplotlib.figure import Figure
 from report_files import score_lines, write_report_files
 
 from monai_mamba import __version__
-from monai_mamba.data.labels import LabelEntry
+from monai_mamba.files import MISSING
+from monai_mamba.labels import LabelEntry
 from monai_mamba.metrics.paired_tests import TEST_NOTES, PairedTest, paired_tests
 from monai_mamba.metrics.score_tables import (
     ALL,
     COLUMN_NOTES,
-    MISSING,
     SUMMARY_COLUMNS,
     number_text,
     summary_rows,

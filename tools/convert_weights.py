@@ -20,8 +20,8 @@ from typing import NamedTuple
 
 import torch
 
-from monai_mamba.data.files import write_whole
 from monai_mamba.errors import InputError, MonaiMambaError, WeightsError
+from monai_mamba.files import write_atomically
 from monai_mamba.networks.nets import MedSegMamba, SegMamba
 
 NETWORKS = {"MedSegMamba": MedSegMamba, "SegMamba": SegMamba}
@@ -224,7 +224,7 @@ def convert_file(source: Path, target: Path) -> Converted:
     except WeightsError as error:
         raise WeightsError(f"{source}: {error}") from error
     state = {key: value.clone() for key, value in converted.state.items()}
-    write_whole(target, lambda file: torch.save(state, file))
+    write_atomically(target, lambda file: torch.save(state, file))
     return converted
 
 

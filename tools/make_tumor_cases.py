@@ -26,12 +26,12 @@ import numpy as np
 from tqdm import tqdm
 from tumor_synthesis import Anatomy, grow_tumor, paint, random_brain, read_anatomy
 
-from monai_mamba.data.files import write_whole
+from monai_mamba.checks import check_output_dir
 from monai_mamba.data.label_maps import find_label_maps
-from monai_mamba.data.preflight import check_output_dir
-from monai_mamba.data.regions import RegionTable
-from monai_mamba.data.sequences import SEQUENCES
+from monai_mamba.data.modalities import MODALITIES
 from monai_mamba.errors import InputError, MonaiMambaError, OutputError
+from monai_mamba.files import write_atomically
+from monai_mamba.labels import RegionTable
 
 FIELD_OF_VIEW = (240, 240, 155)  # mm, of BraTS and of Task01
 SIGNS = (-1, -1, 1)  # voxels run to the left, to the back and upward
@@ -60,7 +60,7 @@ def make_case(
         convention: labels to write, see `RegionTable`.
 
     Returns:
-        The int16 volume of each sequence, 0 outside the brain, and the label ids, uint8.
+        The int16 volume of each modality, 0 outside the brain, and the label ids, uint8.
     """
     random = np.random.default_rng(seed)
     shape, _ = grid(spacing)
@@ -83,11 +83,11 @@ def save(path: Path, data: np.ndarray, affine: np.ndarray) -> None:
     """Write a volume, or several along a fourth axis."""
     image = nib.Nifti1Image(data, affine)
     image.header.set_xyzt_units("mm")
-    write_whole(path, partial(nib.save, image))
+    write_atomically(path, partial(nib.save, image))
 
 
 def datalist(names: Sequence[str]) -> str:
-    """Content of the `dataset.json` of Task01, with its own names of sequences and labels."""
+    """Content of the `dataset.json` of Task01, with its own names of modalities and labels."""
     content = {
         "name": "synthetic brain tumors",
         "description": "Made by tools/make_tumor_cases.py in the layout of Task01_BrainTumour; no patient's data.",
@@ -140,19 +140,19 @@ def make_cases(options: argparse.Namespace) -> None:
             volumes, labels = make_case(anatomy, options.spacing, seed, CONVENTIONS[options.layout])
             if options.layout == "msd":
                 names[number] = f"BRATS_{number + 1:03d}"
-                image = np.stack([volumes[name] for name in SEQUENCES], axis=-1)
+                image = np.stack([volumes[name] for name in MODALITIES], axis=-1)
                 save(folder / "imagesTr" / f"{names[number]}.nii.gz", image, affine)
                 save(folder / "labelsTr" / f"{names[number]}.nii.gz", labels, affine)
             else:
                 name = f"BraTS-GLI-{position:05d}-{turn:03d}"
-                for sequence, volume in volumes.items():
-                    save(folder / name / f"{name}-{ENDINGS[sequence]}.nii.gz", volume, affine)
+                for modality, volume in volumes.items():
+                    save(folder / name / f"{name}-{ENDINGS[modality]}.nii.gz", volume, affine)
                 save(folder / name / f"{name}-seg.nii.gz", labels, affine)
             progress.update()
     progress.close()
     if options.layout == "msd":
         text = datalist([names[number] for number in sorted(names)])
-        write_whole(folder / "dataset.json", lambda file: file.write_text(text, encoding="utf-8"))
+        write_atomically(folder / "dataset.json", lambda file: file.write_text(text, encoding="utf-8"))
 
 
 def main() -> int:

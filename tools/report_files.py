@@ -7,8 +7,8 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from monai_mamba.data.files import write_whole
 from monai_mamba.errors import MonaiMambaError, OutputError
+from monai_mamba.files import write_atomically
 from monai_mamba.metrics.structure_scores import ABSENT_RULE
 
 
@@ -58,7 +58,7 @@ def write_report_files(folder: Path, files: Mapping[str, str | Callable[[Path], 
     try:
         for name, content in files.items():
             write = content if callable(content) else lambda file, text=content: file.write_text(text, encoding="utf-8")
-            write_whole(folder / name, write)
+            write_atomically(folder / name, write)
     except OSError as error:
         raise OutputError(
             f"{folder}: the report cannot be written ({error}). Set --output_dir to another folder."

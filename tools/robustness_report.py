@@ -16,8 +16,8 @@ from robustness_conditions import Condition
 from scipy.stats import spearmanr
 
 from monai_mamba import __version__
-from monai_mamba.data.labels import LabelEntry
 from monai_mamba.errors import InputError
+from monai_mamba.labels import LabelEntry
 from monai_mamba.metrics.score_tables import number_text, table_text
 
 BEGIN, END = "<!-- robustness: begin -->", "<!-- robustness: end -->"

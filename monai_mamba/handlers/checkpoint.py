@@ -20,8 +20,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from monai_mamba.bundle import options_in_use
-from monai_mamba.data.files import write_whole
 from monai_mamba.errors import InputError, WeightsError
+from monai_mamba.files import write_atomically
 
 __all__ = ["ResumableCheckpoint"]
 
@@ -150,7 +150,7 @@ class ResumableCheckpoint:
         checkpoint = {name: item.state_dict() for name, item in self.content.items()}
         checkpoint |= self.about
         checkpoint["trainer"] = {"epoch": engine.state.epoch, "iteration": engine.state.iteration}
-        write_whole(self.path, lambda file: torch.save(checkpoint, file))
+        write_atomically(self.path, lambda file: torch.save(checkpoint, file))
 
 
 def _load_state(optimizer: Optimizer, state: dict[str, Any]) -> None:

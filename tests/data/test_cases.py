@@ -9,7 +9,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from tumor_phantom import SEQUENCES, STYLES, save, save_case
+from tumor_phantom import MODALITIES, STYLES, save, save_case
 
 from monai_mamba.data.cases import find_cases, find_labeled_cases
 from monai_mamba.data.pairs import split_pairs
@@ -24,7 +24,7 @@ def tiny(path: Path, volumes: int = 1, shape: tuple[int, ...] = (8, 8, 8)) -> st
 
 
 def outputs(source: object, root: Path) -> dict[str, str]:
-    """Present sequences by output path."""
+    """Present modalities by output path."""
     cases = find_cases(source, str(root / "out"))
     return {os.path.relpath(case["output"], root / "out"): case["present"] for case in cases}
 
@@ -34,7 +34,7 @@ ALL = "flair+t1+t1ce+t2"
 
 def test_folders_of_all_styles(tmp_path):
     for style in STYLES:
-        for name in SEQUENCES:
+        for name in MODALITIES:
             case = "sub-1" if style == "bids" else f"case{style}"
             tiny(tmp_path / "in" / case / f"{case}{STYLES[style][name]}.nii.gz")
     tiny(tmp_path / "in" / "case2021" / "case2021_seg.nii.gz")
@@ -53,7 +53,7 @@ def test_folders_of_all_styles(tmp_path):
 
 
 def test_files_a_mapping_and_4d_images(tmp_path):
-    files = [tiny(tmp_path / f"a_{name}.nii.gz") for name in SEQUENCES]
+    files = [tiny(tmp_path / f"a_{name}.nii.gz") for name in MODALITIES]
     assert outputs(files, tmp_path) == {"a_desc-tumor": ALL}
     assert outputs(files[2], tmp_path) == {"a_desc-tumor": "t1ce"}
     strange = tiny(tmp_path / "scan_7.nii.gz")
@@ -127,7 +127,7 @@ def test_labeled_cases_know_persons_and_grids(tmp_path):
     save(tmp_path / "BraTS-GLI-00002-000" / "BraTS-GLI-00002-000-seg.nii.gz", np.zeros((9, 9, 9), np.uint8))
     with pytest.raises(InputError, match="its grid is"):
         find_labeled_cases(str(tmp_path), "brats2023")
-    with pytest.raises(InputError, match="no case with sequences and a label map"):
+    with pytest.raises(InputError, match="no case with modalities and a label map"):
         find_labeled_cases(str(tmp_path / "unlabeled"), "brats2023")
 
 
@@ -137,7 +137,7 @@ def test_predictions_beside_the_scans_are_no_reference(tmp_path):
     Path(case["output"]).parent.mkdir(exist_ok=True)
     tiny(Path(case["output"] + "_dseg.nii.gz"))
     assert len(find_cases(str(tmp_path), str(tmp_path / "out"))) == 1
-    with pytest.raises(InputError, match="no case with sequences and a label map"):
+    with pytest.raises(InputError, match="no case with modalities and a label map"):
         find_labeled_cases(str(tmp_path), "brats2023")
 
 
@@ -153,7 +153,7 @@ def test_finished_cases_are_marked(tmp_path):
 
 LAYOUTS = {
     "folders of all cases": ({"{kind}/{case}.nii.gz"}, ["a_desc-tumor", "b_desc-tumor"]),
-    "names that tell the sequence too": ({"MR_{kind}/{case}_{kind}.nii.gz"}, ["MR/a_desc-tumor", "MR/b_desc-tumor"]),
+    "names that tell the modality too": ({"MR_{kind}/{case}_{kind}.nii.gz"}, ["MR/a_desc-tumor", "MR/b_desc-tumor"]),
     "folders in each case": ({"{case}/{kind}/{kind}.nii.gz"}, ["a/a_desc-tumor", "b/b_desc-tumor"]),
     "names of series": ({"{case}/{kind}/series-{kind}-7.nii.gz"}, ["a/a_desc-tumor", "b/b_desc-tumor"]),
     "folders named as files": (
@@ -165,7 +165,7 @@ LAYOUTS = {
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("spelling", [("flair", "t1", "t1ce", "t2"), ("FLAIR", "T1w", "T1Gd", "T2w")])
-def test_a_folder_for_each_sequence(tmp_path, layout, spelling):
+def test_a_folder_for_each_modality(tmp_path, layout, spelling):
     (pattern,), expected = LAYOUTS[layout]
     for case in ("a", "b"):
         for kind in (*spelling, "seg"):
@@ -174,7 +174,7 @@ def test_a_folder_for_each_sequence(tmp_path, layout, spelling):
     assert len(find_labeled_cases(str(tmp_path / "in"), "brats2023")) == 2
 
 
-def test_folders_whose_names_only_look_like_sequences(tmp_path):
+def test_folders_whose_names_only_look_like_modalities(tmp_path):
     for point in ("t1", "t2"):  # time points
         for name in ("flair", "t2"):
             tiny(tmp_path / "in" / point / f"a_{name}.nii.gz")
@@ -186,7 +186,7 @@ def test_folders_whose_names_only_look_like_sequences(tmp_path):
     }
 
 
-def test_folders_of_sequences_without_names_in_common_are_refused(tmp_path):
+def test_folders_of_modalities_without_names_in_common_are_refused(tmp_path):
     for place in ("FLAIR/a", "FLAIR/b", "T1/c"):
         tiny(tmp_path / "in" / f"{place}.nii.gz")
     with pytest.raises(InputError, match="no file of one has the name of a file in another"):
@@ -209,7 +209,7 @@ def test_two_cases_of_one_name_are_an_error(tmp_path):
         find_labeled_cases(str(folder), "brats_msd")
 
 
-def test_a_label_map_is_no_sequence(tmp_path):
+def test_a_label_map_is_no_modality(tmp_path):
     save_case(tmp_path / "in", "a", only=("flair", "t2"), label=True)
     (tmp_path / "in" / "a_seg.nii.gz").rename(tmp_path / "in" / "a_t1.nii.gz")
     with pytest.raises(InputError, match=r"a_t1\.nii\.gz: label map by its voxels, no scan, but it is named as .* T1"):
