@@ -28,8 +28,9 @@ from tqdm import tqdm
 
 from monai_mamba.checks import check_output_dir
 from monai_mamba.data.image_header import IMAGE_SUFFIXES, check_header
-from monai_mamba.data.pairs import LARGEST_SHIFT, largest_shift
+from monai_mamba.data.pairs import LARGEST_SHIFT
 from monai_mamba.errors import InputError
+from monai_mamba.grids import largest_shift
 from monai_mamba.labels import LabelEntry, LabelTable
 from monai_mamba.metrics.structure_scores import structure_scores
 from monai_mamba.transforms.to_training_labels import LARGEST_ID

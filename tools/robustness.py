@@ -34,8 +34,8 @@ from monai_mamba.checks import check_output_dir
 from monai_mamba.data.image_header import check_header
 from monai_mamba.data.scans import RESULTS
 from monai_mamba.errors import InputError, MonaiMambaError, OutputError
+from monai_mamba.grids import map_box, voxel_map
 from monai_mamba.labels import LabelTable
-from monai_mamba.transforms.resample import map_box, voxel_map
 
 UNALTERED = "unaltered"
 NO_BRAIN = (

@@ -29,9 +29,9 @@ from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
+from monai_mamba.grids import voxel_map
 from monai_mamba.labels import LabelTable
 from monai_mamba.transforms.check_image import CheckImaged
-from monai_mamba.transforms.resample import voxel_map
 
 SEED = 0
 FWHM_PER_SIGMA = 2.355  # of a Gaussian

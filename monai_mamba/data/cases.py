@@ -109,7 +109,7 @@ class TumorCase:
 
 @on_first_rank
 def find_cases(
-    source: str | Sequence[str] | Mapping[str, str], output_dir: str, task: str = "tumor", overwrite: bool = False
+    source: str | Sequence[str] | Mapping[str, str], output_dir: str, task: str, overwrite: bool = False
 ) -> list[dict]:
     """List the cases of a run. Headers of those to segment are checked; voxels are not read.
 
@@ -131,9 +131,8 @@ def find_cases(
     Raises:
         InputError: nothing was found, or no case can be processed.
     """
-    cases = _collect(source, labeled=False)
-    entries = [(case.item(), case.folder / f"{case.name}_desc-{task}", case.check) for case in cases]
-    return plan_results(entries, output_dir, overwrite)
+    found = [(case.item(), case.folder / case.name, case.check) for case in _collect(source, labeled=False)]
+    return plan_results(found, output_dir, task, overwrite)
 
 
 def find_labeled_cases(dataset_dir: str, label_convention: str) -> list[dict]:

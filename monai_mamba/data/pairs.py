@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import os
 import re
 import warnings
@@ -16,6 +15,7 @@ import numpy as np
 from monai_mamba.data.image_header import IMAGE_SUFFIXES, check_header
 from monai_mamba.errors import InputError
 from monai_mamba.files import files_below
+from monai_mamba.grids import largest_shift
 
 IMAGE_ENDING, LABEL_ENDING = "_T1w", "_desc-aseg_dseg"
 LARGEST_SHIFT = 0.05  # mm by which a voxel of a label map may lie elsewhere than that of its image
@@ -143,12 +143,6 @@ def check_same_grid(image: str, label: str) -> None:
             f"{label}: it has the shape of its image {image} but lies elsewhere (voxels by up to "
             f"{shift:.3g} mm). Resample the label map to the image with nearest neighbor, or correct its header."
         )
-
-
-def largest_shift(one: np.ndarray, other: np.ndarray, shape: Sequence[int]) -> float:
-    """Largest distance in mm between the places that two affines `(4, 4)` give to a voxel of a volume `(H, W, D)`."""
-    corners = np.array([[*corner, 1] for corner in itertools.product(*((0, size - 1) for size in shape))])
-    return float(np.linalg.norm((corners @ (np.asarray(one) - np.asarray(other)).T)[:, :3], axis=1).max())
 
 
 def _grid(path: str) -> tuple[tuple[int, ...], np.ndarray]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -27,9 +27,7 @@ LeftOut = dict[Path, str]  # and what the file is
 
 
 @on_first_rank
-def find_scans(
-    source: str | Sequence[str], output_dir: str, task: str = "subcortical", overwrite: bool = False
-) -> list[dict]:
+def find_scans(source: str | Sequence[str], output_dir: str, task: str, overwrite: bool = False) -> list[dict]:
     """List the scans of a run. Headers of those to segment are checked, and some voxels, to tell label maps.
 
     Args:
@@ -62,8 +60,8 @@ def find_scans(
         folder = subject.parent if subject else path.absolute().parent
         below = folder.relative_to(root.absolute()) if folder.is_relative_to(root.absolute()) else Path()
         name = subject.name if subject else bare_name(path).removesuffix(BIDS_SUFFIX)
-        entries.append(({"image": str(path)}, below / f"{name}_desc-{task}", partial(_check, path, is_named)))
-    scans = plan_results(entries, output_dir, overwrite, left_out)
+        entries.append(({"image": str(path)}, below / name, partial(_check, path, is_named)))
+    scans = plan_results(entries, output_dir, task, overwrite, left_out)
     if left_out:
         logger.info("Not taken from %s: %s.", source, describe_left_out(left_out))
     if not scans:
@@ -72,47 +70,52 @@ def find_scans(
 
 
 def plan_results(
-    entries: Iterable[tuple[dict, Path, Callable[[], str | None]]],
-    output_dir: str,
+    found: Sequence[tuple[dict, Path, Callable[[], str | None]]],
+    output_dir: str | Path,
+    task: str,
     overwrite: bool,
     left_out: LeftOut | None = None,
 ) -> list[dict]:
-    """Give each entry of a run its `output`, and say which are `finished` or have a `problem`, see `find_scans`.
+    """Say where the results of scans or cases go, which of them are there, and which cannot be made.
 
     Args:
-        entries: the entry, where its results lie below `output_dir`, and what checks it before it is read: raises
-            `InputError` for a problem, or returns what it is if it is to be left out.
+        found: for each its entries; the name of its results relative to `output_dir`, without `_desc-<task>`; and what
+            checks its files, raising an `InputError`, or saying what the image is if it is no scan.
         output_dir: folder of the results.
-        overwrite: no entry is finished.
-        left_out: takes the images that are left out, where some may be.
+        task: see `find_scans`.
+        overwrite: whether to take those again whose results are complete.
+        left_out: takes the images that are no scans, where some may be.
+
+    Returns:
+        The entries with `output`, and `finished` or `problem` where there is one, see `find_scans`.
 
     Raises:
-        InputError: all entries have a problem.
+        InputError: none of them can be processed.
     """
     items: list[dict] = []
     first_of: dict[str, str] = {}
-    for entry, place, check in entries:
-        output = str(Path(str(output_dir)).expanduser() / place)
-        item, title = {**entry, "output": output}, entry.get("name", entry["image"])
+    for entries, name, check in found:
+        output = str(Path(str(output_dir)).expanduser() / name.parent / f"{name.name}_desc-{task}")
+        item, title = {**entries, "output": output}, entries.get("name", entries["image"])
         if not overwrite and output not in first_of and is_finished(output):
             item["finished"] = True
         else:
             try:
                 if kind := check():
-                    left_out[Path(entry["image"])] = kind
+                    left_out[Path(entries["image"])] = kind
                     continue
                 if output in first_of:
                     raise InputError(
                         f"{title}: its results would get the same name as those of {first_of[output]} ({output}*). "
-                        "Give one of them another name, or run them into different folders."
+                        "Rename one, or run them with different output folders."
                     )
             except InputError as error:
                 item["problem"] = str(error)
         first_of.setdefault(output, title)
         items.append(item)
     if finished := sum("finished" in item for item in items):
-        have = "1 case has its" if finished == 1 else f"{finished} cases have their"
-        logger.info("%s results in %s already (--overwrite True does them again).", have, output_dir)
+        text = "Finished before: %d of %d, in %s (--overwrite True makes them again)."
+        logger.info(text, finished, len(items), output_dir)
     problems = [item["problem"] for item in items if "problem" in item]
     if problems and len(problems) == len(items):
         raise InputError("\n".join(problems))

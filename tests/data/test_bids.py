@@ -31,7 +31,10 @@ def describe(root: Path, **entries: str) -> None:
 
 
 def outputs(root: Path) -> list[str]:
-    return [os.path.relpath(scan["output"], root / "out") for scan in find_scans(str(root / "in"), str(root / "out"))]
+    return [
+        os.path.relpath(scan["output"], root / "out")
+        for scan in find_scans(str(root / "in"), str(root / "out"), "subcortical")
+    ]
 
 
 def test_only_t1_weighted_scans_in_their_places_are_taken(tmp_path):
@@ -48,7 +51,7 @@ def test_only_t1_weighted_scans_in_their_places_are_taken(tmp_path):
         "sub-02/ses-b/anat/sub-02_ses-b_acq-x_run-1_desc-subcortical",
         "sub-03/anat/sub-03_desc-subcortical",
     ]
-    assert "a link to" in find_scans(str(raw), str(tmp_path / "out"))[2]["problem"]
+    assert "a link to" in find_scans(str(raw), str(tmp_path / "out"), "subcortical")[2]["problem"]
 
 
 def test_of_parts_and_echoes_one_is_taken_and_every_run_and_acquisition(tmp_path, caplog):
@@ -134,7 +137,7 @@ def test_a_validator_finds_no_error(tmp_path):
     raw, out = tmp_path / "in", tmp_path / "out"
     describe(raw)
     make(raw, "sub-02/ses-b/anat/sub-02_ses-b_acq-x_run-1_T1w.nii.gz", "sub-01/anat/sub-01_T1w.nii")
-    for scan in find_scans(str(raw), str(out)):
+    for scan in find_scans(str(raw), str(out), "subcortical"):
         make(out, scan["output"] + RESULTS["labels"])
         for kind in ("volumes", "picture"):
             Path(scan["output"] + RESULTS[kind]).touch()

@@ -25,7 +25,7 @@ def tiny(path: Path, volumes: int = 1, shape: tuple[int, ...] = (8, 8, 8)) -> st
 
 def outputs(source: object, root: Path) -> dict[str, str]:
     """Present modalities by output path."""
-    cases = find_cases(source, str(root / "out"))
+    cases = find_cases(source, str(root / "out"), "tumor")
     return {os.path.relpath(case["output"], root / "out"): case["present"] for case in cases}
 
 
@@ -57,7 +57,7 @@ def test_files_a_mapping_and_4d_images(tmp_path):
     assert outputs(files, tmp_path) == {"a_desc-tumor": ALL}
     assert outputs(files[2], tmp_path) == {"a_desc-tumor": "t1ce"}
     strange = tiny(tmp_path / "scan_7.nii.gz")
-    (case,) = find_cases({"FLAIR": strange}, str(tmp_path / "out"))
+    (case,) = find_cases({"FLAIR": strange}, str(tmp_path / "out"), "tumor")
     assert case["image"] == {"flair": strange}
     tiny(tmp_path / "in" / "x.nii.gz", 4)
     tiny(tmp_path / "in" / "y.nii.gz", 4)
@@ -112,7 +112,7 @@ def test_a_datalist_with_files_and_another_order(tmp_path):
         find_labeled_cases(str(path), "brats2023")
     path.write_text("[]")
     with pytest.raises(InputError, match="not a datalist"):
-        find_cases(str(path), str(tmp_path / "out"))
+        find_cases(str(path), str(tmp_path / "out"), "tumor")
 
 
 def test_labeled_cases_know_persons_and_grids(tmp_path):
@@ -133,10 +133,10 @@ def test_labeled_cases_know_persons_and_grids(tmp_path):
 
 def test_predictions_beside_the_scans_are_no_reference(tmp_path):
     save_case(tmp_path / "sub-1" / "anat", "sub-1", "bids")
-    (case,) = find_cases(str(tmp_path), str(tmp_path))
+    (case,) = find_cases(str(tmp_path), str(tmp_path), "tumor")
     Path(case["output"]).parent.mkdir(exist_ok=True)
     tiny(Path(case["output"] + "_dseg.nii.gz"))
-    assert len(find_cases(str(tmp_path), str(tmp_path / "out"))) == 1
+    assert len(find_cases(str(tmp_path), str(tmp_path / "out"), "tumor")) == 1
     with pytest.raises(InputError, match="no case with modalities and a label map"):
         find_labeled_cases(str(tmp_path), "brats2023")
 
@@ -147,8 +147,9 @@ def test_finished_cases_are_marked(tmp_path):
         (tmp_path / "out").mkdir(exist_ok=True)
         (tmp_path / "out" / f"a_desc-tumor{ending}").touch()
     source = [str(tmp_path / "a_t1.nii.gz")]
-    assert ["finished" in case for case in find_cases(source, str(tmp_path / "out"))] == [True]
-    assert ["finished" in case for case in find_cases(source, str(tmp_path / "out"), overwrite=True)] == [False]
+    for overwrite in (False, True):
+        (case,) = find_cases(source, str(tmp_path / "out"), "tumor", overwrite)
+        assert ("finished" in case) != overwrite
 
 
 LAYOUTS = {
@@ -200,7 +201,7 @@ def test_folders_of_modalities_without_names_in_common_are_refused(tmp_path):
 
 def test_two_cases_of_one_name_are_an_error(tmp_path):
     folder = decathlon(tmp_path / "in", test=["./imagesTs/BRATS_485.nii.gz", "./imagesTr/../imagesTs/BRATS_485.nii.gz"])
-    first, second = find_cases(str(folder), str(tmp_path / "out"))
+    first, second = find_cases(str(folder), str(tmp_path / "out"), "tumor")
     assert "problem" not in first
     assert "its results would get the same name as those of BRATS_485" in second["problem"]
     entries = [{"image": "./imagesTr/BRATS_001.nii.gz", "label": "./labelsTr/BRATS_001.nii.gz"}] * 2

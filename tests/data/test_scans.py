@@ -24,7 +24,7 @@ def make(root: Path, *names: str) -> None:
 
 def outputs(source: object, root: Path, **options: object) -> list[str]:
     """Results that are to be made, relative to the folder of the results."""
-    scans = find_scans(source, str(root / "out"), **options)
+    scans = find_scans(source, str(root / "out"), **{"task": "subcortical", **options})
     return [os.path.relpath(scan["output"], root / "out") for scan in scans if "finished" not in scan]
 
 
@@ -57,7 +57,7 @@ def test_label_maps_and_hidden_files_are_not_scans(tmp_path):
 
 def test_two_scans_must_not_share_a_result(tmp_path):
     make(tmp_path, "in/a.nii.gz", "in/a.nii")
-    scans = find_scans(str(tmp_path / "in"), str(tmp_path / "out"))
+    scans = find_scans(str(tmp_path / "in"), str(tmp_path / "out"), "subcortical")
     assert [sorted(scan) for scan in scans] == [["image", "output"], ["image", "output", "problem"]]
     assert "the same name" in scans[1]["problem"]
 
@@ -70,23 +70,23 @@ def test_finished_scans_are_marked_unless_asked_for(tmp_path, caplog):
         (tmp_path / "out" / f"a_desc-subcortical{ending}").touch()
     with caplog.at_level(logging.INFO, "monai_mamba"):
         assert outputs(str(tmp_path / "in"), tmp_path) == ["b_desc-subcortical"]
-    assert "1 scan has its results" in caplog.text
+    assert "Finished before: 1 of 2, in" in caplog.text
     assert len(outputs(str(tmp_path / "in"), tmp_path, overwrite=True)) == 2
 
 
 def test_one_bad_header_is_noted_and_only_bad_ones_are_an_error(tmp_path):
     make(tmp_path, "in/a.nii.gz")
     (tmp_path / "in/b.nii").touch()
-    scans = find_scans(str(tmp_path / "in"), str(tmp_path / "out"))
+    scans = find_scans(str(tmp_path / "in"), str(tmp_path / "out"), "subcortical")
     assert "problem" not in scans[0]
     assert "empty (0 bytes)" in scans[1]["problem"]
     with pytest.raises(InputError, match="empty"):
-        find_scans(str(tmp_path / "in/b.nii"), str(tmp_path / "out"))
+        find_scans(str(tmp_path / "in/b.nii"), str(tmp_path / "out"), "subcortical")
     # Where the others are finished, the run goes on to its table.
     (tmp_path / "out").mkdir()
     for ending in RESULTS.values():
         (tmp_path / "out" / f"a_desc-subcortical{ending}").touch()
-    finished, broken = find_scans(str(tmp_path / "in"), str(tmp_path / "out"))
+    finished, broken = find_scans(str(tmp_path / "in"), str(tmp_path / "out"), "subcortical")
     assert finished["finished"]
     assert "empty (0 bytes)" in broken["problem"]
 
@@ -103,7 +103,7 @@ def test_links_are_followed_once_and_broken_ones_reported(tmp_path):
     (tmp_path / "in" / "sub-1").symlink_to(tmp_path / "store" / "sub-1")
     (tmp_path / "in" / "loop").symlink_to(tmp_path / "in")
     (tmp_path / "in" / "b.nii.gz").symlink_to(tmp_path / "absent.nii.gz")
-    broken, good = find_scans(str(tmp_path / "in"), str(tmp_path / "out"))
+    broken, good = find_scans(str(tmp_path / "in"), str(tmp_path / "out"), "subcortical")
     assert "a link to" in broken["problem"]
     assert good == {
         "image": str(tmp_path / "in/sub-1/a.nii.gz"),
@@ -190,7 +190,7 @@ def test_a_freesurfer_subject_is_one_scan(tmp_path, caplog):
     freesurfer(tmp_path / "subjects/site 2/ernie", "norm", "brain", "T1")
     freesurfer(tmp_path / "subjects/fsaverage", "orig", "T1")
     with caplog.at_level(logging.INFO, "monai_mamba"):
-        scans = find_scans(str(tmp_path / "subjects"), str(tmp_path / "out"))
+        scans = find_scans(str(tmp_path / "subjects"), str(tmp_path / "out"), "subcortical")
     assert [os.path.relpath(item["image"], tmp_path / "subjects") for item in scans] == [
         "bert/mri/orig.mgz",
         "site 2/ernie/mri/T1.mgz",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from monai_mamba.data.labels import LabelTable
 from monai_mamba.errors import InputError
+from monai_mamba.labels import LabelTable
 from monai_mamba.transforms.allowed_classes import ToAllowedClassesd
 
 LABELS = LabelTable.load("subcortical")

@@ -7,14 +7,8 @@ import pytest
 import torch
 
 from monai_mamba.errors import InputError
-from monai_mamba.transforms.hippocampus_box import (
-    Grid,
-    add_box,
-    centered_box,
-    cut_box,
-    find_hippocampus,
-    scale_to_surroundings,
-)
+from monai_mamba.grids import Grid, add_box, cut_box
+from monai_mamba.transforms.hippocampus_box import centered_box, find_hippocampus, scale_to_surroundings
 
 AFFINE = np.diag([-1.0, 1.0, 1.0, 1.0])
 GRID = Grid("scan.nii", AFFINE, (40, 40, 40))

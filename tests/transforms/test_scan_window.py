@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from monai_mamba.data.labels import LabelTable
+from monai_mamba.labels import LabelTable
 from monai_mamba.transforms.scan_window import RandScanWindowd
 
 LABELS = LabelTable.load("subcortical")
