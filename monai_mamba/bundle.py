@@ -89,12 +89,16 @@ def options_in_use() -> dict[str, str]:
 
 
 def _take_texts(parser: ConfigParser, typed: Mapping[str, str | None], given: Mapping[str, Any]) -> None:
-    """Give text options the text that was typed, or else given, in a form that MONAI leaves as it is."""
+    """Give text options the text that was typed, or else given, in a form that MONAI leaves as it is.
+
+    Also what was typed as None, which MONAI passes over.
+    """
+    for name, text in typed.items():
+        if text == "None" and name in parser:
+            parser[name] = None
     for name in TEXT_OPTIONS & set(parser.config):
         now = parser.config[name]
         value = read_text(name, typed[name]) if name in typed else given.get(name, now)
-        if value is None:
-            continue
         value = as_config(name, value, parser.config)
         if name not in typed and "::" in str(value) == str(now) and not str(value).startswith(("$", "@")):
             raise InputError(
@@ -130,21 +134,25 @@ def _refuse_unused(workflow: ConfigWorkflow, call: Mapping[str, Any]) -> None:
 
 def _refuse_arguments(parser: ConfigParser, config: Any, path: str) -> None:
     """Refuse arguments that a component does not have."""
-    if isinstance(config, dict) and "_target_" in config and (names := _arguments(parser, config)):
-        for name in config:
+    prefix = f"{path}#" if path else ""
+    if isinstance(config, dict) and "_target_" in config and "_disabled_" not in config:
+        target = config["_target_"]
+        component = ConfigComponent(config, locator=parser.locator).resolve_module_name()
+        component = locate(component) if isinstance(component, str) else component
+        if not callable(component) and not str(target).startswith(("$", "@")):
+            raise InputError(f"--{prefix}_target_: there is no component {target}. Check its name.")
+        names = _arguments(component)
+        for name in config if names else ():
             if name not in names and not re.fullmatch("_.+_", str(name)):
-                prefix = f"{path}#" if path else ""
                 advice = _nearest(name, names, prefix) or f"It has {', '.join(names)}."
-                raise InputError(f"--{prefix}{name}: {config['_target_']} has no such argument. {advice}")
+                raise InputError(f"--{prefix}{name}: {target} has no such argument. {advice}")
     if isinstance(config, (dict, list)):
         for key, part in config.items() if isinstance(config, dict) else enumerate(config):
-            _refuse_arguments(parser, part, f"{path}#{key}" if path else str(key))
+            _refuse_arguments(parser, part, f"{prefix}{key}")
 
 
-def _arguments(parser: ConfigParser, config: Mapping[str, Any]) -> list[str]:
-    """Names of the arguments of a component; none where it takes any name, or where it is not known."""
-    component = ConfigComponent(config, locator=parser.locator).resolve_module_name()
-    component = locate(component) if isinstance(component, str) else component
+def _arguments(component: Any) -> list[str]:
+    """Names of the arguments of a component; none where it takes any name, or where they are not known."""
     names: list[str] = []
     while callable(component):
         try:

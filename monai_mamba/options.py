@@ -16,8 +16,8 @@ import torch
 
 from monai_mamba.errors import InputError
 
-TEXT_OPTIONS = {
-    "aseg",
+MAY_BE_NONE = {"aseg", "initial_weights", "label_maps", "leave_out", "scan_table"}
+TEXT_OPTIONS = MAY_BE_NONE | {
     "bundle_root",
     "case_table",
     "checkpoint",
@@ -27,7 +27,6 @@ TEXT_OPTIONS = {
     "first_bundle_root",
     "first_weights",
     "folds",
-    "initial_weights",
     "input",
     "label_convention",
     "label_scheme",
@@ -61,13 +60,15 @@ def typed_options(arguments: Sequence[str]) -> dict[str, str | None]:
 
 
 def read_text(name: str, text: str | None) -> Any:
-    """The value of a text option: its text, or, where that is Python for a list or a mapping of texts, those texts.
+    """The value of a text option: its text; or, where that is Python for a list or mapping of texts, those; or None.
 
     Raises:
         InputError: there is no text.
     """
     if text is None:
         raise InputError(f"--{name} has no value. Write --{name} VALUE, or --{name}=VALUE where that begins with -.")
+    if text == "None" and name in MAY_BE_NONE:
+        return None
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
@@ -94,7 +95,7 @@ def as_config(name: str, value: Any, ids: Mapping[str, Any]) -> Any:
         return [as_config(name, part, ids) for part in value]
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
-    if isinstance(value, torch.device):
+    if isinstance(value, torch.device) or (value is None and name in MAY_BE_NONE):
         return value
     if not isinstance(value, str):
         raise InputError(f"--{name} is {value!r} ({type(value).__name__}), expected text. Put it in quotes.")

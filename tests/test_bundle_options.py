@@ -15,7 +15,7 @@ import torch
 from monai.bundle import ConfigWorkflow
 
 from monai_mamba.errors import InputError
-from monai_mamba.options import TEXT_OPTIONS, typed_options
+from monai_mamba.options import MAY_BE_NONE, TEXT_OPTIONS, typed_options
 
 BUNDLES = Path(__file__).resolve().parents[1] / "bundles"
 SEEN: list[dict[str, Any]] = []
@@ -28,7 +28,7 @@ CONTENT = {
     "device": "cpu",
     "overlap": 0.25,
     "unused": 1,
-    "inferer": {"_target_": "PatchVotingInferer", "roi_size": [8, 8, 8], "overlap": "@overlap"},
+    "inferer": {"_target_": "SlidingWindowProbabilityInferer", "roi_size": [8, 8, 8], "overlap": "@overlap"},
     "network_def": {"_target_": "medsegmamba_small", "in_channels": 1, "out_channels": 36},
     "train": {"transforms": [{"_target_": "Flipd", "keys": "image"}], "max_epochs": 1},
     "used": "$[@inferer, @train#transforms, @train#max_epochs, @network_def]",
@@ -110,8 +110,17 @@ NAMES += ["2024_01", "1e3", "0x10", "0012", "True", "None", "-1", "1", "a#b#c,d"
 def test_names_are_taken_as_they_are(way, monkeypatch, config, tmp_path):
     for name in NAMES:
         value = Path(name) if way is from_python else name
-        way(monkeypatch, config, tmp_path, {"input": value, "output_dir": value, "aseg": value})
-        assert SEEN.pop() == {"input": name, "output_dir": name, "aseg": name, "device": "cpu"}
+        way(monkeypatch, config, tmp_path, {"input": value, "output_dir": value, "device": value})
+        assert SEEN.pop() == {"input": name, "output_dir": name, "device": name, "aseg": None}
+
+
+def test_none_is_taken_where_it_may_be(monkeypatch, config, tmp_path):
+    from_args_file(monkeypatch, config, tmp_path, {"aseg": "a"})
+    from_command_line(monkeypatch, config, tmp_path, {"aseg": "None", "overlap": "None"})
+    assert [seen["aseg"] for seen in SEEN] == ["a", None]
+    with pytest.raises(RuntimeError) as caught:
+        from_args_file(monkeypatch, config, tmp_path, {"input": None})
+    assert sentence(caught) == "--input is None (NoneType), expected text. Put it in quotes."
 
 
 @pytest.mark.parametrize("value", ["a#b", ["a", "b#c"]])
@@ -183,9 +192,10 @@ UNKNOWN = [
     ("x", "the config has no such option. The README of the bundle lists the options."),
     ("train#max_epoch", "the config has no such option. Did you mean --train#max_epochs? "),
     ("train#transforms#0#key", "Flipd has no such argument. Did you mean --train#transforms#0#keys? "),
-    ("inferer#overlapp", "PatchVotingInferer has no such argument. Did you mean --inferer#overlap? "),
-    ("inferer::overlapp", "PatchVotingInferer has no such argument. Did you mean --inferer#overlap? "),
+    ("inferer#overlapp", "SlidingWindowProbabilityInferer has no such argument. Did you mean --inferer#overlap? "),
+    ("inferer::overlapp", "SlidingWindowProbabilityInferer has no such argument. Did you mean --inferer#overlap? "),
     ("network_def#drop_rate", "medsegmamba_small has no such argument. Did you mean --network_def#dropout_rate? "),
+    ("network_def#_target_", "there is no component 2. Check its name."),
     ("unused", "nothing in this config uses it. Leave it out."),
 ]
 
@@ -194,7 +204,7 @@ UNKNOWN = [
 def test_unknown_options_are_refused(way, monkeypatch, config, tmp_path):
     for option, advice in UNKNOWN:
         with pytest.raises(RuntimeError) as caught:
-            way(monkeypatch, config, tmp_path, {option: 2})
+            way(monkeypatch, config, tmp_path, {option: "2"})
         assert sentence(caught) == f"--{option.replace('::', '#')}: {advice}"
         assert not SEEN
 
@@ -246,7 +256,7 @@ def test_unknown_ids_are_refused(monkeypatch, config, arguments, found):
 
 def test_every_text_option_of_the_bundles_is_declared():
     """Those with a text or a path as default; those without a default are named here."""
-    names = {"aseg", "initial_weights"}
+    names = set(MAY_BE_NONE)
     for path in BUNDLES.glob("*/configs/*.json"):
         if path.name in ("metadata.json", "folds.json"):
             continue
@@ -272,6 +282,7 @@ COMBINATIONS = [
     ("subcortical", "train multi_gpu_train network_tabsurfer"),
     ("subcortical", "train evaluate"),
     ("subcortical", "train_synthetic"),
+    ("subcortical", "train_real"),
     ("hippocampal_subfields", "inference fs60_inference multi_gpu_inference"),
     ("hippocampal_subfields", "train fs60_train evaluate"),
     ("hippocampal_subfields", "train evaluate"),
