@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 def describe_pairs(
-    pairs: Sequence[dict[str, Any]], table: str | Path | None = None, leave_out: str = ""
+    pairs: Sequence[dict[str, Any]], table: str | Path | None = None, leave_out: str | None = None
 ) -> list[dict[str, Any]]:
     """Add to pairs what a table says of them.
 

@@ -150,3 +150,80 @@ def test_finished_cases_are_marked(tmp_path):
     for overwrite in (False, True):
         (case,) = find_cases(source, str(tmp_path / "out"), "tumor", overwrite)
         assert ("finished" in case) != overwrite
+
+
+LAYOUTS = {
+    "folders of all cases": ({"{kind}/{case}.nii.gz"}, ["a_desc-tumor", "b_desc-tumor"]),
+    "names that tell the modality too": ({"MR_{kind}/{case}_{kind}.nii.gz"}, ["MR/a_desc-tumor", "MR/b_desc-tumor"]),
+    "folders in each case": ({"{case}/{kind}/{kind}.nii.gz"}, ["a/a_desc-tumor", "b/b_desc-tumor"]),
+    "names of series": ({"{case}/{kind}/series-{kind}-7.nii.gz"}, ["a/a_desc-tumor", "b/b_desc-tumor"]),
+    "folders named as files": (
+        {"{case}/{case}_{kind}.nii.gz/00{kind}_x.nii"},
+        ["a/a/a_desc-tumor", "b/b/b_desc-tumor"],
+    ),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("spelling", [("flair", "t1", "t1ce", "t2"), ("FLAIR", "T1w", "T1Gd", "T2w")])
+def test_a_folder_for_each_modality(tmp_path, layout, spelling):
+    (pattern,), expected = LAYOUTS[layout]
+    for case in ("a", "b"):
+        for kind in (*spelling, "seg"):
+            tiny(tmp_path / "in" / pattern.format(case=case, kind=kind))
+    assert outputs(str(tmp_path / "in"), tmp_path) == dict.fromkeys(expected, ALL)
+    assert len(find_labeled_cases(str(tmp_path / "in"), "brats2023")) == 2
+
+
+def test_folders_whose_names_only_look_like_modalities(tmp_path):
+    for point in ("t1", "t2"):  # time points
+        for name in ("flair", "t2"):
+            tiny(tmp_path / "in" / point / f"a_{name}.nii.gz")
+    tiny(tmp_path / "in" / "study_t1" / "b_t1.nii.gz")
+    assert outputs(str(tmp_path / "in"), tmp_path) == {
+        "study_t1/b_desc-tumor": "t1",
+        "t1/a_desc-tumor": "flair+t2",
+        "t2/a_desc-tumor": "flair+t2",
+    }
+
+
+def test_folders_of_modalities_without_names_in_common_are_refused(tmp_path):
+    for place in ("FLAIR/a", "FLAIR/b", "T1/c"):
+        tiny(tmp_path / "in" / f"{place}.nii.gz")
+    with pytest.raises(InputError, match="no file of one has the name of a file in another"):
+        outputs(str(tmp_path / "in"), tmp_path)
+    for place in ("FLAIR/b", "T1/c"):
+        (tmp_path / "in" / f"{place}.nii.gz").unlink()
+    tiny(tmp_path / "in" / "T1/d.nii.gz")  # one file each, perhaps of two persons
+    with pytest.raises(InputError, match="no file of one has the name of a file in another"):
+        outputs(str(tmp_path / "in"), tmp_path)
+
+
+def test_two_cases_of_one_name_are_an_error(tmp_path):
+    folder = decathlon(tmp_path / "in", test=["./imagesTs/BRATS_485.nii.gz", "./imagesTr/../imagesTs/BRATS_485.nii.gz"])
+    first, second = find_cases(str(folder), str(tmp_path / "out"), "tumor")
+    assert "problem" not in first
+    assert "its results would get the same name as those of BRATS_485" in second["problem"]
+    entries = [{"image": "./imagesTr/BRATS_001.nii.gz", "label": "./labelsTr/BRATS_001.nii.gz"}] * 2
+    folder = decathlon(tmp_path / "in", training=entries)
+    with pytest.raises(InputError, match="two cases are named BRATS_001"):
+        find_labeled_cases(str(folder), "brats_msd")
+
+
+def test_a_label_map_is_no_modality(tmp_path):
+    save_case(tmp_path / "in", "a", only=("flair", "t2"), label=True)
+    (tmp_path / "in" / "a_seg.nii.gz").rename(tmp_path / "in" / "a_t1.nii.gz")
+    with pytest.raises(InputError, match=r"a_t1\.nii\.gz: label map by its voxels, no scan, but it is named as .* T1"):
+        outputs(str(tmp_path / "in"), tmp_path)
+
+
+def test_bids_cases_leave_out_parts_and_what_is_ignored(tmp_path, caplog):
+    raw = tmp_path / "in"
+    for case in ("sub-1", "sub-2", "derivatives/x/sub-1"):
+        save_case(raw / case / "anat", case.rpartition("/")[2], "bids")
+    tiny(raw / "sub-1" / "anat" / "sub-1_part-phase_T1w.nii.gz")
+    (raw / "dataset_description.json").write_text('{"Name": "x"}')
+    (raw / ".bidsignore").write_text("sub-2/")
+    assert outputs(str(raw), tmp_path) == {"sub-1/anat/sub-1_desc-tumor": ALL}
+    assert "1 phase, real or imaginary" in caplog.text
+    assert "4 named in .bidsignore" in caplog.text
