@@ -18,8 +18,8 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from compare import read_labels
-from report_files import run_command, write_report_files
+from evaluation.label_sets import read_labels
+from reports import run_command, write_files
 
 from monai_mamba.data.image_header import check_header
 from monai_mamba.data.labels import LabelTable, without_side
@@ -91,7 +91,7 @@ def convert(options: argparse.Namespace) -> None:
         raise InputError(f"{source}: it has no voxel of {lost}. Give a label map that {options.names} belongs to.")
     check_output_dir(options.output_dir)
     folder = Path(options.output_dir).expanduser()
-    write_report_files(folder, {REFERENCE: lambda file: nib.save(label_image(result, image), file)})
+    write_files(folder, {REFERENCE: lambda file: nib.save(label_image(result, image), file)})
     print(f"Wrote {folder / REFERENCE}:")
     for entry in structures:
         volume = voxels[entry.name] * abs(np.linalg.det(image.affine[:3, :3]))

@@ -4,9 +4,9 @@
         --output_dir pictures
 
 Failures are the structures of scans with the lowest DSC; of the two sides of a structure in one scan the worse one
-counts. The sets are folders, or paths with {subject}, as in compare.py. The scans are those that have a prediction, on
-the grid of image and reference. Writes failures.png: for each failure the slice, of any of the three planes, in which
-most is labeled differently.
+counts. The sets are folders, or paths with {subject}, as in compare_label_maps.py. The scans are those that have a
+prediction, on the grid of image and reference. Writes failures.png: for each failure the slice, of any of the three
+planes, in which most is labeled differently.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from compare import LabelSet, find_label_set, read_labels
-from report_files import run_command, write_report_files
+from evaluation.label_sets import LabelSet, find_label_set, read_labels
+from reports import run_command, write_files
 from tqdm import tqdm
 
 from monai_mamba.data.image_header import check_header
@@ -194,7 +194,7 @@ def make_picture(options: argparse.Namespace) -> None:
     check_output_dir(options.output_dir)
     failures = worst_failures(cases, table, options.worst)
     folder = Path(options.output_dir).expanduser()
-    write_report_files(folder, {PICTURE: lambda file: draw_failures(file, failures, table)})
+    write_files(folder, {PICTURE: lambda file: draw_failures(file, failures, table)})
     print(f"Wrote {folder / PICTURE}:", *(failure.title for failure in failures), sep="\n")
 
 

@@ -19,9 +19,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from make_tumor_cases import find_maps, save
 from monai.transforms import LoadImage, Orientation
-from report_files import run_command
+from reports import run_command
+from synthesis.files import find_maps, save
 from tqdm import tqdm
 
 from monai_mamba.data.frontal_horns import clear_frontal_horns

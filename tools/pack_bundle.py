@@ -6,12 +6,13 @@ Whoever has installed the package runs `packed/subcortical` from inside the fold
 bundle that it is made from:
 
 - `bundle_root` is `.`, as in the model zoo; a bundle that uses another one as its first stage carries that one along;
-- results, data sets and hidden files stay behind, only what `bundle_files.CONTENT` names is taken;
+- results, data sets and hidden files stay behind, only what `release/bundle_files.py` names in `CONTENT` is taken;
 - commands and links in the documents are those of the folder, and `README.md` is the model card of Hugging Face;
 - with `--url_prefix`, the weights stay behind, too, and `large_files.yml` says where they are, with their SHA-256.
   All weights go that way, whatever their size, because git keeps every version of a file that it cannot compress.
 
-A bundle that fails a check of `bundle_files` is not packed. The folder appears only complete, and replaces nothing.
+A bundle that fails one of the checks in that file is not packed. The folder appears only complete, and replaces
+nothing.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bundle_files import FILE_CHECKS, bundle_files, config_files, quietly, read_metadata, sha256
+from release.bundle_files import FILE_CHECKS, bundle_files, config_files, quietly, read_metadata, sha256
+from reports import run_command
 
 from monai_mamba.errors import InputError, MonaiMambaError, OutputError
 
@@ -181,6 +183,12 @@ def _move_weights_out(folder: Path, url_prefix: str) -> None:
         (folder / "large_files.yml").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
+def pack_all(options: argparse.Namespace) -> None:
+    """Pack the bundles of the command line, see `pack`."""
+    for bundle in options.bundles:
+        print(f"Wrote {pack(bundle, options.output_dir, options.url_prefix)}.")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Pack the bundles of the command line; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -190,13 +198,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.url_prefix and len(options.bundles) > 1:
         parser.error("--url_prefix belongs to one bundle; pack one at a time")
-    try:
-        for bundle in options.bundles:
-            print(f"wrote {pack(bundle, options.output_dir, options.url_prefix)}")
-    except MonaiMambaError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return run_command(pack_all, options)
 
 
 if __name__ == "__main__":

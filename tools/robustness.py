@@ -22,11 +22,21 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from compare import read_labels
+from evaluation.label_sets import read_labels
+from evaluation.robustness_conditions import (
+    CONDITIONS,
+    GROUPS,
+    Change,
+    Condition,
+    Scan,
+    brain_of,
+    load_scan,
+    onto_grid,
+    repeat,
+)
+from evaluation.robustness_report import Outcome, Robustness, report_files
 from monai.bundle import ConfigParser
-from report_files import make_report, write_report_files
-from robustness_conditions import CONDITIONS, GROUPS, Change, Condition, Scan, brain_of, load_scan, onto_grid, repeat
-from robustness_report import BEGIN, END, Outcome, Robustness, document_text, report_files, summary_lines
+from reports import run_command, write_files
 from scipy import ndimage
 from tqdm import tqdm
 
@@ -35,6 +45,7 @@ from monai_mamba.data.labels import LabelTable
 from monai_mamba.data.preflight import check_output_dir
 from monai_mamba.data.scans import RESULTS
 from monai_mamba.errors import InputError, MonaiMambaError, OutputError
+from monai_mamba.metrics.structure_scores import ABSENT_RULE
 from monai_mamba.transforms.resample import map_box, voxel_map
 
 UNALTERED = "unaltered"
@@ -238,9 +249,6 @@ def measure(options: argparse.Namespace) -> None:
     table = LabelTable.load(options.labels) if options.labels else bundle_table(config)
     source = Path(options.input).expanduser()
     check_header(source)
-    document = None if options.document is None else Path(options.document).expanduser()
-    if document is not None:
-        document_text(document, [])
     reference = None if options.reference is None else read_label_map(Path(options.reference).expanduser())
     brain = None
     if options.brain_mask is not None:
@@ -283,11 +291,8 @@ def measure(options: argparse.Namespace) -> None:
     sources = {"bundle": str(options.bundle), "scan": str(options.input)}
     if reference is not None:
         sources["reference"] = str(options.reference)
-    result = Robustness(sources, structures, tuple(outcomes), tuple(notes), shlex.join(["python", *sys.argv]))
-    write_report_files(folder, report_files(result))
-    if document is not None:
-        text = document_text(document, summary_lines(result))
-        write_report_files(document.parent, {document.name: text})
+    write_files(folder, report_files(Robustness(sources, structures, tuple(outcomes), tuple(notes))))
+    print(f"Wrote {folder / 'report.md'}. {ABSENT_RULE}")
 
 
 def _save(image: nib.Nifti1Image, path: Path) -> None:
@@ -313,13 +318,8 @@ def main() -> int:
     )
     parser.add_argument("--conditions", nargs="+", choices=GROUPS, default=GROUPS, help="kinds of alteration (all)")
     parser.add_argument("--labels", help="label table: a name or a TSV file (that of the bundle)")
-    parser.add_argument(
-        "--document",
-        metavar="FILE",
-        help=f"a Markdown file; the summary replaces what stands between its lines {BEGIN} and {END}",
-    )
     parser.add_argument("bundle_options", nargs="*", metavar="-- OPTION", help="options of the bundle, after --")
-    return make_report(measure, parser.parse_args())
+    return run_command(measure, parser.parse_args())
 
 
 if __name__ == "__main__":

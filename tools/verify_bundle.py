@@ -7,7 +7,7 @@ those that the MONAI model zoo makes of a bundle, as far as they need neither it
 this project:
 
 - files: license, documents and the license of the data are there, no Python, no file above 25 MB;
-- configs, metadata: JSON without duplicate keys; `metadata.json` as `bundle_schema.json` beside this file says;
+- configs, metadata: JSON without duplicate keys; `metadata.json` as `release/bundle_schema.json` says;
 - versions: version with its entry in the changelog; packages in the versions that the tests are run with;
 - weights: each file of `models` is in the metadata with its SHA-256 and holds tensors only;
 - data: the license of each file of the sample data is stated;
@@ -35,8 +35,8 @@ from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
-from bundle_files import FILE_CHECKS, config_files, quietly, read_json, read_metadata
 from monai.bundle import ConfigParser, ConfigWorkflow, ckpt_export, verify_net_in_out
+from release.bundle_files import FILE_CHECKS, config_files, quietly, read_json, read_metadata
 
 from monai_mamba.errors import InputError, MonaiMambaError
 from monai_mamba.handlers.weights import load_weights

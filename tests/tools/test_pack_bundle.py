@@ -119,7 +119,7 @@ def test_weights_that_lie_elsewhere(tool, good, tmp_path):
         f'    hash_val: "{digest}"',
         '    hash_type: "sha256"',
     ]
-    files = importlib.import_module("bundle_files")
+    files = importlib.import_module("release.bundle_files")
     assert files.check_weights(light) == "0 here, 1 in large_files.yml"
     pytest.importorskip("yaml", reason="MONAI needs PyYAML to read large_files.yml")
     monai.bundle.download_large_files(bundle_path=str(light))

@@ -19,7 +19,7 @@ from monai_mamba.errors import InputError
 from monai_mamba.handlers.weights import read_weights
 
 SCHEMA = Path(__file__).with_name("bundle_schema.json")
-CONSTRAINTS = Path(__file__).resolve().parents[1] / "constraints.txt"
+CONSTRAINTS = Path(__file__).resolve().parents[2] / "constraints.txt"
 CONTENT = ("LICENSE", "README.md", "large_files.yml", "configs", "docs", "models", "sample_data")
 NEEDED = ("LICENSE", "configs/inference.json", "configs/logging.conf", "docs/README.md", "docs/data_license.txt")
 PRIVATE = re.compile(r"(^|/)(\.|__pycache__/|eval/)")  # hidden files, caches, results

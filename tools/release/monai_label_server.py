@@ -19,7 +19,7 @@ from pathlib import Path
 
 from monai_mamba.errors import InputError
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 # pydicom 3, and what needs it, break MONAI Label 0.8.5, the newest release.
 PACKAGES = (

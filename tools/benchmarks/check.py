@@ -1,12 +1,9 @@
-"""Check and time the selective scan on this machine's GPU.
+"""Values, bits and time of every scan backend that works here, on a GPU unless --device says otherwise.
 
-    python tools/check_gpu.py --output check_gpu.json
-
-Every backend that can be used is compared with float64 in plain PyTorch over sizes with incomplete blocks, repeated to
-see whether equal inputs give equal bits, and timed, forward and forward with backward, on the problems of
-`tools/benchmark.py scan`. Next to the times stand the limits of the machine: its memory bandwidth by a copy, and the
-exponentials it computes in registers. Prints tables; the file gets the same as JSON. The exit status is 1 if a value is
-wrong or bits differ.
+Backends are compared with float64 in plain PyTorch over sizes with incomplete blocks, repeated to see whether equal
+inputs give equal bits, and timed on problems of `benchmark.py scan`. Next to the times stand the limits of the machine:
+its memory bandwidth by a copy, and the exponentials it computes in registers. Prints tables; the file gets the same as
+JSON. The exit status is 1 if a value is wrong or bits differ.
 """
 
 from __future__ import annotations
@@ -14,19 +11,19 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from benchmarks.machine import Stopwatch, describe, peak_extra_memory
-from benchmarks.problems import PROBLEMS, Inputs, Problem, make_inputs, parse_problem
-from benchmarks.report import number, percent, table
-from benchmarks.scan import unusable
+from reports import number, percent, table
 from torch import Tensor
 
+from monai_mamba.errors import DeviceError
 from monai_mamba.ops import cross_selective_scan
-from monai_mamba.ops.choice import BACKENDS
+
+from .machine import Stopwatch, describe, peak_extra_memory
+from .problems import PROBLEMS, Inputs, Problem, make_inputs, parse_problem
+from .scan import BACKENDS, unusable
 
 try:
     import triton
@@ -214,24 +211,25 @@ def tables(report: dict) -> str:
     return "".join(lines) + "\n" + table(headers, times)
 
 
-def main() -> int:
-    """Parse the command line, check, time and report."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of this benchmark."""
     parser.add_argument("--device", type=torch.device, default=torch.device("cuda"))
     parser.add_argument("--problem", nargs="+", type=parse_problem, default=[PROBLEMS["W1"], PROBLEMS["W2"]])
     parser.add_argument("--repeats", type=int, default=20, help="of every scan that is compared with itself or timed")
     parser.add_argument("--output", type=Path, help="JSON file")
-    options = parser.parse_args()
+
+
+def run(options: argparse.Namespace) -> int:
+    """Check, time and report; return the exit status.
+
+    Raises:
+        DeviceError: there is no GPU.
+    """
     device = options.device
     if device.type == "cuda" and not torch.cuda.is_available():
-        parser.error("PyTorch finds no GPU here: install its CUDA build and a driver, or try --device cpu")
-
-    left_out = {
-        name: reason
-        for name in BACKENDS
-        if name not in ("auto", "reference", "export") and (reason := unusable(name, device))
-    }
-    backends = [name for name in BACKENDS if name not in ("auto", "reference", "export", *left_out)]
+        raise DeviceError("PyTorch finds no GPU here. Install its CUDA build and a driver, or set --device cpu.")
+    left_out = {name: reason for name in BACKENDS if (reason := unusable(name, device))}
+    backends = [name for name in BACKENDS if name not in left_out]
     dtypes = [torch.float32, torch.bfloat16, torch.float16]
     accuracy = [
         check(problem, dtype, name, device, options.repeats)
@@ -256,7 +254,3 @@ def main() -> int:
     if options.output:
         options.output.write_text(json.dumps(report, indent=1), encoding="utf-8")
     return 0 if all(row["right"] and row["equal_bits"] for row in accuracy) else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())
