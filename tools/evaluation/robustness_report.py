@@ -139,8 +139,8 @@ def _markdown(result: Robustness) -> str:
     lines += [
         "\nDSC and volume change compare the labels of the altered scan with those of the unaltered scan. 'DSC, grid' "
         "is the cost of the other grid alone: the labels of the unaltered scan, resampled to it with nearest neighbor. "
-        "Means over the structures; volume changes without their sign. `conditions.tsv` adds the worst structure of each "
-        f"condition, and `robustness.csv` has every structure. {ABSENT_RULE}\n",
+        "Means over the structures; volume changes without their sign. `conditions.tsv` adds the worst structure of "
+        f"each condition, and `robustness.csv` has every structure. {ABSENT_RULE}\n",
         table(list(shown), [[row[key] for key in shown.values()] for row in rows]),
         "![Each structure in each condition](robustness.png)\n",
     ]
