@@ -30,12 +30,12 @@ def commands(text: str) -> list[str]:
         for line in block.splitlines():
             if match := re.fullmatch(r'([A-Z]+)="?(.*?)"?', line):
                 values[match[1]] = match[2]
-            lines.append(re.sub(r"\$\{?([A-Z]+)\}?", lambda name: values.get(name[1], name[0]), line))
+            lines.append(re.sub(r"\$\{?([A-Z]+)\}?", lambda name, values=values: values.get(name[1], name[0]), line))
     return lines + re.findall(r"^    (python .*)$", text, re.MULTILINE)
 
 
 def test_there_are_documents_of_every_kind():
-    assert {"README.md", "docs/scan.md", "docs/benchmarks/hippocampus.md", "bundles/subcortical/docs/README.md"} <= set(IDS)
+    assert {"README.md", "docs/scan.md", "docs/benchmarks/scan.md", "bundles/subcortical/docs/README.md"} <= set(IDS)
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=IDS)

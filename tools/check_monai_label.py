@@ -76,7 +76,7 @@ def prepare(names: list[str], app: Path, python: str, quick: bool) -> list[str]:
     models = app / "model"
     models.mkdir(parents=True, exist_ok=True)
     tiny = {"network_def": TINY_NETWORK, "roi_size": [32, 32, 32]}
-    tumor_network = {"_target_": "MissingSequenceFill", "in_channels": 4, "network": TINY_TUMOR_NETWORK}
+    tumor_network = {"_target_": "MissingModalityFill", "in_channels": 4, "network": TINY_TUMOR_NETWORK}
     served = []
     for name in names:
         if quick and name == "hippocampal_subfields":

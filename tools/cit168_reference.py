@@ -21,11 +21,11 @@ import numpy as np
 from evaluation.label_sets import read_labels
 from reports import run_command, write_files
 
+from monai_mamba.checks import check_output_dir
 from monai_mamba.data.image_header import check_header
-from monai_mamba.data.labels import LabelTable, without_side
-from monai_mamba.data.preflight import check_output_dir
 from monai_mamba.errors import InputError
 from monai_mamba.handlers.result_saver import label_image
+from monai_mamba.labels import LabelTable, without_side
 
 REFERENCE = "CIT168_desc-aseg_dseg.nii.gz"
 SIDES = {"L": "Left", "R": "Right"}

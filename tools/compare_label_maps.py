@@ -25,11 +25,11 @@ from evaluation.label_sets import LabelSet, find_label_set, read_labels
 from reports import run_command, write_files
 from tqdm import tqdm
 
+from monai_mamba.checks import check_output_dir
 from monai_mamba.data.image_header import check_header
-from monai_mamba.data.labels import LabelEntry, LabelTable
 from monai_mamba.data.pairs import LARGEST_SHIFT, largest_shift
-from monai_mamba.data.preflight import check_output_dir
 from monai_mamba.errors import InputError
+from monai_mamba.labels import LabelEntry, LabelTable
 from monai_mamba.metrics.structure_scores import ABSENT_RULE, structure_scores
 
 

@@ -31,7 +31,7 @@ from studies.subcortical import SubcorticalStudy
 from studies.tumor import TumorStudy
 
 import monai_mamba
-from monai_mamba.data.preflight import check_device, check_output_dir
+from monai_mamba.checks import check_device, check_output_dir
 from monai_mamba.errors import InputError, MonaiMambaError
 
 STUDIES: dict[str, Study] = {

@@ -21,8 +21,8 @@ from typing import NamedTuple
 import torch
 from reports import run_command
 
-from monai_mamba.data.files import write_whole
 from monai_mamba.errors import InputError, WeightsError
+from monai_mamba.files import write_atomically
 from monai_mamba.networks.nets import MedSegMamba, SegMamba
 
 NETWORKS = {"MedSegMamba": MedSegMamba, "SegMamba": SegMamba}
@@ -225,7 +225,7 @@ def convert_file(source: Path, target: Path) -> Converted:
     except WeightsError as error:
         raise WeightsError(f"{source}: {error}") from error
     state = {key: value.clone() for key, value in converted.state.items()}
-    write_whole(target, lambda file: torch.save(state, file))
+    write_atomically(target, lambda file: torch.save(state, file))
     return converted
 
 

@@ -23,13 +23,13 @@ from evaluation.label_sets import LabelSet, find_label_set, read_labels
 from reports import run_command, write_files
 from tqdm import tqdm
 
+from monai_mamba.checks import check_output_dir
 from monai_mamba.data.image_header import check_header
-from monai_mamba.data.labels import LabelEntry, LabelTable, without_side
 from monai_mamba.data.pairs import check_same_grid
-from monai_mamba.data.preflight import check_output_dir
 from monai_mamba.errors import InputError
-from monai_mamba.handlers.picture import CONVENTION, VIEWS, overlay_colors, show_slice, white_level
+from monai_mamba.labels import LabelEntry, LabelTable, without_side
 from monai_mamba.metrics.structure_scores import structure_scores
+from monai_mamba.picture import CONVENTION, VIEWS, overlay_colors, show_slice, white_level
 
 PICTURE = "failures.png"
 MARGIN_MM = 12.0

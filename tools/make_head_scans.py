@@ -24,12 +24,12 @@ from reports import run_command
 from synthesis.files import find_maps, save
 from tqdm import tqdm
 
-from monai_mamba.data.frontal_horns import clear_frontal_horns
+from monai_mamba.checks import check_output_dir
 from monai_mamba.data.image_header import check_header
-from monai_mamba.data.labels import LabelTable
 from monai_mamba.data.pairs import IMAGE_ENDING, LABEL_ENDING
-from monai_mamba.data.preflight import check_output_dir
 from monai_mamba.errors import InputError, OutputError
+from monai_mamba.labels import LabelTable
+from monai_mamba.transforms.frontal_horns import clear_frontal_horns
 from monai_mamba.transforms.synthesis import RandSynthesizeImaged, SynthesisTable
 
 ORIENTATION = "LIA"  # the synthesis wants left-right first

@@ -26,10 +26,10 @@ from synthesis.files import SIGNS, find_maps, grid, save
 from synthesis.tumors import Anatomy, grow_tumor, paint, random_brain, read_anatomy
 from tqdm import tqdm
 
-from monai_mamba.data.preflight import check_output_dir
-from monai_mamba.data.regions import RegionTable
-from monai_mamba.data.sequences import SEQUENCES
+from monai_mamba.checks import check_output_dir
+from monai_mamba.data.modalities import MODALITIES
 from monai_mamba.errors import InputError, OutputError
+from monai_mamba.labels import RegionTable
 
 ENDINGS = {"flair": "t2f", "t1": "t1n", "t1ce": "t1c", "t2": "t2w"}
 CONVENTIONS = {"brats2023": "brats2023", "msd": "brats_msd"}
@@ -48,7 +48,7 @@ def make_case(
         convention: labels to write, see `RegionTable`.
 
     Returns:
-        The int16 volume of each sequence, 0 outside the brain, and the label ids, uint8.
+        The int16 volume of each modality, 0 outside the brain, and the label ids, uint8.
     """
     random = np.random.default_rng(seed)
     shape, _ = grid(spacing)
@@ -68,7 +68,7 @@ def make_case(
 
 
 def datalist(names: Sequence[str]) -> str:
-    """Content of the `dataset.json` of Task01, with its own names of sequences and labels."""
+    """Content of the `dataset.json` of Task01, with its own names of modalities and labels."""
     content = {
         "name": "synthetic brain tumors",
         "description": "Made by tools/make_tumor_cases.py in the layout of Task01_BrainTumour; no patient's data.",
@@ -118,13 +118,13 @@ def write_cases(maps: Sequence[str], folder: Path, options: argparse.Namespace) 
             volumes, labels = make_case(anatomy, options.spacing, seed, CONVENTIONS[options.layout])
             if options.layout == "msd":
                 names[number] = f"BRATS_{number + 1:03d}"
-                image = np.stack([volumes[name] for name in SEQUENCES], axis=-1)
+                image = np.stack([volumes[name] for name in MODALITIES], axis=-1)
                 save(folder / "imagesTr" / f"{names[number]}.nii.gz", image, affine)
                 save(folder / "labelsTr" / f"{names[number]}.nii.gz", labels, affine)
             else:
                 name = f"BraTS-GLI-{position:05d}-{turn:03d}"
-                for sequence, volume in volumes.items():
-                    save(folder / name / f"{name}-{ENDINGS[sequence]}.nii.gz", volume, affine)
+                for modality, volume in volumes.items():
+                    save(folder / name / f"{name}-{ENDINGS[modality]}.nii.gz", volume, affine)
                 save(folder / name / f"{name}-seg.nii.gz", labels, affine)
             progress.update()
     progress.close()

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from monai_mamba.data.files import write_whole
 from monai_mamba.errors import MonaiMambaError, OutputError
-from monai_mamba.metrics.score_tables import MISSING
+from monai_mamba.files import MISSING, write_atomically
 
 Row = Mapping[str, object]  # a result: what `describe` in benchmarks.machine says, and figures
 
@@ -39,7 +38,7 @@ def write_files(folder: Path, files: Mapping[str, str | Callable[[Path], object]
     try:
         for name, content in files.items():
             write = content if callable(content) else lambda file, text=content: file.write_text(text, encoding="utf-8")
-            write_whole(folder / name, write)
+            write_atomically(folder / name, write)
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written ({error}). Set --output_dir to another folder.") from error
 

@@ -40,11 +40,11 @@ from reports import run_command, write_files
 from scipy import ndimage
 from tqdm import tqdm
 
+from monai_mamba.checks import check_output_dir
 from monai_mamba.data.image_header import check_header
-from monai_mamba.data.labels import LabelTable
-from monai_mamba.data.preflight import check_output_dir
 from monai_mamba.data.scans import RESULTS
 from monai_mamba.errors import InputError, MonaiMambaError, OutputError
+from monai_mamba.labels import LabelTable
 from monai_mamba.metrics.structure_scores import ABSENT_RULE
 from monai_mamba.transforms.resample import map_box, voxel_map
 

@@ -11,11 +11,11 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-import monai_mamba
-from monai_mamba.data.files import write_text
-from monai_mamba.data.labels import LabelTable
-from monai_mamba.data.ranks import rank_and_size
 from monai_mamba.errors import OutputError
+from monai_mamba.files import write_text
+from monai_mamba.labels import LabelTable
+from monai_mamba.ranks import rank_and_size
+from monai_mamba.version import __version__
 
 DESCRIPTION = "dataset_description.json"
 BIDS_VERSION = "1.10.0"
@@ -69,7 +69,7 @@ def describe_derivatives(source: str | Sequence[str], output_dir: str | Path, ta
         "Name": f"{_describe(root).get('Name', root.resolve().name)}: {task} labels",
         "BIDSVersion": BIDS_VERSION,
         "DatasetType": "derivative",
-        "GeneratedBy": [{"Name": "monai-mamba", "Version": monai_mamba.__version__, "Description": f"{task} labels"}],
+        "GeneratedBy": [{"Name": "monai-mamba", "Version": __version__, "Description": f"{task} labels"}],
     }
     if doi := _describe(root).get("DatasetDOI"):
         description["SourceDatasets"] = [{"DOI": doi}]

@@ -1,4 +1,4 @@
-"""Cases of several sequences: which files belong together, for inference and for training."""
+"""Cases of several modalities: which files belong together, for inference and for training."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pathlib import Path
 import nibabel as nib
 from monai.data import load_decathlon_datalist
 
-from monai_mamba.data.files import files_below
 from monai_mamba.data.image_header import IMAGE_SUFFIXES, check_header
+from monai_mamba.data.modalities import DISPLAY, MODALITIES, NAMES_KNOWN, channel_order, recognize, subset_name
 from monai_mamba.data.pairs import check_same_grid
-from monai_mamba.data.ranks import on_first_rank
-from monai_mamba.data.regions import RegionTable
 from monai_mamba.data.scans import bare_name, fixed_part, is_finished
-from monai_mamba.data.sequences import DISPLAY, NAMES_KNOWN, SEQUENCES, channel_order, recognize, subset_name
 from monai_mamba.errors import InputError
+from monai_mamba.files import files_below
+from monai_mamba.labels import RegionTable
+from monai_mamba.ranks import on_first_rank
 
 DATALIST = "dataset.json"
 RESULT = "_desc-tumor_dseg"
@@ -36,8 +36,8 @@ class TumorCase:
     Attributes:
         name: name for results.
         folder: folder relative to where the search began.
-        image: sequence to file, or one file with a volume for each of `channels`.
-        channels: sequences of the volumes of a single file.
+        image: modality to file, or one file with a volume for each of `channels`.
+        channels: modalities of the volumes of a single file.
         label: label map, if there is one.
         problem: what is wrong with the files.
     """
@@ -45,15 +45,15 @@ class TumorCase:
     name: str
     folder: Path
     image: dict[str, str] | str = field(default_factory=dict)
-    channels: tuple[str, ...] = SEQUENCES
+    channels: tuple[str, ...] = MODALITIES
     label: str | None = None
     problem: str | None = None
 
     @property
     def present(self) -> tuple[str, ...]:
-        """Sequences that have a file or a volume, in channel order."""
+        """Modalities that have a file or a volume, in channel order."""
         there = self.channels if isinstance(self.image, str) else self.image
-        return tuple(name for name in SEQUENCES if name in there)
+        return tuple(name for name in MODALITIES if name in there)
 
     @property
     def title(self) -> str:
@@ -61,10 +61,10 @@ class TumorCase:
         return self.name if self.folder.name in ("", self.name) else (self.folder / self.name).as_posix()
 
     def add(self, kind: str, path: str) -> None:
-        """Take a file in, `kind` being a sequence or `"label"`."""
+        """Take a file in, `kind` being a modality or `"label"`."""
         known = self.label if kind == "label" else self.image.get(kind)
         if known:
-            what = "the label map" if kind == "label" else f"the sequence {DISPLAY[kind]}"
+            what = "the label map" if kind == "label" else f"the modality {DISPLAY[kind]}"
             self.problem = f"{path}: {known} is {what} of the case {self.name} too; expected one file. Remove one."
         elif kind == "label":
             self.label = path
@@ -85,16 +85,16 @@ class TumorCase:
             return
         count = _volumes(self.image)
         if count is not None and count != len(self.channels):
-            found = "one volume, and a name that tells no sequence" if count == 1 else f"{count} volumes in one file"
+            found = "one volume, and a name that tells no modality" if count == 1 else f"{count} volumes in one file"
             raise InputError(
                 f"{self.image}: {found}; expected {len(self.channels)} volumes, in the order "
-                f"{', '.join(DISPLAY[name] for name in self.channels)}. Where a sequence is missing, give the others "
+                f"{', '.join(DISPLAY[name] for name in self.channels)}. Where a modality is missing, give the others "
                 f"as files of their own. {NAMES_KNOWN}"
             )
         check_header(self.image, volumes=len(self.channels))
 
     def item(self) -> dict:
-        """Entries for `LoadSequencesd`."""
+        """Entries for `LoadModalitiesd`."""
         entries = {"name": self.title, "image": self.image, "present": "+".join(self.present)}
         return entries | ({"channels": "+".join(self.channels)} if isinstance(self.image, str) else {})
 
@@ -107,16 +107,16 @@ def find_cases(
 
     Args:
         source: a folder (searched with its subfolders; one case per folder or several side by side), a pattern, the
-            files of one case in a list, a mapping from sequence to file, one 4-D file with the volumes FLAIR, T1, T1ce,
+            files of one case in a list, a mapping from modality to file, one 4-D file with the volumes FLAIR, T1, T1ce,
             T2, or a datalist (`dataset.json`, whose `test` list is taken, or `training` without one; also where the
-            folder holds one). A case may lack up to three sequences. Names: `NAMES_KNOWN`.
+            folder holds one). A case may lack up to three modalities. Names: `NAMES_KNOWN`.
         output_dir: folder of the results; the subfolders below `source` are repeated there.
         task: goes into the names of the results, `<case>_desc-<task>_dseg.nii.gz`.
         overwrite: also segment cases whose results are complete.
 
     Returns:
-        One dictionary a case: `name`; `image`, a mapping from sequence to path, or the path of a 4-D file with its
-        `channels`; `present`, the sequences joined by `+`; `output`, path of its results without their endings;
+        One dictionary a case: `name`; `image`, a mapping from modality to path, or the path of a 4-D file with its
+        `channels`; `present`, the modalities joined by `+`; `output`, path of its results without their endings;
         `finished`, only where there is nothing to do; and `problem`, only where it cannot be processed, with the
         reason. In a run of several processes, all get what the first one found.
 
@@ -149,7 +149,7 @@ def find_cases(
 
 
 def find_labeled_cases(dataset_dir: str, label_convention: str) -> list[dict]:
-    """List the cases of a data set that have a label map, which must lie on the grid of one of the sequences.
+    """List the cases of a data set that have a label map, which must lie on the grid of one of the modalities.
 
     Args:
         dataset_dir: folder with a folder per case, or with a `dataset.json`, or the path of such a file (its list
@@ -167,7 +167,7 @@ def find_labeled_cases(dataset_dir: str, label_convention: str) -> list[dict]:
     items = []
     for case in _collect(dataset_dir, labeled=True, table=table):
         if not case.label or not case.image:
-            what = "no label map (NAME_seg or NAME-seg)" if case.image else "a label map but no sequence"
+            what = "no label map (NAME_seg or NAME-seg)" if case.image else "a label map but no modality"
             logger.warning("%s: %s; left out.", case.title, what)
             continue
         case.check()
@@ -177,7 +177,7 @@ def find_labeled_cases(dataset_dir: str, label_convention: str) -> list[dict]:
         item = {**case.item(), "label": case.label, "subject": case.title}
         items.append(item | ({"person": person.group()} if person else {}))
     if not items:
-        raise InputError(f"{dataset_dir}: no case with sequences and a label map (_seg, -seg). {NAMES_KNOWN}")
+        raise InputError(f"{dataset_dir}: no case with modalities and a label map (_seg, -seg). {NAMES_KNOWN}")
     names = [item["subject"] for item in items]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
@@ -223,20 +223,20 @@ def _one_case(paths: list[Path]) -> TumorCase:
     """The case of files that are named one by one: all must be of one case."""
     if len(paths) == 1 and (recognize(paths[0])[1] in (None, "label") or (_volumes(paths[0]) or 1) > 1):
         return TumorCase(bare_name(paths[0]), Path(), str(paths[0]))
-    if not 1 <= len(paths) <= len(SEQUENCES):
-        raise InputError(f"--input names {len(paths)} files; expected 1 to 4, the sequences of one case: {ORDER}.")
+    if not 1 <= len(paths) <= len(MODALITIES):
+        raise InputError(f"--input names {len(paths)} files; expected 1 to 4, the modalities of one case: {ORDER}.")
     known = [recognize(path) for path in paths]
     for path, (_, kind) in zip(paths, known, strict=True):
-        if kind not in SEQUENCES:
+        if kind not in MODALITIES:
             raise InputError(
-                f"{path}: its name tells no sequence. {NAMES_KNOWN} Other names: --input \"{{'flair': 'a.nii.gz', "
+                f"{path}: its name tells no modality. {NAMES_KNOWN} Other names: --input \"{{'flair': 'a.nii.gz', "
                 "'t1': 'b.nii.gz', ...}\"."
             )
     cases = sorted({case for case, _ in known})
     if len(cases) > 1:
         raise InputError(
             f"The files given as 'input' belong to different cases by their names: {', '.join(cases)}. Expected the "
-            "sequences of one case; for several cases give their folder."
+            "modalities of one case; for several cases give their folder."
         )
     case = TumorCase(cases[0], Path())
     for path, (_, kind) in zip(paths, known, strict=True):
@@ -251,7 +251,7 @@ def _group(paths: Iterable[Path], root: Path, what: str | None = None) -> list[T
     for path in paths:
         name, kind = recognize(path)
         folder = path.parent.relative_to(root)
-        if kind is None and _volumes(path) == len(SEQUENCES):
+        if kind is None and _volumes(path) == len(MODALITIES):
             cases[folder, str(path)] = TumorCase(name, folder, str(path))
         elif kind is None:
             ignored.append(path)
@@ -259,9 +259,9 @@ def _group(paths: Iterable[Path], root: Path, what: str | None = None) -> list[T
             cases.setdefault((folder, name), TumorCase(name, folder)).add(kind, str(path))
     found = [case for case in cases.values() if case.image]
     if not found:
-        raise InputError(f"{what or root}: no file there is a sequence of a case. {NAMES_KNOWN}")
+        raise InputError(f"{what or root}: no file there is a modality of a case. {NAMES_KNOWN}")
     if ignored:
-        logger.warning("%d images tell no sequence by their names and are ignored, first %s.", len(ignored), ignored[0])
+        logger.warning("%d images tell no modality by their names and are ignored, first %s.", len(ignored), ignored[0])
     return found
 
 
@@ -272,7 +272,7 @@ def _from_datalist(path: Path, labeled: bool, table: RegionTable | None) -> list
         key = "test" if not labeled and content.get("test") else "training"
         entries = load_decathlon_datalist(path, data_list_key=key)
         names = content.get("modality") or content.get("channel_names") or {}
-        order = channel_order([names[index] for index in sorted(names, key=int)], path) if names else SEQUENCES
+        order = channel_order([names[index] for index in sorted(names, key=int)], path) if names else MODALITIES
         images = [entry["image"] for entry in entries]
     except InputError:
         raise

@@ -13,17 +13,16 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from monai_mamba.data.files import files_below
-from monai_mamba.data.image_header import check_header
+from monai_mamba.data.image_header import IMAGE_SUFFIXES, check_header
 from monai_mamba.errors import InputError
+from monai_mamba.files import files_below
 
-SUFFIXES = (".nii.gz", ".nii", ".mgz")
 IMAGE_ENDING, LABEL_ENDING = "_T1w", "_desc-aseg_dseg"
 LARGEST_SHIFT = 0.05  # mm by which a voxel of a label map may lie elsewhere than that of its image
 
 RULE = (
     f"Expected in one folder, or in its subfolders, NAME{IMAGE_ENDING}.nii.gz beside NAME{LABEL_ENDING}.nii.gz; or the "
-    "folders imagesTr and labelsTr with a file of the same name in both (.nii.gz, .nii or .mgz)."
+    f"folders imagesTr and labelsTr with a file of the same name in both ({', '.join(IMAGE_SUFFIXES)})."
 )
 
 
@@ -116,7 +115,7 @@ def _stems(folder: Path) -> dict[str, Path]:
     """Image files below a folder by their path relative to it, without the suffix, in forward slashes."""
     stems: dict[str, Path] = {}
     for path in files_below(folder):
-        suffix = next((suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)), None)
+        suffix = next((suffix for suffix in IMAGE_SUFFIXES if path.name.lower().endswith(suffix)), None)
         if suffix is None or path.name.startswith(".") or not path.is_file():
             continue
         stem = path.relative_to(folder).as_posix()[: -len(suffix)]

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from monai_mamba.data.bids import is_raw_dataset, t1_weighted_scans
-from monai_mamba.data.files import files_below
 from monai_mamba.data.image_header import IMAGE_SUFFIXES, check_header
-from monai_mamba.data.ranks import on_first_rank
 from monai_mamba.errors import InputError
+from monai_mamba.files import files_below
+from monai_mamba.ranks import on_first_rank
 
 BIDS_SUFFIX = "_T1w"
 DERIVATIVES = ("_dseg", "_mask", "_probseg")

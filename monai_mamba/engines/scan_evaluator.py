@@ -16,9 +16,9 @@ from monai.engines import SupervisedEvaluator
 from torch.utils.data import Subset
 
 from monai_mamba.data.case_table import CaseOutcome, read_volumes, write_case_table
-from monai_mamba.data.ranks import gather_on_first_rank, rank_and_size
 from monai_mamba.data.scans import RESULTS
 from monai_mamba.errors import BatchError, DeviceError, InputError, MonaiMambaError, WeightsError
+from monai_mamba.ranks import gather_on_first_rank, rank_and_size
 
 logger = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ from ignite.engine import Engine, Events
 from monai.data.utils import set_rnd
 from monai.utils import set_determinism
 
-from monai_mamba.data.files import write_whole
 from monai_mamba.errors import InputError, WeightsError
+from monai_mamba.files import write_atomically
 
 __all__ = ["ResumableCheckpoint"]
 
@@ -108,4 +108,4 @@ class ResumableCheckpoint:
             return
         checkpoint = {name: item.state_dict() for name, item in self.content.items()}
         checkpoint["trainer"] = {"epoch": engine.state.epoch, "iteration": engine.state.iteration}
-        write_whole(self.path, lambda file: torch.save(checkpoint, file))
+        write_atomically(self.path, lambda file: torch.save(checkpoint, file))

@@ -1,4 +1,4 @@
-"""Scores per tumor region, case and subset of sequences during an evaluation, and their tables on disk."""
+"""Scores per tumor region, case and subset of modalities during an evaluation, and their tables on disk."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class RegionTables:
         output_dir: folder for `scores.tsv`, `summary.tsv` and `scores.json`.
         regions: names of the regions.
         metric: name of the metric in the engine.
-        batch_transform: takes the lists of the cases' names and of their sequences out of `engine.state.batch`, such as
-            `from_engine(["subject", "sequences"])`.
+        batch_transform: takes the lists of the cases' names and modalities out of `engine.state.batch`, such as
+            `from_engine(["subject", "modalities"])`.
     """
 
     def __init__(self, output_dir: str | Path, regions: Sequence[str], metric: str, batch_transform: Callable) -> None:
@@ -81,7 +81,7 @@ class RegionTables:
             for name, (dsc, hd95) in zip(self.regions, scores[:, :, :2].mean(dim=0).tolist(), strict=True)
         )
         logger.info(
-            "Scores of %d cases, each from %d subsets of sequences at most, in %s: %s.",
+            "Scores of %d cases, each from %d subsets of modalities at most, in %s: %s.",
             len(set(subjects)),
             len(set(subsets)),
             self.output_dir,

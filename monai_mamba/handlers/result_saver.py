@@ -11,11 +11,11 @@ import numpy as np
 from ignite.engine import Engine, Events
 from monai.data import MetaTensor
 
-from monai_mamba.data.files import write_whole
-from monai_mamba.data.labels import LabelTable
 from monai_mamba.data.scans import RESULTS
 from monai_mamba.errors import OutputError
-from monai_mamba.handlers.picture import draw_labels
+from monai_mamba.files import MISSING, write_atomically
+from monai_mamba.labels import LabelTable
+from monai_mamba.picture import draw_labels
 
 
 class ResultSaver:
@@ -72,11 +72,11 @@ class ResultSaver:
         try:
             # Results of an earlier run must not pass for those of this one, should it be stopped between two files.
             Path(output + RESULTS["labels"]).unlink(missing_ok=True)
-            write_whole(output + RESULTS["volumes"], lambda file: file.write_text(table, encoding="utf-8"))
+            write_atomically(output + RESULTS["volumes"], lambda file: file.write_text(table, encoding="utf-8"))
             picture = partial(draw_labels, source=source, labels=labels, table=self.table, close_up=self.close_up)
-            write_whole(output + RESULTS["picture"], picture)
+            write_atomically(output + RESULTS["picture"], picture)
             image = label_image(self._as_written(labels), source)
-            write_whole(output + RESULTS["labels"], lambda file: nib.save(image, file))
+            write_atomically(output + RESULTS["labels"], lambda file: nib.save(image, file))
         except OSError as error:
             raise OutputError(
                 f"{output}*: the results cannot be written ({error.strerror or error}). Free some space, or choose "
@@ -98,7 +98,7 @@ class ResultSaver:
         lines = ["id\tname\tvoxels\tmm3\tmm3_soft\texpected_dsc"]
         for entry in self.table.structures:
             voxels, soft = int(counts[entry.id]), float(meta["soft_volumes"][entry.id])
-            expected = f"{meta['expected_dsc'][entry.id]:.3f}" if voxels else "n/a"
+            expected = f"{meta['expected_dsc'][entry.id]:.3f}" if voxels else MISSING
             lines.append(f"{entry.id}\t{entry.name}\t{voxels}\t{voxels * voxel_volume:.1f}\t{soft:.1f}\t{expected}")
         return "\n".join(lines) + "\n"
 

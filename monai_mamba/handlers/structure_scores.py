@@ -11,7 +11,7 @@ from ignite.engine import Engine, Events
 from monai.handlers import IgniteMetricHandler
 from monai.utils import string_list_all_gather
 
-from monai_mamba.data.labels import LabelTable
+from monai_mamba.labels import LabelTable
 from monai_mamba.metrics.score_tables import write_score_tables
 from monai_mamba.metrics.structure_scores import ABSENT_RULE, SCORES, StructureScoresMetric, mean_over_scans
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from monai.data import MetaTensor
 
-from monai_mamba.data.regions import RegionTable
 from monai_mamba.handlers.result_saver import ResultSaver
+from monai_mamba.labels import RegionTable
 
 
 class TumorResultSaver(ResultSaver):
-    """`ResultSaver` for cases of several sequences: the volumes are those of the regions and of the labels.
+    """`ResultSaver` for cases of several modalities: the volumes are those of the regions and of the labels.
 
     * `<output>_volumes.tsv`: `name`, `labels` (ids that make it up), `voxels`, `mm3` (voxels times voxel volume).
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 from ignite.engine import Engine, Events
 
-from monai_mamba.data.files import write_whole
 from monai_mamba.errors import WeightsError
+from monai_mamba.files import write_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +106,7 @@ def load_weights(network: torch.nn.Module, path: str | Path, bundle_root: str | 
 def save_weights(path: str | Path, network: torch.nn.Module) -> None:
     """Write a network's state dict, on the CPU, for `read_weights`; the file is complete or not there."""
     state = {name: value.cpu() for name, value in network.state_dict().items()}
-    write_whole(path, lambda file: torch.save(state, file))
+    write_atomically(path, lambda file: torch.save(state, file))
 
 
 class WeightsLoader:

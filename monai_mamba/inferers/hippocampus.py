@@ -10,8 +10,8 @@ from monai.data import MetaTensor
 from monai.inferers import Inferer
 from scipy import ndimage
 
-from monai_mamba.data.labels import LabelTable
 from monai_mamba.errors import InputError
+from monai_mamba.labels import LabelTable
 from monai_mamba.transforms.hippocampus_box import (
     Grid,
     add_box,

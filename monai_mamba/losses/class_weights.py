@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from monai.transforms import LoadImage
 
-from monai_mamba.data.labels import LabelTable
+from monai_mamba.labels import LabelTable
 from monai_mamba.transforms.to_training_labels import ToTrainingLabels
 
 

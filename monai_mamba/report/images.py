@@ -13,9 +13,9 @@ import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
-from monai_mamba.data.labels import LabelTable
 from monai_mamba.data.pairs import check_same_grid
 from monai_mamba.errors import InputError
+from monai_mamba.labels import LabelTable
 from monai_mamba.report.results import ScanResult, Source
 
 MAX_VOXELS = 2**25  # twice 256^3: more is slow to draw, and makes a large page

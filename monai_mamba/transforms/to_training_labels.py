@@ -13,8 +13,8 @@ from monai.transforms import MapTransform, Transform
 from monai.utils import ImageMetaKey
 from scipy import ndimage
 
-from monai_mamba.data.labels import LABEL_FOLDER, LabelTable, label_tables, without_side
 from monai_mamba.errors import InputError
+from monai_mamba.labels import LABEL_FOLDER, LabelTable, label_tables, without_side
 
 MERGE_TABLE = LABEL_FOLDER / "freesurfer_merge.tsv"
 SEARCH_MARGIN = 10  # voxels around a structure without sides in which its nearest neighbors are looked for
@@ -35,11 +35,7 @@ class ToTrainingLabels(Transform):
 
     def __init__(self, table: LabelTable | str) -> None:
         self.table = LabelTable.load(table) if isinstance(table, str) else table
-        with MERGE_TABLE.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file, delimiter="\t"))
-        self._merges = [
-            (int(row["first"]), int(row["last"]), [int(label) for label in row["into"].split(",")]) for row in rows
-        ]
+        self._merges = read_merges()
 
     def __call__(self, label: torch.Tensor | np.ndarray) -> torch.Tensor:
         """Convert one label map.
@@ -132,6 +128,13 @@ class ToTrainingLabelsd(MapTransform):
         for key in self.key_iterator(result):
             result[key] = self.convert(result[key])
         return result
+
+
+def read_merges() -> list[tuple[int, int, list[int]]]:
+    """Rows of `freesurfer_merge.tsv`: what the ids `first` to `last` are called where they are not told apart."""
+    with MERGE_TABLE.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    return [(int(row["first"]), int(row["last"]), [int(label) for label in row["into"].split(",")]) for row in rows]
 
 
 def _name(label: torch.Tensor | np.ndarray) -> str:

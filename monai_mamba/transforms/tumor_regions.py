@@ -11,8 +11,8 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from monai.transforms.utils import generate_spatial_bounding_box
 
-from monai_mamba.data.regions import RegionTable, fitting_conventions
 from monai_mamba.errors import InputError
+from monai_mamba.labels import RegionTable, fitting_conventions
 from monai_mamba.transforms.resample import map_box, sample_linearly, voxel_map
 
 

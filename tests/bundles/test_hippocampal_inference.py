@@ -14,8 +14,8 @@ import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
 from scipy import ndimage
 
-from monai_mamba.data.labels import LabelTable
 from monai_mamba.errors import BatchError, InputError, MonaiMambaError, WeightsError
+from monai_mamba.labels import LabelTable
 
 CONFIGS = Path(__file__).resolve().parents[2] / "bundles" / "hippocampal_subfields" / "configs"
 SHAPE = (64, 60, 50)

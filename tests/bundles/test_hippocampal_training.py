@@ -14,7 +14,7 @@ import torch
 from monai.bundle import ConfigWorkflow
 from stopped_training import assert_equal_files, run_until
 
-from monai_mamba.data.labels import LabelTable
+from monai_mamba.labels import LabelTable
 
 CONFIGS = Path(__file__).resolve().parents[2] / "bundles" / "hippocampal_subfields" / "configs"
 PREDICTIONS = "predictions/imagesTr"  # in the folders of the images, because names may repeat

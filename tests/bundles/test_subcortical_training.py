@@ -198,7 +198,7 @@ def test_evaluation_from_the_command_line(dataset, tmp_path):
         "weights": tmp_path / "weights.pt",
         "network_def": "{'_target_': 'head_phantom.IntensityNetwork'}",
         "mirror": "False",
-        "labels": "$LabelTable.load('subcortical')",
+        "labels": "$monai_mamba.labels.LabelTable.load('subcortical')",
         "roi_size": "[48, 48, 48]",
         "num_workers": 0,
         "device": "cpu",

@@ -14,9 +14,9 @@ import pytest
 
 import monai_mamba
 from monai_mamba.data.bids import describe_derivatives
-from monai_mamba.data.labels import LabelTable
 from monai_mamba.data.scans import RESULTS, find_scans
 from monai_mamba.errors import InputError, OutputError
+from monai_mamba.labels import LabelTable
 
 
 def make(root: Path, *names: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from tumor_phantom import SEQUENCES, STYLES, save, save_case
+from tumor_phantom import MODALITIES, STYLES, save, save_case
 
 from monai_mamba.data.cases import find_cases, find_labeled_cases
 from monai_mamba.data.pairs import split_pairs
@@ -24,7 +24,7 @@ def tiny(path: Path, volumes: int = 1, shape: tuple[int, ...] = (8, 8, 8)) -> st
 
 
 def outputs(source: object, root: Path) -> dict[str, str]:
-    """Present sequences by output path."""
+    """Present modalities by output path."""
     cases = find_cases(source, str(root / "out"))
     return {os.path.relpath(case["output"], root / "out"): case["present"] for case in cases}
 
@@ -34,7 +34,7 @@ ALL = "flair+t1+t1ce+t2"
 
 def test_folders_of_all_styles(tmp_path):
     for style in STYLES:
-        for name in SEQUENCES:
+        for name in MODALITIES:
             case = "sub-1" if style == "bids" else f"case{style}"
             tiny(tmp_path / "in" / case / f"{case}{STYLES[style][name]}.nii.gz")
     tiny(tmp_path / "in" / "case2021" / "case2021_seg.nii.gz")
@@ -53,7 +53,7 @@ def test_folders_of_all_styles(tmp_path):
 
 
 def test_files_a_mapping_and_4d_images(tmp_path):
-    files = [tiny(tmp_path / f"a_{name}.nii.gz") for name in SEQUENCES]
+    files = [tiny(tmp_path / f"a_{name}.nii.gz") for name in MODALITIES]
     assert outputs(files, tmp_path) == {"a_desc-tumor": ALL}
     assert outputs(files[2], tmp_path) == {"a_desc-tumor": "t1ce"}
     strange = tiny(tmp_path / "scan_7.nii.gz")
@@ -127,7 +127,7 @@ def test_labeled_cases_know_persons_and_grids(tmp_path):
     save(tmp_path / "BraTS-GLI-00002-000" / "BraTS-GLI-00002-000-seg.nii.gz", np.zeros((9, 9, 9), np.uint8))
     with pytest.raises(InputError, match="its grid is"):
         find_labeled_cases(str(tmp_path), "brats2023")
-    with pytest.raises(InputError, match="no case with sequences and a label map"):
+    with pytest.raises(InputError, match="no case with modalities and a label map"):
         find_labeled_cases(str(tmp_path / "unlabeled"), "brats2023")
 
 
@@ -137,7 +137,7 @@ def test_predictions_beside_the_scans_are_no_reference(tmp_path):
     Path(case["output"]).parent.mkdir(exist_ok=True)
     tiny(Path(case["output"] + "_dseg.nii.gz"))
     assert len(find_cases(str(tmp_path), str(tmp_path / "out"))) == 1
-    with pytest.raises(InputError, match="no case with sequences and a label map"):
+    with pytest.raises(InputError, match="no case with modalities and a label map"):
         find_labeled_cases(str(tmp_path), "brats2023")
 
 

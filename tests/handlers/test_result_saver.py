@@ -11,12 +11,12 @@ import torch
 from matplotlib.image import imread
 from monai.data import MetaTensor
 
-from monai_mamba.data.labels import LabelTable
 from monai_mamba.data.scans import RESULTS
 from monai_mamba.errors import OutputError
 from monai_mamba.handlers import ResultSaver
-from monai_mamba.handlers.picture import OPACITY, draw_labels
 from monai_mamba.handlers.result_saver import label_image
+from monai_mamba.labels import LabelTable
+from monai_mamba.picture import OPACITY, draw_labels
 
 TABLE = LabelTable.load("subcortical")
 THALAMUS, PUTAMEN = 10, 12  # green and magenta: each is found in the picture by its color

@@ -11,9 +11,9 @@ import torch
 from head_phantom import LEFT, RIGHT, centered_affine, make_head
 from monai.data import MetaTensor
 
-from monai_mamba.data.labels import LabelTable
 from monai_mamba.data.scans import RESULTS
 from monai_mamba.handlers import ResultSaver
+from monai_mamba.labels import LabelTable
 
 SHAPE = (40, 44, 42)
 LIA = np.array([[-1.0, 0, 0], [0, 0, 1.0], [0, -1.0, 0]])

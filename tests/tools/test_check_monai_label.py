@@ -14,8 +14,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from monai_mamba.data.labels import LabelTable
 from monai_mamba.errors import InputError
+from monai_mamba.labels import LabelTable
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TOOLS = REPOSITORY / "tools"

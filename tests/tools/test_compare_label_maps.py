@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from monai_mamba.metrics.score_tables import ALL, MISSING
+from monai_mamba.files import MISSING
+from monai_mamba.metrics.score_tables import ALL
 from monai_mamba.metrics.structure_scores import ABSENT_RULE
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "compare_label_maps.py"

@@ -13,8 +13,8 @@ import pytest
 from monai.bundle import ConfigWorkflow
 
 from monai_mamba.data.cases import find_labeled_cases
+from monai_mamba.data.modalities import MODALITIES
 from monai_mamba.data.pairs import split_pairs
-from monai_mamba.data.sequences import SEQUENCES
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TOOL = REPOSITORY / "tools" / "make_tumor_cases.py"
@@ -80,7 +80,7 @@ def read(path: Path) -> np.ndarray:
 
 def brats_case(folder: Path, name: str) -> tuple[dict[str, np.ndarray], np.ndarray]:
     endings = {"flair": "t2f", "t1": "t1n", "t1ce": "t1c", "t2": "t2w"}
-    files = {sequence: folder / name / f"{name}-{ending}.nii.gz" for sequence, ending in endings.items()}
+    files = {modality: folder / name / f"{name}-{ending}.nii.gz" for modality, ending in endings.items()}
     return {key: read(path) for key, path in files.items()}, read(folder / name / f"{name}-seg.nii.gz")
 
 
@@ -103,8 +103,8 @@ def test_files_are_those_of_brats_and_of_task01(tool, datasets):
         assert nib.aff2axcodes(image.affine) == ("L", "P", "S")
         np.testing.assert_allclose(image.header.get_zooms()[:3], SPACING)
         volumes, labels = brats_case(datasets["brats2023"], brats)
-        for channel, sequence in enumerate(SEQUENCES):
-            np.testing.assert_array_equal(image.dataobj[..., channel], volumes[sequence])
+        for channel, modality in enumerate(MODALITIES):
+            np.testing.assert_array_equal(image.dataobj[..., channel], volumes[modality])
         np.testing.assert_array_equal(np.choose(np.asarray(label.dataobj), [0, 2, 1, 3]), labels)
 
 
@@ -138,9 +138,9 @@ def test_a_case_depends_on_its_seed_map_and_number_only(tool, maps, datasets, tm
     same, same_labels = brats_case(tmp_path / "same", NAMES[0])
     other, other_labels = brats_case(tmp_path / "other", NAMES[0])
     np.testing.assert_array_equal(same_labels, labels)
-    for sequence in SEQUENCES:
-        np.testing.assert_array_equal(same[sequence], expected[sequence])
-        assert (other[sequence] != expected[sequence]).mean() > 0.05
+    for modality in MODALITIES:
+        np.testing.assert_array_equal(same[modality], expected[modality])
+        assert (other[modality] != expected[modality]).mean() > 0.05
     assert (other_labels != labels).any()
 
 
@@ -218,10 +218,10 @@ def test_the_bundle_trains_and_evaluates_on_both_layouts(layout, datasets, tmp_p
         "overlap": 0.0,
         "epochs": 1,
         "val_interval": 1,
-        "network_def": {"_target_": "MissingSequenceFill", "network": TINY},
+        "network_def": {"_target_": "MissingModalityFill", "network": TINY},
         "train#image_transforms#2#pixdim": [SPACING] * 3,
     }
-    for configs, more in ((["train.json"], {}), (["train.json", "evaluate.json"], {"subsets": [list(SEQUENCES)]})):
+    for configs, more in ((["train.json"], {}), (["train.json", "evaluate.json"], {"subsets": [list(MODALITIES)]})):
         if more:
             more["weights"] = str(tmp_path / "model.pt")
         files = [str(CONFIGS / name) for name in configs]

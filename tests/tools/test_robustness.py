@@ -15,7 +15,7 @@ import torch
 from head_phantom import LEFT, RIGHT, IntensityNetwork, save_head
 from matplotlib.image import imread
 
-from monai_mamba.data.labels import LabelTable
+from monai_mamba.labels import LabelTable
 from monai_mamba.metrics.structure_scores import ABSENT_RULE, structure_scores
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -8,8 +8,8 @@ import torch
 from monai.data import MetaTensor
 from scipy.ndimage import affine_transform
 
-from monai_mamba.data.labels import LabelTable
 from monai_mamba.errors import InputError
+from monai_mamba.labels import LabelTable
 from monai_mamba.transforms import RestoreLabelsd
 
 TABLE = LabelTable.load("subcortical")

@@ -6,8 +6,8 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
-from monai_mamba.data.labels import LabelTable
 from monai_mamba.errors import InputError
+from monai_mamba.labels import LabelTable
 from monai_mamba.transforms.synthesis import RandSynthesizeImaged, SynthesisTable
 
 LABELS = LabelTable.load("subcortical")

@@ -8,8 +8,8 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
-from monai_mamba.data.labels import LabelTable
 from monai_mamba.errors import InputError
+from monai_mamba.labels import LabelTable
 from monai_mamba.transforms.to_training_labels import ToTrainingLabels, ToTrainingLabelsd
 
 TABLE = LabelTable.load("subcortical")

@@ -8,8 +8,8 @@ import torch
 from monai.data import MetaTensor
 from tumor_phantom import SHAPE, make_tumor, middle_affine
 
-from monai_mamba.data.regions import RegionTable
 from monai_mamba.errors import InputError
+from monai_mamba.labels import RegionTable
 from monai_mamba.transforms.tumor_regions import RestoreTumorLabelsd, ToTumorRegionsd
 
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from reports import made_by, spread, table
 
 from monai_mamba import __version__
-from monai_mamba.data.labels import LabelEntry
+from monai_mamba.labels import LabelEntry
 from monai_mamba.metrics.score_tables import ALL, COLUMN_NOTES, SUMMARY_COLUMNS, number_text, summary_rows, table_text
 from monai_mamba.metrics.structure_scores import ABSENT_RULE, SCORES, mean_over_scans
 

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from scipy import stats
 
-from monai_mamba.data.labels import LabelEntry
-from monai_mamba.metrics.score_tables import ALL, MISSING
+from monai_mamba.files import MISSING
+from monai_mamba.labels import LabelEntry
+from monai_mamba.metrics.score_tables import ALL
 from monai_mamba.metrics.structure_scores import SCORES
 
 TEST_NOTES = {

@@ -29,7 +29,7 @@ from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from monai_mamba.data.labels import LabelTable
+from monai_mamba.labels import LabelTable
 from monai_mamba.transforms.check_image import CheckImaged
 from monai_mamba.transforms.resample import voxel_map
 

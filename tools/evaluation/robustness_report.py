@@ -15,8 +15,9 @@ from reports import made_by, moments, table
 from scipy.stats import spearmanr
 
 from monai_mamba import __version__
-from monai_mamba.data.labels import LabelEntry
-from monai_mamba.metrics.score_tables import MISSING, number_text, table_text
+from monai_mamba.files import MISSING
+from monai_mamba.labels import LabelEntry
+from monai_mamba.metrics.score_tables import number_text, table_text
 from monai_mamba.metrics.structure_scores import ABSENT_RULE
 
 from .robustness_conditions import Condition

@@ -14,8 +14,8 @@ from pathlib import Path
 from monai.bundle import ConfigParser, verify_metadata
 
 import monai_mamba
-from monai_mamba.data.files import files_below
 from monai_mamba.errors import InputError
+from monai_mamba.files import files_below
 from monai_mamba.handlers.weights import read_weights
 
 SCHEMA = Path(__file__).with_name("bundle_schema.json")

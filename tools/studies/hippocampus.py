@@ -7,9 +7,9 @@ from typing import ClassVar
 
 import monai_mamba
 from monai_mamba.data.folds import split_folds
-from monai_mamba.data.labels import LabelTable
 from monai_mamba.data.pairs import find_pairs
 from monai_mamba.errors import InputError
+from monai_mamba.labels import LabelTable
 from monai_mamba.metrics.structure_scores import ABSENT_RULE
 
 from .study import SCORES, Network, Run, Study, dynunet

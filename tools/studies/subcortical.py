@@ -10,9 +10,9 @@ from typing import ClassVar
 
 from monai_mamba import bundle_root
 from monai_mamba.data.label_maps import find_label_maps
-from monai_mamba.data.labels import LabelTable
 from monai_mamba.data.pairs import find_pairs
 from monai_mamba.errors import InputError
+from monai_mamba.labels import LabelTable
 from monai_mamba.metrics.structure_scores import ABSENT_RULE
 
 from .study import SCORES, Network, Run, Study, dynunet

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from monai_mamba.data.cases import find_labeled_cases
-from monai_mamba.data.regions import RegionTable
-from monai_mamba.data.sequences import SEQUENCES
+from monai_mamba.data.modalities import MODALITIES
 from monai_mamba.errors import InputError
+from monai_mamba.labels import RegionTable
 from monai_mamba.metrics.region_scores import EMPTY_RULE
 
 from .study import Network, Run, Study
@@ -34,7 +34,7 @@ class TumorStudy(Study):
         "segmamba_small": Network({"_target_": "segmamba_small"}),
         "segmamba_small-no_mamba": Network({"_target_": "segmamba_small", "mixer": None}),
     }
-    channels: ClassVar = {"in_channels": len(SEQUENCES), "out_channels": 3}
+    channels: ClassVar = {"in_channels": len(MODALITIES), "out_channels": 3}
     structures = RegionTable.load(CONVENTION).names
     metrics: ClassVar = {"dsc": ("DSC", 3), "hd95_mm": ("HD95 (mm)", 1)}
     about = f"Synthetic cases can at best rank networks; they say nothing about patients. {EMPTY_RULE}"
@@ -84,7 +84,7 @@ class TumorStudy(Study):
         return Run(["train.json"], settings)
 
     def evaluation(self, options: argparse.Namespace) -> Run:
-        settings = {**self._common(options), "dataset_dir": options.test, "subsets": [list(SEQUENCES)]}
+        settings = {**self._common(options), "dataset_dir": options.test, "subsets": [list(MODALITIES)]}
         return Run(["train.json", "evaluate.json"], settings)
 
     @staticmethod

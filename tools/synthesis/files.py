@@ -9,8 +9,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from monai_mamba.data.files import write_whole
 from monai_mamba.data.label_maps import find_label_maps
+from monai_mamba.files import write_atomically
 
 FIELD_OF_VIEW = (240, 240, 155)  # mm, of BraTS and of Task01
 SIGNS = (-1, -1, 1)  # voxels run to the left, to the back and upward
@@ -40,4 +40,4 @@ def save(path: Path, data: np.ndarray, affine: np.ndarray) -> None:
     """Write a volume, or several along a fourth axis."""
     image = nib.Nifti1Image(data, affine)
     image.header.set_xyzt_units("mm")
-    write_whole(path, partial(nib.save, image))
+    write_atomically(path, partial(nib.save, image))

@@ -1,4 +1,4 @@
-"""Brains with tumors, made from label maps: the anatomy, the tumor grown into it, and how four sequences show it.
+"""Brains with tumors, made from label maps: the anatomy, the tumor grown into it, and how four modalities show it.
 
 No patient's image goes in: intensities are a table, and every brain is a random deformation of a label map. The shapes
 and numbers are ours; they follow what BraTS calls necrotic core, enhancing tumor and edema (Baid et al., arXiv
@@ -18,9 +18,9 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from monai_mamba.data.image_header import check_header
-from monai_mamba.data.labels import LABEL_FOLDER
-from monai_mamba.data.sequences import SEQUENCES
+from monai_mamba.data.modalities import MODALITIES
 from monai_mamba.errors import InputError
+from monai_mamba.labels import LABEL_FOLDER
 
 OUTSIDE = "outside"
 WHITE = ("white_matter", "lesion")
@@ -289,7 +289,7 @@ def _part_at(mask: np.ndarray, center: np.ndarray) -> np.ndarray:
 
 
 def paint(tumor: Tumor, spacing: float, random: np.random.Generator) -> dict[str, np.ndarray]:
-    """Scans of a brain with a tumor: int16 `(H, W, D)` of each of `SEQUENCES`, 0 outside the brain, above it inside.
+    """Scans of a brain with a tumor: int16 `(H, W, D)` of each of `MODALITIES`, 0 outside the brain, above it inside.
 
     Every scan has means of its own around those of the table, the tissues' common texture, edema of varying strength,
     blur, a bias field, noise and an arbitrary scale. Arguments as in `grow_tumor`.
@@ -304,7 +304,7 @@ def paint(tumor: Tumor, spacing: float, random: np.random.Generator) -> dict[str
     uptake = random.uniform(0.4, 1)  # of contrast agent
     table[INDEX[ENHANCING], 2] += (uptake - 1) * (table[INDEX[ENHANCING], 2] - table[INDEX[ENHANCING], 1])
     scans = {}
-    for column, sequence in enumerate(SEQUENCES):
+    for column, modality in enumerate(MODALITIES):
         means = table[:, column]
         scan = means[tumor.tissue]
         scan[edema] += wet[edema] * (means[INDEX[EDEMA]] - scan[edema])
@@ -314,5 +314,5 @@ def paint(tumor: Tumor, spacing: float, random: np.random.Generator) -> dict[str
         scan *= np.exp(random.uniform(0, 0.12) * smooth_noise(brain.shape, 60 / spacing, random))
         scan += random.uniform(0.01, 0.04) * random.standard_normal(brain.shape, dtype=np.float32)
         scan *= random.uniform(300, 1500)
-        scans[sequence] = np.where(brain, np.clip(scan, 1, np.iinfo(np.int16).max), 0).astype(np.int16)
+        scans[modality] = np.where(brain, np.clip(scan, 1, np.iinfo(np.int16).max), 0).astype(np.int16)
     return scans

@@ -16,7 +16,7 @@ from monai_mamba.networks.blocks.residual_conv import ConvNormAct, ResidualConvB
 from monai_mamba.networks.blocks.tri_oriented_mamba import TriOrientedMamba
 from monai_mamba.networks.blocks.vss3d import SS3D, VSSBlock3D
 from monai_mamba.networks.layers.convolution import PointwiseConv3d, pointwise_conv3d
-from monai_mamba.networks.layers.grid import check_spatial_size
+from monai_mamba.networks.layers.input_size import check_spatial_size
 
 __all__ = ["MedSegMamba", "medsegmamba_small"]
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from evaluation.paired_tests import holm, paired_tests, signed_rank_test
 
-from monai_mamba.data.labels import LabelTable
+from monai_mamba.labels import LabelTable
 from monai_mamba.metrics.score_tables import ALL
 
 NAN = float("nan")
