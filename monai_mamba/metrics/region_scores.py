@@ -139,5 +139,5 @@ class RegionScoresMetric(CumulativeIterationMetric):
         """
         scores = self.get_buffer()
         if scores is None:
-            raise ValueError("There is nothing to aggregate: call the metric on at least one batch before.")
+            raise ValueError("There is nothing to aggregate: call the metric on at least one batch first.")
         return scores[:, :, 0].mean()

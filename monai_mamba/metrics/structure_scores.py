@@ -21,8 +21,8 @@ from monai_mamba.metrics.volume_similarity import compute_volume_similarity
 SCORES = ("dsc", "vs", "assd_mm", "hd95_mm")
 
 ABSENT_RULE = (
-    "A structure absent in both label maps is left out. Absent in one of them, it scores DSC 0 and VS 0, and its "
-    "distances are missing and counted."
+    "A structure absent from both label maps is left out. Absent from one of them, it scores DSC 0 and VS 0, and its "
+    "distances are counted as missing."
 )
 
 
@@ -129,5 +129,5 @@ class StructureScoresMetric(CumulativeIterationMetric):
         """
         scores = self.get_buffer()
         if scores is None:
-            raise ValueError("There is nothing to aggregate: call the metric on at least one batch before.")
+            raise ValueError("There is nothing to aggregate: call the metric on at least one batch first.")
         return mean_over_scans(scores)[:, 0].nanmean()

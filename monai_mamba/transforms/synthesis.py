@@ -69,9 +69,9 @@ class SynthesisTable:
             name = ids.meta.get("filename_or_obj", "The label map") if isinstance(ids, MetaTensor) else "The label map"
             unknown = values[~listed]
             raise InputError(
-                f"{name}: {len(unknown)} of its values are no ids of the synthesis table, first "
-                f"{', '.join(f'{value:g}' for value in unknown[:8].tolist())}. Map them to listed ids, or give a table "
-                "that has them; a label map is resampled with nearest neighbor."
+                f"{name}: {len(unknown)} of its values are not in the synthesis table, first "
+                f"{', '.join(f'{value:g}' for value in unknown[:8].tolist())}. Map them to listed ids, or use a table "
+                "that lists them; resample label maps with nearest neighbor only."
             )
         return ids
 
