@@ -2,17 +2,9 @@
 
     python tools/pack_bundle.py bundles/subcortical --output_dir packed
 
-Whoever has installed the package runs `packed/subcortical` from inside the folder, without this repository. Against the
-bundle that it is made from:
-
-- `bundle_root` is `.`, as in the model zoo; a bundle that uses another one as its first stage carries that one along;
-- results, data sets and hidden files stay behind, only what `release/bundle_files.py` names in `CONTENT` is taken;
-- commands and links in the documents are those of the folder, and `README.md` is the model card of Hugging Face;
-- with `--url_prefix`, the weights stay behind, too, and `large_files.yml` says where they are, with their SHA-256.
-  All weights go that way, whatever their size, because git keeps every version of a file that it cannot compress.
-
-A bundle that fails one of the checks in that file is not packed. The folder appears only complete, and replaces
-nothing.
+Whoever has installed the package runs `packed/subcortical` from inside the folder, without this repository.
+`docs/sharing.md` says what is different from the bundle that it is made from. A bundle that fails one of the checks in
+`release/bundle_files.py` is not packed. The folder appears only complete, and replaces nothing.
 """
 
 from __future__ import annotations

@@ -2,19 +2,8 @@
 
     python tools/verify_bundle.py bundles/subcortical bundles/hippocampal_subfields
 
-One line per check says `ok`, `failed` or `skipped`, and why. The exit status is 1 if a check failed. The checks are
-those that the MONAI model zoo makes of a bundle, as far as they need neither its server nor a GPU, and the rules of
-this project:
-
-- files: license, documents and the license of the data are there, no Python, no file above 25 MB;
-- configs, metadata: JSON without duplicate keys; `metadata.json` as `release/bundle_schema.json` says;
-- versions: version with its entry in the changelog; packages in the versions that the tests are run with;
-- weights: each file of `models` is in the metadata with its SHA-256 and holds tensors only;
-- data: the license of each file of the sample data is stated;
-- network: channels and type of the output, for `inference.json` and each overlay of it;
-- properties: MONAI finds everything that a bundle has to define, for each config that can be run;
-- export: the weights fit the network, whose TorchScript file gives the same logits;
-- run (with `--run`): the sample data are segmented.
+One line per check says `ok`, `failed` or `skipped`, and why. The exit status is 1 if a check failed. `docs/sharing.md`
+lists the checks: those of the MONAI model zoo, as far as they need neither its server nor a GPU, and this project's.
 
 A config with the key `bundle_root` stands alone. An overlay belongs to `inference.json` if its name contains
 `inference` or starts with `network_`, and to `train.json` if it contains `train` or `evaluate`.

@@ -19,7 +19,7 @@ from torch.profiler import ProfilerActivity, profile
 from monai_mamba import MedSegMamba, SegMamba, medsegmamba_small, segmamba_small
 
 from . import results
-from .machine import Stopwatch, describe, peak_extra_memory
+from .machine import Stopwatch, describe, peak_extra_memory, take_turns
 from .results import Row, groups, panels
 
 KEY = ("network", "pass", "window", "classes", "settings", "device", "cpu", "gpu", "threads")
@@ -110,9 +110,7 @@ def measure(training: bool, options: argparse.Namespace) -> list[Row]:
         except (ImportError, ValueError, RuntimeError) as error:  # a package, window or memory that it lacks
             print(f"{name} is left out: {error}", file=sys.stderr)
             steps.pop(name, None)
-    for _ in range(options.repeats):
-        for watch in watches.values():
-            watch.sample()
+    take_turns(watches.values(), options.repeats)
     settings = [name for name in ("amp", "channels_last_3d", "compile") if getattr(options, name)]
     rows = []
     for name, watch in watches.items():

@@ -20,7 +20,7 @@ from monai_mamba.ops.choice import BACKENDS as CHOICES
 
 from . import results, scan_report
 from .baselines import CudaKernel, naive_scan, parallel_scan, repeating_scan
-from .machine import Rates, Stopwatch, describe, peak_extra_memory
+from .machine import Rates, Stopwatch, describe, peak_extra_memory, take_turns
 from .problems import PROBLEMS, Inputs, Problem, make_inputs, parse_problem
 
 BASELINES = {
@@ -102,16 +102,24 @@ def prepare(problem: Problem, contender: Contender, backward: bool, device: torc
     else:
         function = {"bare": bare_scan, "fused": fused_scan, "gathered": gathered_scan}[layout]
         scan = partial(function, "torch" if method in (NO_SEGMENTS, TOKEN_BY_TOKEN) else method)
-    leaves = [tensor for tensor in arguments.values() if tensor.is_floating_point()]
-    for leaf in leaves:
-        leaf.requires_grad_(backward)
-    grad_y = torch.ones_like(inputs.delta if layout == "bare" else inputs.x)
+    run = step(scan, arguments, backward)
+
+    def run_with_setting() -> Tensor:
+        with _setting(method):
+            return run()
+
+    return run_with_setting
+
+
+def step(scan: Callable[..., Tensor], arguments: dict[str, Tensor], backward: bool) -> Callable[[], Tensor]:
+    """The function that scans, and computes the gradients of all arguments if ``backward``; it returns the result."""
+    leaves = [tensor.requires_grad_(backward) for tensor in arguments.values() if tensor.is_floating_point()]
 
     def run() -> Tensor:
-        with _setting(method), torch.set_grad_enabled(backward):
+        with torch.set_grad_enabled(backward):
             y = scan(**arguments)
             if backward:
-                torch.autograd.grad(y, leaves, grad_y)
+                torch.autograd.grad(y, leaves, torch.ones_like(y))
             return y
 
     return run
@@ -161,10 +169,7 @@ def measure(
             print(f"{problem.name}: {contender.method} does not fit into the memory", file=sys.stderr)
             continue
         parts[contender] = part
-    for _ in range(options.repeats):
-        rates.sample()
-        for watch in watches.values():
-            watch.sample()
+    take_turns([rates, *watches.values()], options.repeats)
     for contender, watch in watches.items():
         part = parts[contender]
         scale = problem.updates // part.updates

@@ -56,15 +56,15 @@ def test_reports_errors_times_and_limits(run: Callable, capsys: pytest.CaptureFi
 
 
 def test_wrong_values_and_changing_bits_fail(tool: ModuleType, run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
-    right = tool.cross_selective_scan
+    right = tool.fused_scan
     calls = []
 
-    def noisy(**arguments: object) -> torch.Tensor:
-        y = right(**arguments)
+    def noisy(backend: str, **arguments: object) -> torch.Tensor:
+        y = right(backend, **arguments)
         calls.append(y)
         return y if y.dtype == torch.float64 else y * (1 + 0.1 * len(calls))
 
-    monkeypatch.setattr(tool, "cross_selective_scan", noisy)
+    monkeypatch.setattr(tool, "fused_scan", noisy)
     status, report = run()
     assert status == 1
     assert not any(row["right"] or row["equal_bits"] for row in report["accuracy"])
