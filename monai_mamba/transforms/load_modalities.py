@@ -100,8 +100,8 @@ class LoadModalitiesd(MapTransform):
         box = (corners.max(dim=0).values - corners.min(dim=0).values + 1).prod().item()
         if len(corners) > MAX_BRAIN * box:
             logger.warning(
-                "%s: nonzero voxels fill %.0f %% of the box around them; a brain fills about half. The skull seems to be "
-                "present: strip it first, for example with SynthStrip or HD-BET.",
+                "%s: nonzero voxels fill %.0f %% of the box around them; a brain fills about half. The skull seems to "
+                "be present: strip it first, for example with SynthStrip or HD-BET.",
                 path,
                 100 * len(corners) / box,
             )
