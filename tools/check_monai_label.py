@@ -80,7 +80,7 @@ def prepare(names: list[str], app: Path, python: str, quick: bool) -> list[str]:
     served = []
     for name in names:
         if quick and name == "hippocampal_subfields":
-            print(f"left out  {name}: only weights that find a hippocampus can be checked", flush=True)
+            print(f"left out  {name}: needs weights that find a hippocampus", flush=True)
             continue
         if quick and name == "subcortical":
             copy_bundle(name, models / name, python, {"inference.json": tiny})

@@ -49,11 +49,12 @@ def read_names(path: Path) -> dict[str, int]:
         labels = {str(name): int(label) for label, name in names.items()}
     except (OSError, ValueError, AttributeError) as error:
         raise InputError(
-            f'{path}: no JSON object of labels and names, such as {{"3": "L Caudate"}} ({error}). Give that of CIT168.'
+            f'{path}: expected a JSON object of labels and names, such as {{"3": "L Caudate"}} ({error}). Use that of '
+            "CIT168."
         ) from error
     missing = [name for side in SIDES for nucleus in STRUCTURES if (name := f"{side} {nucleus}") not in labels]
     if missing:
-        raise InputError(f"{path}: it has no label for {', '.join(missing)}. Give that of CIT168.")
+        raise InputError(f"{path}: it has no label for {', '.join(missing)}. Use the file of CIT168.")
     return labels
 
 
@@ -88,7 +89,7 @@ def convert(options: argparse.Namespace) -> None:
     voxels = {entry.name: np.count_nonzero(result == entry.id) for entry in structures}
     if not all(voxels.values()):
         lost = ", ".join(name for name, number in voxels.items() if not number)
-        raise InputError(f"{source}: it has no voxel of {lost}. Give a label map that {options.names} belongs to.")
+        raise InputError(f"{source}: it has no voxel of {lost}. Use the label map that belongs to {options.names}.")
     check_output_dir(options.output_dir)
     folder = Path(options.output_dir).expanduser()
     write_files(folder, {REFERENCE: lambda file: nib.save(label_image(result, image), file)})

@@ -49,7 +49,7 @@ def check_subjects(reference: LabelSet, methods: Sequence[LabelSet]) -> None:
         raise InputError(
             f"The sets do not hold the same subjects as the reference ({reference.source}).\n"
             + "\n".join(problems)
-            + "\nSubjects are matched by file name (see --help). Complete the sets, or take the subjects out of all."
+            + "\nSubjects are matched by file name (see --help). Complete the sets, or remove these subjects from all."
         )
 
 
@@ -68,7 +68,7 @@ def check_grids(reference: LabelSet, methods: Sequence[LabelSet]) -> None:
             if found.shape[:3] != expected.shape[:3]:
                 problem = f"its grid is {found.shape[:3]} voxels, that of the reference {path} {expected.shape[:3]}"
             elif (shift := largest_shift(found.affine, expected.affine, expected.shape[:3])) > LARGEST_SHIFT:
-                problem = f"it lies elsewhere than the reference {path} (voxels by up to {shift:.3g} mm)"
+                problem = f"its position differs from that of the reference {path} (voxels by up to {shift:.3g} mm)"
             else:
                 continue
             raise InputError(
@@ -118,7 +118,7 @@ def choose_structures(
         raise InputError(
             "The sets do not hold the same structures of the label table.\n"
             + "\n".join(problems)
-            + f"\nSay with --ids which to compare. In all sets: {advice}. In the reference: "
+            + f"\nChoose with --ids. In all sets: {advice}. In the reference: "
             f"{' '.join(str(label) for label in sorted(found[reference] & set(names))) or 'none'}."
         )
     return tuple(entry for entry in table.structures if entry.id in common)

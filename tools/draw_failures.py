@@ -75,14 +75,14 @@ def find_cases(images: LabelSet, reference: LabelSet, prediction: LabelSet) -> l
         if missing:
             raise InputError(
                 f"--{other.name} {other.source} lacks {len(missing)} of the {len(prediction.files)} scans with a "
-                f"prediction, first {missing[0]}; it has {next(iter(other.files))} and such. Complete it, or say by a "
-                "path with {subject} which part of its file names is the subject."
+                f"prediction, first {missing[0]}; it has {next(iter(other.files))} and others. Complete it, or mark "
+                "the subject in its file names by a path with {subject}."
             )
     for name, path in images.files.items():
         if path in (prediction.files.get(name), reference.files.get(name)):
             raise InputError(
-                f"--images {images.source}: {path.name} is a label map. Say by a path with {{subject}}, such as "
-                "'scans/{subject}_T1w.nii.gz', which files are the scans."
+                f"--images {images.source}: {path.name} is a label map. Name the scans by a path with {{subject}}, "
+                "such as 'scans/{subject}_T1w.nii.gz'."
             )
     cases = [Case(name, images.files[name], reference.files[name], path) for name, path in prediction.files.items()]
     for case in cases:
@@ -112,7 +112,9 @@ def worst_failures(cases: Sequence[Case], table: LabelTable, number: int) -> lis
                 found[name] = Failure(case, entry, dsc, *volumes)
         failures += found.values()
     if not failures:
-        raise InputError("No failure: no structure of the label table is labeled differently. Is it the right table?")
+        raise InputError(
+            "No failures: the label maps agree in every structure of the label table. Is it the right table?"
+        )
     return sorted(failures, key=lambda failure: failure.dsc)[:number]
 
 

@@ -88,9 +88,7 @@ def make_scans(options: argparse.Namespace) -> None:
             ids = clear_frontal_horns(table.check(volume).as_tensor().short())
             affine = np.asarray(volume.affine, dtype=float)
             if not table.target[ids.long()].any():
-                raise InputError(
-                    f"{path}: it has no structure of a brain. Give label maps of heads, in FreeSurfer ids."
-                )
+                raise InputError(f"{path}: it has no brain structure. Use label maps of heads with FreeSurfer ids.")
             for turn, _ in enumerate(range(position, options.scans, len(maps))):
                 pair = make_scan(ids, labels, table, (options.seed, position, turn))
                 stem = f"sub-{name}_run-{turn + 1}"
@@ -99,7 +97,7 @@ def make_scans(options: argparse.Namespace) -> None:
                         save(options.output_dir / f"{stem}{ending}.nii.gz", data, affine)
                 except OSError as error:
                     raise OutputError(
-                        f"{options.output_dir}: the scans cannot be written ({error}). Is there space left?"
+                        f"{options.output_dir}: the scans cannot be written ({error}). Is the disk full?"
                     ) from error
                 progress.update()
 

@@ -100,9 +100,7 @@ def make_cases(options: argparse.Namespace) -> None:
     try:
         write_cases(maps, Path(options.output_dir).expanduser(), options)
     except OSError as error:
-        raise OutputError(
-            f"{options.output_dir}: the cases cannot be written ({error}). Is there space left?"
-        ) from error
+        raise OutputError(f"{options.output_dir}: the cases cannot be written ({error}). Is the disk full?") from error
 
 
 def write_cases(maps: Sequence[str], folder: Path, options: argparse.Namespace) -> None:

@@ -63,7 +63,7 @@ def pack(bundle: Path, output_dir: Path, url_prefix: str | None = None) -> Path:
         _check(part)
     target = output_dir / bundle.name
     if target.exists():
-        raise OutputError(f"{target}: is there already and is not replaced. Remove it, or set another --output_dir.")
+        raise OutputError(f"{target}: already exists and is not replaced. Remove it, or set another --output_dir.")
     unfinished = target.with_name(f".{os.getpid()}.tmp.{bundle.name}")
     try:
         for part in (bundle, *stages):

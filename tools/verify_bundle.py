@@ -211,7 +211,7 @@ def verify(bundle: Path, data: Mapping[str, str] | None = None, run: bool = Fals
         failed += [name] * (result.status == "failed")
         yield result
     if {"files", "configs", "metadata"} & set(failed):
-        yield Result("network, properties, export, run", "skipped", f"mend first: {', '.join(failed)}")
+        yield Result("network, properties, export, run", "skipped", f"fix first: {', '.join(failed)}")
         return
     sets = list(config_sets(bundle))
     for configs in sets:

@@ -252,7 +252,7 @@ def test_what_cannot_be_used_is_refused(tool, maps, tmp_path, capsys):
     save_map(tmp_path / "skull" / "map.nii.gz", np.where(ids == 516, 516, 0))
     out = tmp_path / "out"
     expected = {
-        (tmp_path / "unknown",): "ids of no known tissue: 999",
+        (tmp_path / "unknown",): "unknown ids: 999",
         (tmp_path / "skull",): "no cerebral white matter",
         (tmp_path / "nothing",): "there is no such folder",
         (maps, "--spacing", 5): "--spacing is 5",

@@ -202,7 +202,7 @@ def test_a_missing_first_stage_is_refused(tool, two_stages, tmp_path):
 
 def test_nothing_is_replaced_or_half_written(tool, good, tmp_path, monkeypatch):
     (tmp_path / "subcortical").mkdir()
-    with pytest.raises(OutputError, match="is there already and is not replaced"):
+    with pytest.raises(OutputError, match="already exists and is not replaced"):
         tool.pack(good, tmp_path)
     assert not list((tmp_path / "subcortical").iterdir())
 

@@ -159,7 +159,7 @@ def test_what_the_network_expects_is_compared_with_what_is_found(tools):
 @pytest.mark.parametrize("label", [LEFT, RIGHT])
 def test_labels_come_back_from_every_condition(tools, phantom, tmp_path, label):
     """A structure is found again where it was; bounds: voxels at the border of a sphere of 7 mm."""
-    tool, conditions = tools
+    _, conditions = tools
     bounds = {"spacing": 0.88, "slices": 0.9, "shift": 0.88}
     affine = nib.load(phantom / "labels.nii.gz").affine
     structure = np.asarray(nib.load(phantom / "labels.nii.gz").dataobj) == label
@@ -174,27 +174,28 @@ def test_labels_come_back_from_every_condition(tools, phantom, tmp_path, label):
         shown = {LEFT: RIGHT, RIGHT: LEFT}[label] if change.mirrored else label
         labels = nib.Nifti1Image(np.where(np.asarray(image.dataobj) > 0.5, shown, 0).astype(np.uint8), image.affine)
         ids, moved_back = change.undo(labels, TABLE)
-        overlap = overlap_in_space(tool, ids, moved_back, expected, affine)
+        overlap = overlap_in_space(ids, moved_back, expected, affine)
         assert overlap > bounds.get(condition.group, 0.93), condition.name
         assert overlap == 1 or not condition.exact
         as_stored = np.where(np.asarray(labels.dataobj) > 0, label, 0)
-        where_it_is_stored[condition.name] = overlap_in_space(tool, as_stored, image.affine, expected, affine)
+        where_it_is_stored[condition.name] = overlap_in_space(as_stored, image.affine, expected, affine)
     # The head was really moved, and where only the grid was turned it was not.
     assert where_it_is_stored["head-turned-15"] < 0.75
     assert where_it_is_stored["mirror"] == 0
     assert where_it_is_stored["grid-oblique-15"] > 0.93
 
 
-def overlap_in_space(tool, ids: np.ndarray, place: np.ndarray, expected: np.ndarray, affine: np.ndarray) -> float:
+def overlap_in_space(ids: np.ndarray, place: np.ndarray, expected: np.ndarray, affine: np.ndarray) -> float:
     maps = [(ids, place), (expected, affine)]
-    shape, grid = tool.fine_grid(maps, SHAPE, affine)
-    one, other = (tool.onto_grid(values, where, shape, grid) for values, where in maps)
-    return tool.overlaps(one, other, [expected.max()])[0]
+    scores = sys.modules["evaluation.robustness_scores"]
+    shape, grid = scores.fine_grid(maps, SHAPE, affine)
+    one, other = (scores.onto_grid(values, where, shape, grid) for values, where in maps)
+    return scores.overlaps(one, other, [expected.max()])[0]
 
 
 def test_label_maps_are_compared_in_space(tools):
     """A bar of 4 x 2 x 2 voxels of 2 mm and the same bar on a grid that lies 1 mm further along the first axis."""
-    tool, _ = tools
+    tool = sys.modules["evaluation.robustness_scores"]
     labels = np.zeros((8, 4, 4), dtype=np.int32)
     labels[2:6, 1:3, 1:3] = LEFT
     affine, shifted = np.diag([2.0, 2.0, 2.0, 1.0]), np.diag([2.0, 2.0, 2.0, 1.0])

@@ -166,7 +166,7 @@ def measure(
         try:
             watches[contender] = Stopwatch(prepare(part, contender, backward, device), device)
         except torch.cuda.OutOfMemoryError:
-            print(f"{problem.name}: {contender.method} does not fit into the memory", file=sys.stderr)
+            print(f"{problem.name}: {contender.method} does not fit into memory", file=sys.stderr)
             continue
         parts[contender] = part
     take_turns([rates, *watches.values()], options.repeats)

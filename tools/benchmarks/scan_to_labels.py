@@ -81,7 +81,7 @@ def markdown(rows: list[Row]) -> str:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this benchmark."""
     bundles = [path.parents[1].name for path in sorted(BUNDLES.glob("*/configs/inference.json"))]
-    text = "values of the bundle's option to compare; its own without"
+    text = "values of the bundle's option to compare (the bundle's own)"
     parser.add_argument("--bundle", choices=bundles, default="subcortical", help="(%(default)s)")
     parser.add_argument("--networks", nargs="+", default=[OWN], help="NAME of its network_NAME.json, or %(default)s")
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))

@@ -67,7 +67,7 @@ class SubcorticalStudy(Study):
 
     def check(self, options: argparse.Namespace) -> None:
         if options.window < 2 * STRIDE or options.window % STRIDE:
-            raise InputError(f"--window is {options.window}; expected a multiple of {STRIDE} from {2 * STRIDE} on.")
+            raise InputError(f"--window is {options.window}; expected a multiple of {STRIDE}, at least {2 * STRIDE}.")
         for name in ("epochs", "spacing", "learning_rate"):
             if not getattr(options, name) > 0:
                 raise InputError(f"--{name} is {getattr(options, name):g}; expected more than 0.")
