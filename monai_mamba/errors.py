@@ -51,7 +51,7 @@ def show_errors_briefly() -> None:
 
     def show(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
         if issubclass(kind, KeyboardInterrupt):
-            print("Interrupted. What was complete is kept.", file=sys.stderr)
+            print("Interrupted. Complete results are kept.", file=sys.stderr)
             return
         cause: BaseException | None = error
         while cause is not None and not isinstance(cause, MonaiMambaError):

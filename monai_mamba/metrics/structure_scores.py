@@ -20,8 +20,8 @@ from monai_mamba.metrics.volume_similarity import compute_volume_similarity
 SCORES = ("dsc", "vs", "assd_mm", "hd95_mm")
 
 ABSENT_RULE = (
-    "A structure absent in both label maps is left out. Absent in one of them, it scores DSC 0 and VS 0, and its "
-    "distances are missing and counted."
+    "A structure absent from both label maps is left out. Absent from one of them, it scores DSC 0 and VS 0, and its "
+    "distances are counted as missing."
 )
 
 

@@ -48,7 +48,7 @@ def find_hippocampus(ids: np.ndarray, label: int, affine: np.ndarray, side: str,
     sizes = np.bincount(parts.ravel())[1:]
     volume = float(sizes.max()) * voxel_volume(affine)
     if volume < SMALLEST_MM3:
-        raise InputError(f"{whole} has {volume:.0f} mm3 where at least {SMALLEST_MM3:.0f} are expected. {advice}")
+        raise InputError(f"{whole} has {volume:.0f} mm3; expected at least {SMALLEST_MM3:.0f} mm3. {advice}")
     if volume < SMALL_MM3:
         logger.warning("%s is small (%.0f mm3): atrophy, or a poor segmentation. Check the picture.", whole, volume)
     largest = parts == 1 + int(sizes.argmax())
@@ -59,8 +59,8 @@ def find_hippocampus(ids: np.ndarray, label: int, affine: np.ndarray, side: str,
     touching = source.distance_to_border(apply_affine(voxel_map(affine, source.affine), voxels)) < EDGE_MM
     if touching.sum() >= EDGE_VOXELS:
         raise InputError(
-            f"{whole} is cut by the border of the image ({int(touching.sum())} of its {int(sizes.max())} voxels lie "
-            "there). A scan that covers both temporal lobes is needed."
+            f"{whole} is cut off by the border of the image ({int(touching.sum())} of its {int(sizes.max())} voxels "
+            "touch it). Use a scan that covers both temporal lobes."
         )
     return box
 

@@ -102,8 +102,8 @@ class LoadModalitiesd(MapTransform):
         filled = len(values) / math.prod(part.stop - part.start for part in box)
         if filled > MAX_BRAIN:
             logger.warning(
-                "%s: the voxels that are not 0 fill %.0f %% of the box around them, those of a brain about half: the "
-                "skull seems to be there. Strip it first (with SynthStrip or HD-BET, for example).",
+                "%s: nonzero voxels fill %.0f %% of the box around them; a brain fills about half. The skull seems to "
+                "be present: strip it first, for example with SynthStrip or HD-BET.",
                 path,
                 100 * filled,
             )

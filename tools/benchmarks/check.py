@@ -1,12 +1,9 @@
-"""Check and time the selective scan on this machine's GPU.
+"""Values, bits and time of every scan backend that works here, on a GPU unless --device says otherwise.
 
-    python tools/check_gpu.py --output check_gpu.json
-
-Every backend that can be used is compared with float64 in plain PyTorch over sizes with incomplete blocks, repeated to
-see whether equal inputs give equal bits, and timed, forward and forward with backward, on the problems of
-`tools/benchmark.py scan`. Next to the times stand the limits of the machine: its memory bandwidth by a copy, and the
-exponentials it computes in registers. Prints tables; the file gets the same as JSON. The exit status is 1 if a value is
-wrong or bits differ.
+Backends are compared with float64 in plain PyTorch over sizes with incomplete blocks, repeated to see whether equal
+inputs give equal bits, and timed on problems of `benchmark.py scan`. Next to the times stand the limits of the machine:
+its memory bandwidth by a copy, and the exponentials it computes in registers. Prints tables; the file gets the same as
+JSON. The exit status is 1 if a value is wrong or bits differ.
 """
 
 from __future__ import annotations
@@ -14,19 +11,19 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
-from benchmarks.machine import Stopwatch, describe, peak_extra_memory
-from benchmarks.problems import PROBLEMS, Inputs, Problem, make_inputs, parse_problem
-from benchmarks.report import number, percent, table
-from benchmarks.scan import unusable
+from reports import number, percent, table
 from torch import Tensor
 
-from monai_mamba.ops import cross_selective_scan
-from monai_mamba.ops.choice import BACKENDS
+from monai_mamba.errors import DeviceError
+
+from .machine import Stopwatch, describe, peak_extra_memory, take_turns
+from .problems import PROBLEMS, Inputs, Problem, make_inputs, parse_problem
+from .scan import BACKENDS, fused_scan, step, unusable
 
 try:
     import triton
@@ -48,23 +45,21 @@ SHORT = ("x", "delta", "B", "C")  # what a network under autocast hands over in 
 ROUNDS = 512  # of sixteen exponentials in the loop that counts them
 
 
-def _arguments(inputs: Inputs, dtype: torch.dtype, gradients: bool) -> dict[str, Tensor]:
-    """Inputs in a type; float64 for all or none."""
-    arguments = {}
-    for name, tensor in vars(inputs).items():
+def _arguments(inputs: Inputs, dtype: torch.dtype) -> dict[str, Tensor]:
+    """Copies of the inputs in a type; float64 for all or none."""
+    arguments = dict(vars(inputs))
+    for name, tensor in arguments.items():
         if tensor.is_floating_point():
-            kind = dtype if name in SHORT or dtype == torch.float64 else torch.float32
-            tensor = tensor.to(kind, copy=True).requires_grad_(gradients)
-        arguments[name] = tensor
+            arguments[name] = tensor.to(dtype if name in SHORT or dtype == torch.float64 else torch.float32, copy=True)
     return arguments
 
 
 def solve(inputs: Inputs, dtype: torch.dtype, backend: str) -> dict[str, Tensor]:
     """y, and the gradients of a fixed projection of it by the name of the input."""
-    arguments = _arguments(inputs, dtype, gradients=True)
-    y = cross_selective_scan(D=None, backend=backend, **arguments)
+    arguments = _arguments(inputs, dtype)
+    leaves = {name: leaf.requires_grad_() for name, leaf in arguments.items() if leaf.is_floating_point()}
+    y = fused_scan(backend, **arguments)
     weight = torch.linspace(-1, 1, y.numel(), dtype=torch.float64, device=y.device).sin_().view(y.shape).to(y.dtype)
-    leaves = {name: tensor for name, tensor in arguments.items() if tensor.requires_grad}
     return {"y": y.detach(), **dict(zip(leaves, torch.autograd.grad(y, list(leaves.values()), weight), strict=True))}
 
 
@@ -95,18 +90,9 @@ def check(problem: Problem, dtype: torch.dtype, backend: str, device: torch.devi
     }
 
 
-def _step(inputs: Inputs, dtype: torch.dtype, backend: str, backward: bool) -> Callable[[], object]:
+def _step(inputs: Inputs, dtype: torch.dtype, backend: str, backward: bool) -> Callable[[], Tensor]:
     """What is timed."""
-    arguments = _arguments(inputs, dtype, gradients=backward)
-    leaves = [tensor for tensor in arguments.values() if tensor.requires_grad]
-    grad_y = torch.ones_like(arguments["x"])
-
-    def run() -> object:
-        with torch.set_grad_enabled(backward):
-            y = cross_selective_scan(D=None, backend=backend, **arguments)
-            return torch.autograd.grad(y, leaves, grad_y) if backward else y
-
-    return run
+    return step(partial(fused_scan, backend), _arguments(inputs, dtype), backward)
 
 
 def speed(
@@ -117,9 +103,7 @@ def speed(
     inputs = make_inputs(problem, device)
     for backward in (False, True):
         watches = {name: Stopwatch(_step(inputs, dtype, name, backward), device) for name in backends}
-        for _ in range(repeats):
-            for watch in watches.values():
-                watch.sample()
+        take_turns(watches.values(), repeats)
         for name, watch in watches.items():
             row = {
                 "backend": name,
@@ -153,16 +137,14 @@ def limits(device: torch.device, repeats: int, elements: int) -> dict[str, float
     source = torch.ones(elements, device=device)
     target = torch.empty_like(source)
     watch = Stopwatch(lambda: target.copy_(source), device)
-    for _ in range(repeats):
-        watch.sample()
+    take_turns([watch], repeats)
     found: dict[str, float | None] = {"bytes_per_second": 8 * elements / watch.result()["seconds"]}
     found["exp2_per_second"] = None
     if triton is not None and device.type == "cuda":
         programs = 32 * torch.cuda.get_device_properties(device).multi_processor_count
         values = torch.rand(programs * 512, device=device)
         watch = Stopwatch(lambda: _exponentials[(programs,)](values, ROUNDS, SIZE=512), device)
-        for _ in range(repeats):
-            watch.sample()
+        take_turns([watch], repeats)
         found["exp2_per_second"] = values.numel() * ROUNDS * 16 / watch.result()["seconds"]
     return found
 
@@ -214,24 +196,25 @@ def tables(report: dict) -> str:
     return "".join(lines) + "\n" + table(headers, times)
 
 
-def main() -> int:
-    """Parse the command line, check, time and report."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of this benchmark."""
     parser.add_argument("--device", type=torch.device, default=torch.device("cuda"))
     parser.add_argument("--problem", nargs="+", type=parse_problem, default=[PROBLEMS["W1"], PROBLEMS["W2"]])
     parser.add_argument("--repeats", type=int, default=20, help="of every scan that is compared with itself or timed")
     parser.add_argument("--output", type=Path, help="JSON file")
-    options = parser.parse_args()
+
+
+def run(options: argparse.Namespace) -> int:
+    """Check, time and report; return the exit status.
+
+    Raises:
+        DeviceError: there is no GPU.
+    """
     device = options.device
     if device.type == "cuda" and not torch.cuda.is_available():
-        parser.error("PyTorch finds no GPU here: install its CUDA build and a driver, or try --device cpu")
-
-    left_out = {
-        name: reason
-        for name in BACKENDS
-        if name not in ("auto", "reference", "export") and (reason := unusable(name, device))
-    }
-    backends = [name for name in BACKENDS if name not in ("auto", "reference", "export", *left_out)]
+        raise DeviceError("PyTorch finds no GPU here. Install its CUDA build and a driver, or set --device cpu.")
+    left_out = {name: reason for name in BACKENDS if (reason := unusable(name, device))}
+    backends = [name for name in BACKENDS if name not in left_out]
     dtypes = [torch.float32, torch.bfloat16, torch.float16]
     accuracy = [
         check(problem, dtype, name, device, options.repeats)
@@ -256,7 +239,3 @@ def main() -> int:
     if options.output:
         options.output.write_text(json.dumps(report, indent=1), encoding="utf-8")
     return 0 if all(row["right"] and row["equal_bits"] for row in accuracy) else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,34 +1,28 @@
-"""Tables and plots of `compare.py`."""
+"""Tables and plots of `compare_label_maps.py`."""
 
 from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from report_files import score_lines, write_report_files
+from reports import made_by, spread, table
 
 from monai_mamba import __version__
-from monai_mamba.files import MISSING
 from monai_mamba.labels import LabelEntry
-from monai_mamba.metrics.paired_tests import TEST_NOTES, PairedTest, paired_tests
-from monai_mamba.metrics.score_tables import (
-    ALL,
-    COLUMN_NOTES,
-    SUMMARY_COLUMNS,
-    number_text,
-    summary_rows,
-    table_text,
-)
+from monai_mamba.metrics.score_tables import ALL, COLUMN_NOTES, SUMMARY_COLUMNS, number_text, summary_rows, table_text
 from monai_mamba.metrics.structure_scores import ABSENT_RULE, SCORES, mean_over_scans
+
+from .paired_tests import TEST_NOTES, PairedTest, paired_tests
 
 OVERALL = "overall"
 TITLES = {"dsc": "DSC", "vs": "VS", "assd_mm": "ASSD (mm)", "hd95_mm": "HD95 (mm)"}
+TEST_COLUMNS = ("metric", "a", "b", "n", "unpaired", "mean a - b", "median a - b", "p", "p (Holm)", "effect size")
 SCORE_COLUMNS = ("dataset", "method", "subject", "id", "name", *SCORES, "volume_mm3", "reference_mm3")
 NOTES = {
     "dataset": f"Data set; '{OVERALL}' are all scans together.",
@@ -37,6 +31,14 @@ NOTES = {
     **COLUMN_NOTES,
     **{f"{column} (tests)": note for column, note in TEST_NOTES.items()},
 }
+NOTES_AND_PLOTS = (
+    "## Notes on the tests\n",
+    *(f"- {column}: {note}" for column, note in TEST_NOTES.items()),
+    "- Tests of the structures are in tests.csv.",
+    "\n## Plots\n",
+    "![Scores of each structure](boxplots.png)\n",
+    "![Volumes](bland_altman.png)\n",
+)
 
 
 @dataclass(frozen=True)
@@ -70,37 +72,30 @@ class Comparison:
         return [*parts, (OVERALL, dict(self.scores))]
 
 
-def write_report(folder: Path, comparison: Comparison, command: str) -> None:
-    """Write `scores.csv`, `summary.csv`, `tests.csv`, `columns.json` (their columns), `report.md`, `boxplots.png` and
-    `bland_altman.png`; each appears only complete.
-
-    Args:
-        folder: an existing folder.
-        comparison: what to show.
-        command: makes the report again; it is quoted there.
-
-    Raises:
-        OutputError: the folder cannot be written to.
-    """
-    groups = comparison.groups()
-    summaries = {
-        (group, method): summary_rows(values, comparison.structures)
+def report_files(comparison: Comparison) -> dict[str, str | Callable[[Path], object]]:
+    """The report as files: `scores.csv`, `summary.csv`, `tests.csv`, `columns.json` (their columns), `report.md`,
+    `boxplots.png` and `bland_altman.png`."""
+    structures, groups = comparison.structures, comparison.groups()
+    summary = [
+        [group, method, *row]
         for group, scores in groups
         for method, values in scores.items()
-    }
-    tests = {group: paired_tests(scores, comparison.structures) for group, scores in groups}
-    summary = [[*key, *row] for key, rows in summaries.items() for row in rows]
-    test_rows = [[group, *_as_text(test)] for group, family in tests.items() for test in family]
-    files = {
+        for row in summary_rows(values, structures)
+    ]
+    tests = {group: [_as_text(test) for test in paired_tests(scores, structures)] for group, scores in groups}
+    return {
         "boxplots.png": lambda file: draw_boxes(file, comparison),
         "bland_altman.png": lambda file: draw_bland_altman(file, comparison),
         "columns.json": json.dumps(NOTES, indent=2) + "\n",
         "scores.csv": table_text(SCORE_COLUMNS, _score_rows(comparison), ","),
         "summary.csv": table_text(["dataset", "method", *SUMMARY_COLUMNS], summary, ","),
-        "tests.csv": table_text(["dataset", *PairedTest._fields], test_rows, ","),
-        "report.md": _markdown(comparison, summaries, tests, command),
+        "tests.csv": table_text(
+            ["dataset", *PairedTest._fields], [[group, *test] for group, rows in tests.items() for test in rows], ","
+        ),
+        "report.md": "\n".join(
+            [*_about(comparison), *(_group(comparison, *group, tests[group[0]]) for group in groups), *NOTES_AND_PLOTS]
+        ),
     }
-    write_report_files(folder, files)
 
 
 def _score_rows(comparison: Comparison) -> list[list]:
@@ -120,63 +115,52 @@ def _as_text(test: PairedTest) -> list:
     return [number_text(value) if isinstance(value, float) else value for value in test]
 
 
-def _markdown(
-    comparison: Comparison,
-    summaries: Mapping[tuple[str, str], list[list]],
-    tests: Mapping[str, list[PairedTest]],
-    command: str,
-) -> str:
+def _about(comparison: Comparison) -> list[str]:
+    """What was compared, in Markdown."""
+    names = [f"{entry.name} ({entry.id})" for entry in comparison.structures]
     ids = {entry.id for entry in comparison.structures}
-    lines = [f"# Comparison of {', '.join(comparison.scores)}", ""]
-    today = datetime.date.today().isoformat()
-    lines += [f"Made on {today} with monai-mamba {__version__} by", "", f"    {command}", ""]
-    lines += [f"- {name}: `{source}`" for name, source in comparison.sources.items()]
     sizes = [f"{name} ({len(rows)})" for name, rows in sorted(comparison.datasets.items())]
-    lines.append(f"- {len(comparison.subjects)} scans" + (f" in data sets: {', '.join(sizes)}" if sizes else ""))
-    lines.append(
-        f"- {len(ids)} structures: {', '.join(f'{entry.name} ({entry.id})' for entry in comparison.structures)}"
-    )
-    for name, found in comparison.found.items():
-        for text, labels in (("never has", ids - found), ("also has, not compared", found - ids)):
-            if labels:
-                lines.append(f"- {name} {text}: {', '.join(map(str, sorted(labels)))}")
-    methods = list(comparison.scores)
-    for group in tests:
-        lines += ["", f"## {group}: {ALL}", "", "Mean ± standard deviation over the scans."]
-        columns = ["method", "scans", *TITLES.values(), "absent", "missing distances"]
-        rows = []
-        for method in methods:
-            row = dict(zip(SUMMARY_COLUMNS, summaries[group, method][-1], strict=True))
-            rows.append([method, row["n"], *(_cell(row, key) for key in SCORES), row["n_absent"], row["n_missing"]])
-        lines += score_lines(columns, rows)
-        lines += ["", f"## {group}: tests of '{ALL}'", ""]
-        lines.append("See the notes at the end.")
-        columns = ["metric", "a", "b", "n", "unpaired", "mean a - b", "median a - b", "p", "p (Holm)", "effect size"]
-        shown = [_as_text(test) for test in tests[group] if test.name == ALL]
-        lines += score_lines(columns, [[TITLES[row[0]], *row[3:]] for row in shown])
-        for key, title in TITLES.items():
-            lines += ["", f"## {group}: {title} of each structure", ""]
-            lines.append("Mean ± standard deviation (scans with a value). Tests of the structures are in tests.csv.")
-            rows = []
-            for index, entry in enumerate(comparison.structures):
-                cells = []
-                for method in methods:
-                    row = dict(zip(SUMMARY_COLUMNS, summaries[group, method][index], strict=True))
-                    scans = row["n"] - (row["n_missing"] if key.endswith("_mm") else 0)
-                    cells.append(f"{_cell(row, key)} ({scans})")
-                rows.append([entry.id, entry.name, *cells])
-            lines += score_lines(["id", "name", *methods], rows)
-    lines += ["", "## Notes on the tests", "", *(f"- {column}: {note}" for column, note in TEST_NOTES.items())]
-    lines += ["", "## Plots"]
-    lines += ["", "![Scores of each structure](boxplots.png)", "", "![Volumes](bland_altman.png)", ""]
-    return "\n".join(lines)
+    return [
+        f"# Comparison of {', '.join(comparison.scores)}\n",
+        made_by(f"{__version__} on {datetime.date.today().isoformat()}."),
+        *(f"- {name}: `{source}`" for name, source in comparison.sources.items()),
+        f"- {len(comparison.subjects)} scans" + (f" in data sets: {', '.join(sizes)}" if sizes else ""),
+        f"- {len(names)} structures: {', '.join(names)}",
+        *(
+            f"- {name} {text}: {', '.join(map(str, sorted(labels)))}"
+            for name, found in comparison.found.items()
+            for text, labels in (("never has", ids - found), ("also has, not compared", found - ids))
+            if labels
+        ),
+        f"\n{ABSENT_RULE} Cells: mean ± standard deviation over the scans.\n",
+    ]
 
 
-def _cell(row: Mapping[str, str], key: str) -> str:
-    mean, deviation = (
-        value if value == MISSING else f"{float(value):.3f}" for value in (row[f"{key}_mean"], row[f"{key}_sd"])
-    )
-    return mean if mean == MISSING else f"{mean} ± {deviation}"
+def _group(comparison: Comparison, group: str, scores: Mapping[str, torch.Tensor], tests: Sequence[list]) -> str:
+    """Scores and tests of a data set, or of all scans, in Markdown."""
+    rows = []
+    for method, values in scores.items():
+        *_, overall = summary_rows(values, comparison.structures)
+        means = mean_over_scans(values).double().numpy()
+        rows.append([method, overall[2], *map(spread, means.T), *overall[3:5]])
+    parts = [
+        f"## {group}: {ALL}\n",
+        table(["method", "scans", *TITLES.values(), "absent", "missing distances"], rows),
+        f"## {group}: tests of '{ALL}'\n",
+        table(TEST_COLUMNS, [[TITLES[test[0]], *test[3:]] for test in tests if test[2] == ALL]),
+    ]
+    for column, title in enumerate(TITLES.values()):
+        cells = [
+            [_counted(values[:, row, column].double().numpy()) for values in scores.values()]
+            for row, _ in enumerate(comparison.structures)
+        ]
+        rows = [[f"{entry.id} {entry.name}", *row] for entry, row in zip(comparison.structures, cells, strict=True)]
+        parts += [f"## {group}: {title} of each structure (scans with a value)\n", table(["structure", *scores], rows)]
+    return "\n".join(parts)
+
+
+def _counted(values: np.ndarray) -> str:
+    return f"{spread(values)} ({np.count_nonzero(~np.isnan(values))})"
 
 
 def draw_boxes(path: Path, comparison: Comparison) -> None:

@@ -1,4 +1,4 @@
-"""Results as JSON lines, and the tables and plots made from them."""
+"""Results of benchmarks as JSON lines, and the files made from them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 Row = dict[str, object]
 
@@ -26,7 +28,7 @@ def write(
     key: Sequence[str],
     folder: Path | None,
     markdown: Callable[[list[Row]], str],
-    plot: Callable[[list[Row], Path], None] | None = None,
+    plot: Callable[[list[Row]], Figure | None] | None = None,
 ) -> None:
     """Print rows, and bring the files of a benchmark up to date.
 
@@ -36,7 +38,7 @@ def write(
         key: fields that tell rows apart; a new row takes the place of an old one with the same.
         folder: where the files are; None only prints.
         markdown: makes the document of all rows.
-        plot: makes the picture of all rows.
+        plot: draws all rows, if there is anything to draw.
     """
     for row in rows:
         print(json.dumps(row), flush=True)
@@ -49,40 +51,9 @@ def write(
     everything = list(known.values())
     file.write_text("".join(f"{json.dumps(row)}\n" for row in everything), encoding="utf-8")
     (folder / f"{name}.md").write_text(markdown(everything), encoding="utf-8")
-    if plot is not None:
-        plot(everything, folder / f"{name}.png")
-
-
-def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; the first column left, the others right."""
-    lines = [headers, ["---", *["---:"] * (len(headers) - 1)], *rows]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
-
-
-def number(value: object, unit: float = 1) -> str:
-    """A figure with three significant digits, in a unit; a dash if there is none."""
-    if not isinstance(value, (int, float)):
-        return "-"
-    value = value / unit
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
-
-
-def percent(value: object) -> str:
-    """A share in percent."""
-    return f"{100 * value:.0f} %" if isinstance(value, (int, float)) else "-"
-
-
-def machine_line(row: Row) -> str:
-    """One line on what a figure belongs to."""
-    threads = f"{row['threads']} thread{'s' if row['threads'] != 1 else ''} of "
-    place = row.get("gpu") or f"{threads}{row['cpu']}"
-    return f"{place}, PyTorch {row['torch']}"
-
-
-def dates(rows: Iterable[Row]) -> str:
-    """First and last date of results."""
-    found = sorted({str(row["date"]) for row in rows})
-    return found[0] if len(found) == 1 else f"{found[0]} to {found[-1]}"
+    figure = plot(everything) if plot else None
+    if figure is not None:
+        figure.savefig(folder / f"{name}.png", dpi=110)
 
 
 def groups(rows: Iterable[Row], *key: str) -> dict[tuple[object, ...], list[Row]]:
@@ -91,3 +62,9 @@ def groups(rows: Iterable[Row], *key: str) -> dict[tuple[object, ...], list[Row]
     for row in rows:
         found.setdefault(tuple(row.get(field) for field in key), []).append(row)
     return found
+
+
+def panels(heights: Sequence[float], width: float) -> tuple[Figure, list[Axes]]:
+    """A figure with one panel above the other, sizes in inches."""
+    figure = Figure(figsize=(width, sum(heights)), layout="constrained")
+    return figure, list(figure.subplots(len(heights), squeeze=False, height_ratios=heights)[:, 0])

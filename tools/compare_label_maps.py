@@ -1,7 +1,7 @@
 """Compare the label maps of two or more methods with one reference.
 
-    python tools/compare.py --reference labels --method ours=out --method "other=subjects/{subject}/mri/aseg.mgz" \
-        --output_dir comparison
+    python tools/compare_label_maps.py --reference labels --method ours=out \
+        --method "other=subjects/{subject}/mri/aseg.mgz" --output_dir comparison
 
 A set is a folder, or a path with {subject} where the subject's name stands. Of a folder, with its subfolders, the
 subject is the name of a file without .nii, .nii.gz, .mgz or .mgh and without BIDS endings such as _desc-aseg_dseg;
@@ -13,80 +13,26 @@ from __future__ import annotations
 
 import argparse
 import re
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import torch
-from compare_report import Comparison, write_report
-from report_files import make_report
+from evaluation.comparison_report import Comparison, report_files
+from evaluation.label_sets import LabelSet, find_label_set
+from reports import run_command, write_files
 from tqdm import tqdm
 
 from monai_mamba.checks import check_output_dir
-from monai_mamba.data.image_header import IMAGE_SUFFIXES, check_header
+from monai_mamba.data.image_header import check_header
 from monai_mamba.data.label_values import read_label_ids
 from monai_mamba.data.pairs import LARGEST_SHIFT
 from monai_mamba.errors import InputError
 from monai_mamba.grids import largest_shift
 from monai_mamba.labels import LabelEntry, LabelTable
-from monai_mamba.metrics.structure_scores import structure_scores
-
-
-@dataclass(frozen=True)
-class LabelSet:
-    """Label maps of one method, or of the reference.
-
-    Attributes:
-        name: as in the tables.
-        source: folder, or path with `{subject}`.
-        files: label map of each subject.
-    """
-
-    name: str
-    source: str
-    files: dict[str, Path]
-
-
-def find_label_set(name: str, source: str) -> LabelSet:
-    """List the label maps of a set; see the top of this file for the rule.
-
-    Raises:
-        InputError: there is no label map, or two of them belong to one subject.
-    """
-    if "{subject}" in source:
-        parts = Path(source).expanduser().parts
-        first = next(index for index, part in enumerate(parts) if "{subject}" in part)
-        root, rest = Path(*parts[:first]), "/".join(parts[first:])
-        expression = re.escape(rest).replace(r"\{subject\}", "(?P<subject>[^/.][^/]*)", 1)
-        expression = expression.replace(r"\{subject\}", "(?P=subject)")
-        glob = re.sub(r"([*?[])", r"[\1]", rest).replace("{subject}", "*")
-        matches = [(path, re.fullmatch(expression, path.relative_to(root).as_posix())) for path in root.glob(glob)]
-        found = [(match["subject"], path) for path, match in matches if match]
-    else:
-        root = Path(source).expanduser()
-        suffix = re.compile("(" + "|".join(map(re.escape, IMAGE_SUFFIXES)) + ")$", re.IGNORECASE)
-        paths = [path for path in root.rglob("[!.]*") if suffix.search(path.name) and path.is_file()]
-        stems = [(suffix.sub("", path.name), path) for path in paths]
-        stems = [item for item in stems if item[0].endswith("_dseg")] or stems
-        found = [(re.sub(r"(_desc-[^_]*)?_dseg$", "", stem), path) for stem, path in stems]
-    files: dict[str, Path] = {}
-    for subject, path in sorted(found):
-        if subject in files:
-            raise InputError(
-                f"{name}: {files[subject]} and {path} both belong to subject {subject}. Keep one of them, or say which "
-                f"files are meant by a path with {{subject}}, such as '{root}/{{subject}}/aseg.mgz'."
-            )
-        files[subject] = path
-    if not files:
-        raise InputError(
-            f"{name}: no label map found for '{source}' below {root}. Give a folder with files "
-            f"{', '.join(IMAGE_SUFFIXES)}, or a path with {{subject}}."
-        )
-    return LabelSet(name, source, files)
+from monai_mamba.metrics.structure_scores import ABSENT_RULE, structure_scores
 
 
 def check_subjects(reference: LabelSet, methods: Sequence[LabelSet]) -> None:
@@ -105,7 +51,7 @@ def check_subjects(reference: LabelSet, methods: Sequence[LabelSet]) -> None:
         raise InputError(
             f"The sets do not hold the same subjects as the reference ({reference.source}).\n"
             + "\n".join(problems)
-            + "\nSubjects are matched by file name (see --help). Complete the sets, or take the subjects out of all."
+            + "\nSubjects are matched by file name (see --help). Complete the sets, or remove these subjects from all."
         )
 
 
@@ -124,7 +70,7 @@ def check_grids(reference: LabelSet, methods: Sequence[LabelSet]) -> None:
             if found.shape[:3] != expected.shape[:3]:
                 problem = f"its grid is {found.shape[:3]} voxels, that of the reference {path} {expected.shape[:3]}"
             elif (shift := largest_shift(found.affine, expected.affine, expected.shape[:3])) > LARGEST_SHIFT:
-                problem = f"it lies elsewhere than the reference {path} (voxels by up to {shift:.3g} mm)"
+                problem = f"its position differs from that of the reference {path} (voxels by up to {shift:.3g} mm)"
             else:
                 continue
             raise InputError(
@@ -174,7 +120,7 @@ def choose_structures(
         raise InputError(
             "The sets do not hold the same structures of the label table.\n"
             + "\n".join(problems)
-            + f"\nSay with --ids which to compare. In all sets: {advice}. In the reference: "
+            + f"\nChoose with --ids. In all sets: {advice}. In the reference: "
             f"{' '.join(str(label) for label in sorted(found[reference] & set(names))) or 'none'}."
         )
     return tuple(entry for entry in table.structures if entry.id in common)
@@ -250,11 +196,10 @@ def compare(options: argparse.Namespace) -> None:
         for name, maps in voxels.items()
     }
     sources = {label_set.name: label_set.source for label_set in (reference, *methods)}
-    write_report(
-        Path(options.output_dir).expanduser(),
-        Comparison(sources, list(reference.files), structures, datasets, scores, volumes, found),
-        shlex.join(["python", *sys.argv]),
-    )
+    folder = Path(options.output_dir).expanduser()
+    comparison = Comparison(sources, list(reference.files), structures, datasets, scores, volumes, found)
+    write_files(folder, report_files(comparison))
+    print(f"Wrote {folder / 'report.md'}. {ABSENT_RULE}")
 
 
 def _method(text: str) -> tuple[str, str]:
@@ -278,7 +223,7 @@ def main() -> int:
     )
     parser.add_argument("--labels", default="subcortical", help="label table: a name or a TSV file (%(default)s)")
     parser.add_argument("--ids", type=int, nargs="+", help="ids to compare (those of the table that all sets hold)")
-    return make_report(compare, parser.parse_args())
+    return run_command(compare, parser.parse_args())
 
 
 if __name__ == "__main__":

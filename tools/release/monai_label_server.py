@@ -19,7 +19,7 @@ from pathlib import Path
 
 from monai_mamba.errors import InputError
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 # pydicom 3, and what needs it, break MONAI Label 0.8.5, the newest release.
 PACKAGES = (
@@ -69,7 +69,9 @@ def set_up(environment: Path) -> None:
     if Path(python).exists() and subprocess.run(probe, capture_output=True).returncode == 0:
         return
     if sys.version_info >= (3, 13):
-        raise InputError(f"Python {sys.version.split()[0]}: MONAI Label needs 3.10 to 3.12. Run this with one of them.")
+        raise InputError(
+            f"Python {sys.version.split()[0]}: MONAI Label needs Python 3.10 to 3.12. Run this tool with one of them."
+        )
     print(f"Installing MONAI Label into {environment} ...", flush=True)
     run(sys.executable, "-m", "venv", environment)
     run(python, "-m", "pip", "install", "-q", *PACKAGES, "-e", REPOSITORY)

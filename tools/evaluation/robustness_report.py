@@ -11,16 +11,38 @@ from pathlib import Path
 import numpy as np
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from report_files import score_lines
-from robustness_conditions import Condition
+from reports import made_by, moments, table
 from scipy.stats import spearmanr
 
 from monai_mamba import __version__
-from monai_mamba.errors import InputError
+from monai_mamba.files import MISSING
 from monai_mamba.labels import LabelEntry
 from monai_mamba.metrics.score_tables import number_text, table_text
+from monai_mamba.metrics.structure_scores import ABSENT_RULE
 
-BEGIN, END = "<!-- robustness: begin -->", "<!-- robustness: end -->"
+from .robustness_conditions import Condition
+
+CONDITION_COLUMNS = (
+    "condition",
+    "dsc",
+    "worst_dsc",
+    "worst_structure",
+    "grid_dsc",
+    "volume_change_percent",
+    "largest_change_percent",
+    "largest_change_structure",
+    "changed_voxels",
+    "reference_dsc",
+    "expected_dsc",
+)
+SHOWN = {  # in the report
+    "condition": "condition",
+    "DSC": "dsc",
+    "DSC, grid": "grid_dsc",
+    "volume change (%)": "volume_change_percent",
+    "DSC to the reference": "reference_dsc",
+    "DSC expected": "expected_dsc",
+}
 LARGEST_CHANGE = 50.0  # end of the color scale of volume changes, %
 COLUMNS = {
     "group": "Kind of alteration.",
@@ -72,24 +94,17 @@ class Robustness:
         structures: the C structures.
         outcomes: the scan as it is first.
         notes: what was left out, and why.
-        command: makes the report again.
     """
 
     sources: dict[str, str]
     structures: Sequence[LabelEntry]
     outcomes: Sequence[Outcome]
     notes: Sequence[str]
-    command: str
 
     def volume_changes(self, outcome: Outcome) -> np.ndarray:
         """`(C,)`, percent of the volume in the scan as it is; NaN where that is 0."""
         before = self.outcomes[0].volumes
         return 100 * (outcome.volumes - before) / np.where(before > 0, before, np.nan)
-
-    @property
-    def foretold(self) -> bool:
-        """Whether the network said what DSC it expects of the scan as it is."""
-        return bool(np.isfinite(self.outcomes[0].expected_dsc).any())
 
     def differing(self) -> list[str]:
         """Conditions in which a voxel has another label although none may."""
@@ -97,63 +112,45 @@ class Robustness:
 
 
 def report_files(result: Robustness) -> dict[str, str | Callable[[Path], object]]:
-    """The report as files for `write_report_files`: `robustness.csv`, `columns.json` (its columns), `robustness.png`,
-    and `report.md`."""
-    lines = ["# Robustness", "", *summary_lines(result)]
-    lines += ["", "## Plot", "", "![Each structure in each condition](robustness.png)", ""]
+    """The report as files: `report.md`, `conditions.tsv` (a line per condition), `robustness.csv` (a line per condition
+    and structure), `columns.json` (its columns) and `robustness.png`."""
     return {
         "columns.json": json.dumps(COLUMNS, indent=2) + "\n",
         "robustness.csv": table_text(list(COLUMNS), _rows(result), ","),
+        "conditions.tsv": table_text(CONDITION_COLUMNS, [_condition(result, outcome) for outcome in result.outcomes]),
         "robustness.png": lambda file: draw_heat_maps(file, result),
-        "report.md": "\n".join(lines),
+        "report.md": _markdown(result),
     }
 
 
-def document_text(document: Path, lines: Sequence[str]) -> str:
-    """The text of a document with new lines between its lines `BEGIN` and `END`.
-
-    Raises:
-        InputError: it cannot be read, or the two lines do not stand there once each and in this order.
-    """
-    try:
-        text = document.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--document {document}: it cannot be read ({error}). Give a Markdown file.") from error
-    before, begin, rest = text.partition(BEGIN + "\n")
-    _, end, after = rest.partition(END)
-    if not (begin and end) or text.count(BEGIN) + text.count(END) > 2:
-        raise InputError(f"--document {document}: expected the lines {BEGIN} and {END} once each, in this order.")
-    return "\n".join([before + BEGIN, "", *lines, "", END]) + after
-
-
-def summary_lines(result: Robustness) -> list[str]:
-    """The summary as Markdown: how it was made, and a line per condition."""
-    lines = [f"Made on {datetime.date.today().isoformat()} with monai-mamba {__version__} by", ""]
-    lines += [f"    {result.command}", "", *(f"- {name}: `{source}`" for name, source in result.sources.items())]
+def _markdown(result: Robustness) -> str:
+    lines = ["# Robustness\n", made_by(f"{__version__} on {datetime.date.today().isoformat()}.")]
+    lines += [f"- {name}: `{source}`" for name, source in result.sources.items()]
     lines.append(f"- {len(result.structures)} structures, one scan (n = 1)")
     lines += [f"- {note}" for note in result.notes]
     exact = [outcome.condition.name for outcome in result.outcomes if outcome.condition.exact]
     if exact:
         wrong = result.differing()
-        lines.append(f"- The labels of {', '.join(exact)} must not differ in any voxel. ")
-        lines[-1] += f"They differ in {', '.join(wrong)}." if wrong else "They do not."
-    if sentence := _foresight(result):
+        found = f"They differ in {', '.join(wrong)}." if wrong else "They do not."
+        lines.append(f"- The labels of {', '.join(exact)} must not differ in any voxel. {found}")
+    if sentence := foresight(result):
         lines.append(f"- {sentence}")
+    rows = [dict(zip(CONDITION_COLUMNS, _condition(result, outcome), strict=True)) for outcome in result.outcomes]
+    shown = {title: key for title, key in SHOWN.items() if any(row[key] != MISSING for row in rows)}
     lines += [
-        "",
-        "DSC and volume change compare the labels of the altered scan with those of the scan as it is. 'DSC, grid' is "
-        "what another grid alone costs: the labels of the scan as it is, resampled to it with nearest neighbor.",
+        "\nDSC and volume change compare the labels of the altered scan with those of the unaltered scan. 'DSC, grid' "
+        "is the cost of the other grid alone: the labels of the unaltered scan, resampled to it with nearest neighbor. "
+        "Means over the structures; volume changes without their sign. `conditions.tsv` adds the worst structure of "
+        f"each condition, and `robustness.csv` has every structure. {ABSENT_RULE}\n",
+        table(list(shown), [[row[key] for key in shown.values()] for row in rows]),
+        "![Each structure in each condition](robustness.png)\n",
     ]
-    columns = ["condition", "DSC, mean", "DSC, worst structure", "DSC, grid", "volume change, mean of sizes"]
-    columns += ["volume change, largest", "voxels that differ"]
-    columns += ["DSC to the reference"] * (result.outcomes[0].reference_dsc is not None)
-    columns += ["DSC expected"] * result.foretold
-    return [*lines, *score_lines(columns, [_summary(result, outcome) for outcome in result.outcomes])]
+    return "\n".join(lines)
 
 
-def _foresight(result: Robustness) -> str | None:
+def foresight(result: Robustness) -> str | None:
     """How far the network's own expectation tells good labels from bad ones; None if that cannot be told."""
-    if result.outcomes[0].reference_dsc is None or not result.foretold:
+    if result.outcomes[0].reference_dsc is None:
         return None
     expected, found = (
         np.stack([getattr(outcome, name) for outcome in result.outcomes]) for name in ("expected_dsc", "reference_dsc")
@@ -170,24 +167,16 @@ def _foresight(result: Robustness) -> str | None:
     )
 
 
-def _summary(result: Robustness, outcome: Outcome) -> list[str]:
+def _condition(result: Robustness, outcome: Outcome) -> list[str]:
+    """Cells of `CONDITION_COLUMNS`."""
     changes = result.volume_changes(outcome)
+    worst, largest = int(np.nanargmin(outcome.dsc)), int(np.nanargmax(np.abs(changes)))
     what = outcome.condition.what + (f" ({outcome.detail})" if outcome.detail else "")
-    row = [what, _mean(outcome.dsc), _extreme(result, -outcome.dsc, outcome.dsc, ".3f"), _mean(outcome.grid_dsc)]
-    row += [f"{np.nanmean(np.abs(changes)):.1f} %", _extreme(result, np.abs(changes), changes, "+.1f", " %")]
-    row.append(str(outcome.changed))
-    row += [] if outcome.reference_dsc is None else [_mean(outcome.reference_dsc)]
-    return [*row, _mean(outcome.expected_dsc)] if result.foretold else row
-
-
-def _mean(values: np.ndarray) -> str:
-    return f"{np.nanmean(values):.3f}"
-
-
-def _extreme(result: Robustness, order: np.ndarray, values: np.ndarray, form: str, unit: str = "") -> str:
-    """The value of the structure that comes first in `order`, with its name."""
-    row = int(np.nanargmax(order))
-    return f"{values[row]:{form}}{unit} ({result.structures[row].name})"
+    row = [what, moments(outcome.dsc)[0], f"{outcome.dsc[worst]:.3f}", result.structures[worst].name]
+    row += [moments(outcome.grid_dsc)[0], moments(np.abs(changes), 1)[0]]
+    row += [f"{changes[largest]:+.1f}", result.structures[largest].name, str(outcome.changed)]
+    row.append(MISSING if outcome.reference_dsc is None else moments(outcome.reference_dsc)[0])
+    return [*row, moments(outcome.expected_dsc)[0]]
 
 
 def _rows(result: Robustness) -> list[list]:

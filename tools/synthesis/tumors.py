@@ -92,7 +92,7 @@ def read_anatomy(path: str | Path) -> Anatomy:
     unknown = [value for value in found if value not in tissue_of]
     if unknown:
         raise InputError(
-            f"{path}: it holds ids of no known tissue: {', '.join(map(str, unknown[:10]))}. Expected "
+            f"{path}: unknown ids: {', '.join(map(str, unknown[:10]))}. Expected "
             "FreeSurfer's ids, or those of SynthSeg's training label maps. Set the others to 0."
         )
     lookup = np.zeros(int(found[-1]) + 1, dtype=np.uint8)
@@ -102,7 +102,7 @@ def read_anatomy(path: str | Path) -> Anatomy:
         brain_lookup[value] = value in brain_ids
     brain = brain_lookup[ids]
     if not (lookup[ids][brain] == INDEX["white_matter"]).any():
-        raise InputError(f"{path}: it has no cerebral white matter, in which tumors grow. Is this a map of a brain?")
+        raise InputError(f"{path}: it has no cerebral white matter for tumors to grow in. Is this a map of a brain?")
     spacing = nib.affines.voxel_sizes(image.affine)
     margin = np.ceil(BRAIN_CLOSING / spacing).astype(int) + 1
     low = np.array([hits.min() for hits in np.nonzero(brain)])

@@ -19,7 +19,7 @@ from monai_mamba.files import files_below
 from monai_mamba.handlers.weights import read_weights
 
 SCHEMA = Path(__file__).with_name("bundle_schema.json")
-CONSTRAINTS = Path(__file__).resolve().parents[1] / "constraints.txt"
+CONSTRAINTS = Path(__file__).resolve().parents[2] / "constraints.txt"
 CONTENT = ("LICENSE", "README.md", "large_files.yml", "configs", "docs", "models", "sample_data")
 NEEDED = ("LICENSE", "configs/inference.json", "configs/logging.conf", "docs/README.md", "docs/data_license.txt")
 PRIVATE = re.compile(r"(^|/)(\.|__pycache__/|eval/)")  # hidden files, caches, results
@@ -66,7 +66,7 @@ def read_json(path: Path) -> dict:
             warnings.simplefilter("error")  # MONAI warns of duplicate keys
             return ConfigParser.load_config_file(path)
     except (OSError, ValueError, UserWarning) as error:
-        raise InputError(f"{path}: {error}. Expected a JSON file whose objects have no key twice.") from error
+        raise InputError(f"{path}: {error}. Expected a JSON file without duplicate keys.") from error
 
 
 def read_metadata(bundle: Path) -> dict:
@@ -86,11 +86,11 @@ def check_files(bundle: Path) -> str:
         raise InputError(f"{', '.join(missing)} missing or empty; every bundle has them.")
     code = [path for path in bundle.rglob("*.py") if not PRIVATE.search(path.relative_to(bundle).as_posix())]
     if code:
-        raise InputError(f"{code[0]}: a bundle holds no Python; what its configs need belongs into the package.")
+        raise InputError(f"{code[0]}: a bundle holds no Python; move what its configs need into the package.")
     files = bundle_files(bundle)
     large = [file for file in files if file.stat().st_size > LARGEST_FILE]
     if large:
-        raise InputError(f"{large[0]} has {large[0].stat().st_size:,} bytes, at most {LARGEST_FILE:,} go into git.")
+        raise InputError(f"{large[0]} has {large[0].stat().st_size:,} bytes, at most {LARGEST_FILE:,} may go into git.")
     return f"{len(files)} files, {sum(file.stat().st_size for file in files) / 1e6:.1f} MB"
 
 
@@ -117,7 +117,7 @@ def check_versions(bundle: Path) -> str:
     metadata = read_metadata(bundle)
     version, changelog = metadata["version"], metadata["changelog"]
     if version not in changelog:
-        raise InputError(f"version {version} has no entry in changelog; say there what is new.")
+        raise InputError(f"version {version} has no entry in changelog; describe there what is new.")
     newest = max(changelog, key=_release)
     if _release(newest) > _release(version):
         raise InputError(f"version is {version}, but the changelog goes up to {newest}; raise version.")
@@ -153,7 +153,7 @@ def check_weights(bundle: Path) -> str:
     found = {file.relative_to(bundle).as_posix() for file in bundle_files(bundle) if file.parent == bundle / "models"}
     unknown = sorted(found - set(named))
     if unknown:
-        raise InputError(f"{unknown[0]} is not in the metadata; 'weights' says of each file where it comes from.")
+        raise InputError(f"{unknown[0]} is not in the metadata; describe its origin in 'weights'.")
     for name, entry in named.items():
         if name not in found:
             if name in elsewhere and entry["sha256"] in elsewhere:
@@ -161,7 +161,7 @@ def check_weights(bundle: Path) -> str:
             raise InputError(f"{name} is in the metadata but not in the bundle; restore it.")
         if sha256(bundle / name) != entry["sha256"]:
             raise InputError(
-                f"{name}: SHA-256 is {sha256(bundle / name)}, the metadata say {entry['sha256']}; "
+                f"{name}: SHA-256 is {sha256(bundle / name)}, expected {entry['sha256']}; "
                 "restore the file, or describe the new one."
             )
         read_weights(bundle / name)

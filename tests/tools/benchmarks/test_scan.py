@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 import torch
 from matplotlib.image import imread
+from reports import number
 
 from monai_mamba.ops import explain, mamba_ssm
 from monai_mamba.ops.reference import reference_scan
 
-TESTS = Path(__file__).resolve().parents[1]
-TOOLS = TESTS.parent / "tools"
+TESTS = Path(__file__).resolve().parents[2]
 TINY = "1,2,2,3,2,16,4"
 CPU = torch.device("cpu")
 
@@ -26,7 +26,6 @@ CPU = torch.device("cpu")
 @pytest.fixture(scope="module", autouse=True)
 def tools():
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(TOOLS)
         patch.syspath_prepend(TESTS / "ops")
         yield
 
@@ -134,12 +133,14 @@ def test_command_line_writes_rows_table_and_plot(modules, monkeypatch, capsys, t
             assert ("share_of_fma_floor" in row) == (backward == "forward")
             assert {"cpu", "threads", "torch", "date", "device", "fma_from", "repeats"} <= set(row)
     text = (tmp_path / "scan.md").read_text()
-    assert f"| {TINY}, naive (scaled from 1/2) |" in text
+    assert f"| method | {TINY} |" in text
+    naive = next(row for row in rows if row["method"] == "naive" and row["pass"] == "forward")
+    assert f"| naive | {number(naive['seconds'], 1e-3)}* |" in text
     for part in (
         "## forward, 1 thread of",
         "## forward+backward, 1 thread of",
-        "fused / bare",
-        "token by token / torch",
+        "| torch, fused |",
+        "| torch, gathered |",
     ):
         assert part in text
     assert imread(tmp_path / "scan.png").shape[0] > 300

@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 import torch
+from evaluation.paired_tests import holm, paired_tests, signed_rank_test
 
 from monai_mamba.labels import LabelTable
-from monai_mamba.metrics.paired_tests import holm, paired_tests, signed_rank_test
 from monai_mamba.metrics.score_tables import ALL
 
 NAN = float("nan")
