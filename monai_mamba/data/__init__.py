@@ -14,12 +14,10 @@ from monai_mamba.data.modalities import modality_subsets, with_subsets
 from monai_mamba.data.pairs import find_pairs, split_pairs
 from monai_mamba.data.scan_table import describe_pairs, draw_weights, split_fold
 from monai_mamba.data.scans import find_scans
-from monai_mamba.data.window_loader import WindowLoader
 
 __all__ = [
     "AtomicNibabelWriter",
     "VerifyingNibabelReader",
-    "WindowLoader",
     "add_asegs",
     "describe_derivatives",
     "describe_pairs",
