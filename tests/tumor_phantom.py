@@ -1,4 +1,4 @@
-"""A brain with a tumor of three nested regions, each bright in sequences of its own, and a network that knows them."""
+"""A brain with a tumor of three nested regions, each bright in modalities of its own, and a network that knows them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STYLES = {
     "2023": {"flair": "-t2f", "t1": "-t1n", "t1ce": "-t1c", "t2": "-t2w", "label": "-seg"},
     "bids": {"flair": "_FLAIR", "t1": "_T1w", "t1ce": "_ce-gadolinium_T1w", "t2": "_T2w", "label": "_dseg"},
 }
-SEQUENCES = ("flair", "t1", "t1ce", "t2")
+MODALITIES = ("flair", "t1", "t1ce", "t2")
 
 
 def middle_affine(shape: Sequence[int], spacing: float = 1.0, axes: np.ndarray | None = None) -> np.ndarray:
@@ -32,17 +32,17 @@ def middle_affine(shape: Sequence[int], spacing: float = 1.0, axes: np.ndarray |
 def make_tumor(
     shape: Sequence[int] = SHAPE, affine: np.ndarray | None = None, center: np.ndarray = CENTER
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Volumes (int16) of the four sequences and label ids (uint8, 1 necrosis, 2 edema, 3 enhancing) on a grid."""
+    """Volumes (int16) of the four modalities and label ids (uint8, 1 necrosis, 2 edema, 3 enhancing) on a grid."""
     affine = middle_affine(shape) if affine is None else affine
     index = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1)
     points = index @ affine[:3, :3].T + affine[:3, 3]
     distance = np.linalg.norm(points - center, axis=-1)
     inside = {name: distance <= radius for name, radius in RADII.items()}
-    # A little texture, the same wherever the grid lies, so that no sequence is constant.
+    # A little texture, the same wherever the grid lies, so that no modality is constant.
     texture = np.rint(3 * np.sin(points.sum(axis=-1) / 3)).astype(np.int16)
     brain = np.linalg.norm(points, axis=-1) <= 16
     volumes = {}
-    for name, region in zip(SEQUENCES, ("WT", "TC", "ET", "WT"), strict=True):
+    for name, region in zip(MODALITIES, ("WT", "TC", "ET", "WT"), strict=True):
         volume = np.where(inside[region], BRIGHT, BRAIN) + texture
         volumes[name] = np.where(brain, volume, 0).astype(np.int16)
     labels = np.select([inside["ET"], inside["TC"], inside["WT"]], [3, 1, 2]).astype(np.uint8)
@@ -62,15 +62,15 @@ def save_case(
     folder: Path,
     name: str = "case",
     style: str = "2021",
-    only: Sequence[str] = SEQUENCES,
+    only: Sequence[str] = MODALITIES,
     label: bool = False,
     convention: dict[int, int] | None = None,
     center: np.ndarray = CENTER,
 ) -> np.ndarray:
     """Write the files of a case; `convention` maps 1, 2, 3 to other ids. Returns the label ids as written."""
     volumes, labels = make_tumor(center=center)
-    for sequence in only:
-        save(folder / f"{name}{STYLES[style][sequence]}.nii.gz", volumes[sequence])
+    for modality in only:
+        save(folder / f"{name}{STYLES[style][modality]}.nii.gz", volumes[modality])
     if convention:
         labels = np.select([labels == old for old in convention], list(convention.values())).astype(np.uint8)
     if label:

@@ -18,14 +18,15 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from compare import read_labels
-from report_files import run_command, write_report_files
+from reports import run_command, write_files
 
+from monai_mamba.checks import check_output_dir
+from monai_mamba.data.image_file import read_image
 from monai_mamba.data.image_header import check_header
-from monai_mamba.data.labels import LabelTable, without_side
-from monai_mamba.data.preflight import check_output_dir
+from monai_mamba.data.label_values import read_label_ids
 from monai_mamba.errors import InputError
 from monai_mamba.handlers.result_saver import label_image
+from monai_mamba.labels import LabelTable, without_side
 
 REFERENCE = "CIT168_desc-aseg_dseg.nii.gz"
 SIDES = {"L": "Left", "R": "Right"}
@@ -49,11 +50,12 @@ def read_names(path: Path) -> dict[str, int]:
         labels = {str(name): int(label) for label, name in names.items()}
     except (OSError, ValueError, AttributeError) as error:
         raise InputError(
-            f'{path}: no JSON object of labels and names, such as {{"3": "L Caudate"}} ({error}). Give that of CIT168.'
+            f'{path}: expected a JSON object of labels and names, such as {{"3": "L Caudate"}} ({error}). Use that of '
+            "CIT168."
         ) from error
     missing = [name for side in SIDES for nucleus in STRUCTURES if (name := f"{side} {nucleus}") not in labels]
     if missing:
-        raise InputError(f"{path}: it has no label for {', '.join(missing)}. Give that of CIT168.")
+        raise InputError(f"{path}: it has no label for {', '.join(missing)}. Use the file of CIT168.")
     return labels
 
 
@@ -82,16 +84,16 @@ def convert(options: argparse.Namespace) -> None:
     source = Path(options.labels).expanduser()
     labels = read_names(Path(options.names).expanduser())
     check_header(source)
-    image = nib.load(source)
-    result = freesurfer_ids(read_labels(source), labels)
+    image = read_image(source)
+    result = freesurfer_ids(read_label_ids(source), labels)
     structures = [entry for entry in LabelTable.load("subcortical") if without_side(entry.name) in STRUCTURES.values()]
     voxels = {entry.name: np.count_nonzero(result == entry.id) for entry in structures}
     if not all(voxels.values()):
         lost = ", ".join(name for name, number in voxels.items() if not number)
-        raise InputError(f"{source}: it has no voxel of {lost}. Give a label map that {options.names} belongs to.")
+        raise InputError(f"{source}: it has no voxel of {lost}. Use the label map that belongs to {options.names}.")
     check_output_dir(options.output_dir)
     folder = Path(options.output_dir).expanduser()
-    write_report_files(folder, {REFERENCE: lambda file: nib.save(label_image(result, image), file)})
+    write_files(folder, {REFERENCE: lambda file: nib.save(label_image(result, image), file)})
     print(f"Wrote {folder / REFERENCE}:")
     for entry in structures:
         volume = voxels[entry.name] * abs(np.linalg.det(image.affine[:3, :3]))

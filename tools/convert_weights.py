@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import pickle
 import re
 import sys
 from collections.abc import Mapping
@@ -19,9 +18,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from reports import run_command
 
-from monai_mamba.data.files import write_whole
-from monai_mamba.errors import InputError, MonaiMambaError, WeightsError
+from monai_mamba.errors import InputError, WeightsError
+from monai_mamba.files import write_atomically
+from monai_mamba.handlers.weights import read_tensors
 from monai_mamba.networks.nets import MedSegMamba, SegMamba
 
 NETWORKS = {"MedSegMamba": MedSegMamba, "SegMamba": SegMamba}
@@ -211,12 +212,7 @@ def convert_file(source: Path, target: Path) -> Converted:
     """
     if not source.is_file():
         raise InputError(f"{source}: no such file; expected a PyTorch checkpoint.")
-    try:
-        published = torch.load(source, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise WeightsError(
-            f"{source} is not a checkpoint of plain tensors, and nothing else is read (weights_only=True): {error}"
-        ) from error
+    published = read_tensors(source)
     if not isinstance(published, Mapping):
         raise WeightsError(f"{source} holds a {type(published).__name__}; expected a dictionary of tensors.")
     try:
@@ -224,8 +220,16 @@ def convert_file(source: Path, target: Path) -> Converted:
     except WeightsError as error:
         raise WeightsError(f"{source}: {error}") from error
     state = {key: value.clone() for key, value in converted.state.items()}
-    write_whole(target, lambda file: torch.save(state, file))
+    write_atomically(target, lambda file: torch.save(state, file))
     return converted
+
+
+def convert_and_tell(options: argparse.Namespace) -> None:
+    """Convert the file of the command line, and print what became of it."""
+    converted = convert_file(options.source, options.target)
+    print(f"Wrote {options.target}: {len(converted.state)} tensors of {converted.network}")
+    print("network:", json.dumps({"_target_": converted.network, **converted.arguments}))
+    print(f"dropped {len(converted.dropped)} entries" + "".join(f"\n  {name}" for name in converted.dropped))
 
 
 def main() -> int:
@@ -233,15 +237,7 @@ def main() -> int:
     parser.add_argument("source", type=Path, help="checkpoint in the published layout (.pt, .pth)")
     parser.add_argument("target", type=Path, help="state dict to write (.pt)")
     options = parser.parse_args()
-    try:
-        converted = convert_file(options.source, options.target)
-    except MonaiMambaError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(f"wrote {options.target}: {len(converted.state)} tensors of {converted.network}")
-    print("network:", json.dumps({"_target_": converted.network, **converted.arguments}))
-    print(f"dropped {len(converted.dropped)} entries" + "".join(f"\n  {name}" for name in converted.dropped))
-    return 0
+    return run_command(convert_and_tell, options)
 
 
 if __name__ == "__main__":

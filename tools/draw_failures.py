@@ -4,9 +4,9 @@
         --output_dir pictures
 
 Failures are the structures of scans with the lowest DSC; of the two sides of a structure in one scan the worse one
-counts. The sets are folders, or paths with {subject}, as in compare.py. The scans are those that have a prediction, on
-the grid of image and reference. Writes failures.png: for each failure the slice, of any of the three planes, in which
-most is labeled differently.
+counts. The sets are folders, or paths with {subject}, as in compare_label_maps.py. The scans are those that have a
+prediction, on the grid of image and reference. Writes failures.png: for each failure the slice, of any of the three
+planes, in which most is labeled differently.
 """
 
 from __future__ import annotations
@@ -19,17 +19,19 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from compare import LabelSet, find_label_set, read_labels
-from report_files import run_command, write_report_files
+from evaluation.label_sets import LabelSet, find_label_set
+from reports import run_command, write_files
 from tqdm import tqdm
 
+from monai_mamba.checks import check_output_dir
+from monai_mamba.data.image_file import read_image
 from monai_mamba.data.image_header import check_header
-from monai_mamba.data.labels import LabelEntry, LabelTable, without_side
+from monai_mamba.data.label_values import read_label_ids
 from monai_mamba.data.pairs import check_same_grid
-from monai_mamba.data.preflight import check_output_dir
 from monai_mamba.errors import InputError
-from monai_mamba.handlers.picture import CONVENTION, VIEWS, overlay_colors, show_slice, white_level
+from monai_mamba.labels import LabelEntry, LabelTable, without_side
 from monai_mamba.metrics.structure_scores import structure_scores
+from monai_mamba.picture import CONVENTION, VIEWS, overlay_colors, show_slice, white_level
 
 PICTURE = "failures.png"
 MARGIN_MM = 12.0
@@ -75,14 +77,14 @@ def find_cases(images: LabelSet, reference: LabelSet, prediction: LabelSet) -> l
         if missing:
             raise InputError(
                 f"--{other.name} {other.source} lacks {len(missing)} of the {len(prediction.files)} scans with a "
-                f"prediction, first {missing[0]}; it has {next(iter(other.files))} and such. Complete it, or say by a "
-                "path with {subject} which part of its file names is the subject."
+                f"prediction, first {missing[0]}; it has {next(iter(other.files))} and others. Complete it, or mark "
+                "the subject in its file names by a path with {subject}."
             )
     for name, path in images.files.items():
         if path in (prediction.files.get(name), reference.files.get(name)):
             raise InputError(
-                f"--images {images.source}: {path.name} is a label map. Say by a path with {{subject}}, such as "
-                "'scans/{subject}_T1w.nii.gz', which files are the scans."
+                f"--images {images.source}: {path.name} is a label map. Name the scans by a path with {{subject}}, "
+                "such as 'scans/{subject}_T1w.nii.gz'."
             )
     cases = [Case(name, images.files[name], reference.files[name], path) for name, path in prediction.files.items()]
     for case in cases:
@@ -101,7 +103,7 @@ def worst_failures(cases: Sequence[Case], table: LabelTable, number: int) -> lis
     """
     failures = []
     for case in tqdm(cases, desc="comparing", unit="scan"):
-        maps = reference, prediction = read_labels(case.reference), read_labels(case.prediction)
+        maps = reference, prediction = read_label_ids(case.reference), read_label_ids(case.prediction)
         sizes = nib.affines.voxel_sizes(nib.load(case.reference).affine)
         scores = structure_scores(prediction, reference, [entry.id for entry in table.structures], sizes)
         found: dict[str, Failure] = {}
@@ -112,7 +114,9 @@ def worst_failures(cases: Sequence[Case], table: LabelTable, number: int) -> lis
                 found[name] = Failure(case, entry, dsc, *volumes)
         failures += found.values()
     if not failures:
-        raise InputError("No failure: no structure of the label table is labeled differently. Is it the right table?")
+        raise InputError(
+            "No failures: the label maps agree in every structure of the label table. Is it the right table?"
+        )
     return sorted(failures, key=lambda failure: failure.dsc)[:number]
 
 
@@ -146,9 +150,13 @@ def draw_failures(path: Path, failures: Sequence[Failure], table: LabelTable) ->
 
 def read_volumes(case: Case) -> tuple[list[np.ndarray], np.ndarray]:
     """Image, reference and prediction `(H, W, D)`, turned to RAS, and the size of their voxels in mm."""
-    source = nib.load(case.image)
+    source = read_image(case.image)
     image = np.asanyarray(source.dataobj).reshape(source.shape[:3]).astype(np.float32)
-    volumes = np.nan_to_num(image, posinf=0.0, neginf=0.0), read_labels(case.reference), read_labels(case.prediction)
+    volumes = (
+        np.nan_to_num(image, posinf=0.0, neginf=0.0),
+        read_label_ids(case.reference),
+        read_label_ids(case.prediction),
+    )
     turned = [nib.as_closest_canonical(nib.Nifti1Image(volume, source.affine)) for volume in volumes]
     return [np.asarray(volume.dataobj) for volume in turned], nib.affines.voxel_sizes(turned[0].affine)
 
@@ -194,7 +202,7 @@ def make_picture(options: argparse.Namespace) -> None:
     check_output_dir(options.output_dir)
     failures = worst_failures(cases, table, options.worst)
     folder = Path(options.output_dir).expanduser()
-    write_report_files(folder, {PICTURE: lambda file: draw_failures(file, failures, table)})
+    write_files(folder, {PICTURE: lambda file: draw_failures(file, failures, table)})
     print(f"Wrote {folder / PICTURE}:", *(failure.title for failure in failures), sep="\n")
 
 

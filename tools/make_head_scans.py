@@ -19,17 +19,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from make_tumor_cases import find_maps, save
 from monai.transforms import LoadImage, Orientation
-from report_files import run_command
+from reports import run_command
+from synthesis.files import find_maps, save
 from tqdm import tqdm
 
-from monai_mamba.data.frontal_horns import clear_frontal_horns
+from monai_mamba.checks import check_output_dir
 from monai_mamba.data.image_header import check_header
-from monai_mamba.data.labels import LabelTable
+from monai_mamba.data.image_reader import VerifyingNibabelReader
 from monai_mamba.data.pairs import IMAGE_ENDING, LABEL_ENDING
-from monai_mamba.data.preflight import check_output_dir
 from monai_mamba.errors import InputError, OutputError
+from monai_mamba.labels import LabelTable
+from monai_mamba.transforms.frontal_horns import clear_frontal_horns
 from monai_mamba.transforms.synthesis import RandSynthesizeImaged, SynthesisTable
 
 ORIENTATION = "LIA"  # the synthesis wants left-right first
@@ -81,16 +82,17 @@ def make_scans(options: argparse.Namespace) -> None:
     check_output_dir(options.output_dir)
     labels = LabelTable.load("subcortical")
     table = SynthesisTable("subcortical_synthesis", labels)
-    load, orient = LoadImage(ensure_channel_first=True), Orientation(ORIENTATION, labels=None)
+    load, orient = (
+        LoadImage(reader=VerifyingNibabelReader, ensure_channel_first=True),
+        Orientation(ORIENTATION, labels=None),
+    )
     with tqdm(total=options.scans, unit="scan") as progress:
         for position, (path, name) in enumerate(zip(maps[: options.scans], names, strict=False)):
             volume = orient(load(path))
             ids = clear_frontal_horns(table.check(volume).as_tensor().short())
             affine = np.asarray(volume.affine, dtype=float)
             if not table.target[ids.long()].any():
-                raise InputError(
-                    f"{path}: it has no structure of a brain. Give label maps of heads, in FreeSurfer ids."
-                )
+                raise InputError(f"{path}: it has no brain structure. Use label maps of heads with FreeSurfer ids.")
             for turn, _ in enumerate(range(position, options.scans, len(maps))):
                 pair = make_scan(ids, labels, table, (options.seed, position, turn))
                 stem = f"sub-{name}_run-{turn + 1}"
@@ -99,7 +101,7 @@ def make_scans(options: argparse.Namespace) -> None:
                         save(options.output_dir / f"{stem}{ending}.nii.gz", data, affine)
                 except OSError as error:
                     raise OutputError(
-                        f"{options.output_dir}: the scans cannot be written ({error}). Is there space left?"
+                        f"{options.output_dir}: the scans cannot be written ({error}). Is the disk full?"
                     ) from error
                 progress.update()
 

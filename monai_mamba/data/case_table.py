@@ -8,10 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from monai_mamba.data.files import write_whole
 from monai_mamba.errors import MonaiMambaError, OutputError
-
-MISSING = "n/a"  # as in the tables of BIDS
+from monai_mamba.files import MISSING, write_atomically
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ def write_case_table(path: str | Path, outcomes: Sequence[CaseOutcome]) -> None:
 
     path = Path(str(path)).expanduser()
     try:
-        write_whole(path, write)
+        write_atomically(path, write)
     except OSError as error:
         raise OutputError(
             f"{path}: the table of all cases cannot be written ({error.strerror or error}). The results of the cases "

@@ -1,4 +1,4 @@
-"""Cases of several sequences: which files belong together, for inference and for training."""
+"""Cases of several modalities: which files belong together, for inference and for training."""
 
 from __future__ import annotations
 
@@ -13,14 +13,17 @@ from pathlib import Path
 import nibabel as nib
 from monai.data import load_decathlon_datalist
 
-from monai_mamba.data.files import files_below
-from monai_mamba.data.image_header import IMAGE_SUFFIXES, check_header
+from monai_mamba.data.bids import ignored_files, is_raw_dataset, parts_and_echoes
+from monai_mamba.data.content import other_than_scan
+from monai_mamba.data.image_header import check_header
+from monai_mamba.data.modalities import DISPLAY, MODALITIES, NAMES_KNOWN, channel_order, recognize, subset_name
+from monai_mamba.data.modality_folders import in_modality_folders
 from monai_mamba.data.pairs import check_same_grid
-from monai_mamba.data.ranks import on_first_rank
-from monai_mamba.data.regions import RegionTable
-from monai_mamba.data.scans import bare_name, fixed_part, is_finished
-from monai_mamba.data.sequences import DISPLAY, NAMES_KNOWN, SEQUENCES, channel_order, recognize, subset_name
+from monai_mamba.data.scans import bare_name, describe_left_out, fixed_part, is_image, matches, plan_results
 from monai_mamba.errors import InputError
+from monai_mamba.files import files_below
+from monai_mamba.labels import RegionTable
+from monai_mamba.ranks import on_first_rank
 
 DATALIST = "dataset.json"
 RESULT = "_desc-tumor_dseg"
@@ -36,8 +39,8 @@ class TumorCase:
     Attributes:
         name: name for results.
         folder: folder relative to where the search began.
-        image: sequence to file, or one file with a volume for each of `channels`.
-        channels: sequences of the volumes of a single file.
+        image: modality to file, or one file with a volume for each of `channels`.
+        channels: modalities of the volumes of a single file.
         label: label map, if there is one.
         problem: what is wrong with the files.
     """
@@ -45,15 +48,15 @@ class TumorCase:
     name: str
     folder: Path
     image: dict[str, str] | str = field(default_factory=dict)
-    channels: tuple[str, ...] = SEQUENCES
+    channels: tuple[str, ...] = MODALITIES
     label: str | None = None
     problem: str | None = None
 
     @property
     def present(self) -> tuple[str, ...]:
-        """Sequences that have a file or a volume, in channel order."""
+        """Modalities that have a file or a volume, in channel order."""
         there = self.channels if isinstance(self.image, str) else self.image
-        return tuple(name for name in SEQUENCES if name in there)
+        return tuple(name for name in MODALITIES if name in there)
 
     @property
     def title(self) -> str:
@@ -61,10 +64,10 @@ class TumorCase:
         return self.name if self.folder.name in ("", self.name) else (self.folder / self.name).as_posix()
 
     def add(self, kind: str, path: str) -> None:
-        """Take a file in, `kind` being a sequence or `"label"`."""
+        """Take a file in, `kind` being a modality or `"label"`."""
         known = self.label if kind == "label" else self.image.get(kind)
         if known:
-            what = "the label map" if kind == "label" else f"the sequence {DISPLAY[kind]}"
+            what = "the label map" if kind == "label" else f"the modality {DISPLAY[kind]}"
             self.problem = f"{path}: {known} is {what} of the case {self.name} too; expected one file. Remove one."
         elif kind == "label":
             self.label = path
@@ -80,76 +83,60 @@ class TumorCase:
         if self.problem:
             raise InputError(self.problem)
         if isinstance(self.image, Mapping):
-            for path in self.image.values():
+            for modality, path in self.image.items():
+                if kind := other_than_scan(path):
+                    raise InputError(
+                        f"{path}: {kind}, no scan, but it is named as the modality {DISPLAY[modality]} of the case "
+                        f"{self.name}. Give that image, or take this one away."
+                    )
                 check_header(path)
             return
         count = _volumes(self.image)
         if count is not None and count != len(self.channels):
-            found = "one volume, and a name that tells no sequence" if count == 1 else f"{count} volumes in one file"
+            found = "one volume, and a name that tells no modality" if count == 1 else f"{count} volumes in one file"
             raise InputError(
                 f"{self.image}: {found}; expected {len(self.channels)} volumes, in the order "
-                f"{', '.join(DISPLAY[name] for name in self.channels)}. Where a sequence is missing, give the others "
+                f"{', '.join(DISPLAY[name] for name in self.channels)}. Where a modality is missing, give the others "
                 f"as files of their own. {NAMES_KNOWN}"
             )
         check_header(self.image, volumes=len(self.channels))
 
     def item(self) -> dict:
-        """Entries for `LoadSequencesd`."""
+        """Entries for `LoadModalitiesd`."""
         entries = {"name": self.title, "image": self.image, "present": "+".join(self.present)}
         return entries | ({"channels": "+".join(self.channels)} if isinstance(self.image, str) else {})
 
 
 @on_first_rank
 def find_cases(
-    source: str | Sequence[str] | Mapping[str, str], output_dir: str, task: str = "tumor", overwrite: bool = False
+    source: str | Sequence[str] | Mapping[str, str], output_dir: str, task: str, overwrite: bool = False
 ) -> list[dict]:
     """List the cases of a run. Headers of those to segment are checked; voxels are not read.
 
     Args:
         source: a folder (searched with its subfolders; one case per folder or several side by side), a pattern, the
-            files of one case in a list, a mapping from sequence to file, one 4-D file with the volumes FLAIR, T1, T1ce,
+            files of one case in a list, a mapping from modality to file, one 4-D file with the volumes FLAIR, T1, T1ce,
             T2, or a datalist (`dataset.json`, whose `test` list is taken, or `training` without one; also where the
-            folder holds one). A case may lack up to three sequences. Names: `NAMES_KNOWN`.
+            folder holds one). A case may lack up to three modalities. Names: `NAMES_KNOWN`.
         output_dir: folder of the results; the subfolders below `source` are repeated there.
         task: goes into the names of the results, `<case>_desc-<task>_dseg.nii.gz`.
         overwrite: also segment cases whose results are complete.
 
     Returns:
-        One dictionary a case: `name`; `image`, a mapping from sequence to path, or the path of a 4-D file with its
-        `channels`; `present`, the sequences joined by `+`; `output`, path of its results without their endings;
+        One dictionary a case: `name`; `image`, a mapping from modality to path, or the path of a 4-D file with its
+        `channels`; `present`, the modalities joined by `+`; `output`, path of its results without their endings;
         `finished`, only where there is nothing to do; and `problem`, only where it cannot be processed, with the
         reason. In a run of several processes, all get what the first one found.
 
     Raises:
         InputError: nothing was found, or no case can be processed.
     """
-    items: list[dict] = []
-    first_of: dict[str, str] = {}
-    for case in _collect(source, labeled=False):
-        output = str(Path(str(output_dir)).expanduser() / case.folder / f"{case.name}_desc-{task}")
-        item = {**case.item(), "output": output}
-        if output in first_of:
-            item["problem"] = f"{case.title}: two cases have this name ({output}*). Give one of them another name."
-        elif not overwrite and is_finished(output):
-            item["finished"] = True
-        else:
-            try:
-                case.check()
-            except InputError as error:
-                item["problem"] = str(error)
-        first_of[output] = case.title
-        items.append(item)
-    if finished := sum("finished" in item for item in items):
-        have = "1 case has its" if finished == 1 else f"{finished} cases have their"
-        logger.info("%s results in %s already (--overwrite True does them again).", have, output_dir)
-    problems = [item["problem"] for item in items if "problem" in item]
-    if problems and len(problems) == len(items):
-        raise InputError("\n".join(problems))
-    return items
+    found = [(case.item(), case.folder / case.name, case.check) for case in _collect(source, labeled=False)]
+    return plan_results(found, output_dir, task, overwrite)
 
 
 def find_labeled_cases(dataset_dir: str, label_convention: str) -> list[dict]:
-    """List the cases of a data set that have a label map, which must lie on the grid of one of the sequences.
+    """List the cases of a data set that have a label map, which must lie on the grid of one of the modalities.
 
     Args:
         dataset_dir: folder with a folder per case, or with a `dataset.json`, or the path of such a file (its list
@@ -167,7 +154,7 @@ def find_labeled_cases(dataset_dir: str, label_convention: str) -> list[dict]:
     items = []
     for case in _collect(dataset_dir, labeled=True, table=table):
         if not case.label or not case.image:
-            what = "no label map (NAME_seg or NAME-seg)" if case.image else "a label map but no sequence"
+            what = "no label map (NAME_seg or NAME-seg)" if case.image else "a label map but no modality"
             logger.warning("%s: %s; left out.", case.title, what)
             continue
         case.check()
@@ -177,7 +164,7 @@ def find_labeled_cases(dataset_dir: str, label_convention: str) -> list[dict]:
         item = {**case.item(), "label": case.label, "subject": case.title}
         items.append(item | ({"person": person.group()} if person else {}))
     if not items:
-        raise InputError(f"{dataset_dir}: no case with sequences and a label map (_seg, -seg). {NAMES_KNOWN}")
+        raise InputError(f"{dataset_dir}: no case with modalities and a label map (_seg, -seg). {NAMES_KNOWN}")
     names = [item["subject"] for item in items]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
@@ -210,10 +197,9 @@ def _collect(
     if (root / DATALIST).is_file():
         return _from_datalist(root / DATALIST, labeled, table)
     if root.is_dir():
-        return _group((path for path in files_below(root) if _is_input(path)), root)
+        return _group(files_below(root), root)
     if glob.has_magic(str(root)) and not root.exists():
-        files = [Path(name) for name in sorted(glob.glob(str(root), recursive=True))]
-        return _group((path for path in files if _is_input(path)), fixed_part(root), what=f"the pattern {source}")
+        return _group(matches(root), fixed_part(root), what=f"the pattern {source}")
     if not root.is_file():
         raise InputError(f"{root}: there is no such file or folder. Check the path given as 'input'.")
     return [_one_case([root])]
@@ -223,20 +209,20 @@ def _one_case(paths: list[Path]) -> TumorCase:
     """The case of files that are named one by one: all must be of one case."""
     if len(paths) == 1 and (recognize(paths[0])[1] in (None, "label") or (_volumes(paths[0]) or 1) > 1):
         return TumorCase(bare_name(paths[0]), Path(), str(paths[0]))
-    if not 1 <= len(paths) <= len(SEQUENCES):
-        raise InputError(f"--input names {len(paths)} files; expected 1 to 4, the sequences of one case: {ORDER}.")
+    if not 1 <= len(paths) <= len(MODALITIES):
+        raise InputError(f"--input names {len(paths)} files; expected 1 to 4, the modalities of one case: {ORDER}.")
     known = [recognize(path) for path in paths]
     for path, (_, kind) in zip(paths, known, strict=True):
-        if kind not in SEQUENCES:
+        if kind not in MODALITIES:
             raise InputError(
-                f"{path}: its name tells no sequence. {NAMES_KNOWN} Other names: --input \"{{'flair': 'a.nii.gz', "
+                f"{path}: its name tells no modality. {NAMES_KNOWN} Other names: --input \"{{'flair': 'a.nii.gz', "
                 "'t1': 'b.nii.gz', ...}\"."
             )
     cases = sorted({case for case, _ in known})
     if len(cases) > 1:
         raise InputError(
             f"The files given as 'input' belong to different cases by their names: {', '.join(cases)}. Expected the "
-            "sequences of one case; for several cases give their folder."
+            "modalities of one case; for several cases give their folder."
         )
     case = TumorCase(cases[0], Path())
     for path, (_, kind) in zip(paths, known, strict=True):
@@ -244,24 +230,31 @@ def _one_case(paths: list[Path]) -> TumorCase:
     return case
 
 
-def _group(paths: Iterable[Path], root: Path, what: str | None = None) -> list[TumorCase]:
-    """Cases of files found below a folder: those of one name, side by side; and every file with four volumes."""
+def _group(files: Iterable[Path], root: Path, what: str | None = None) -> list[TumorCase]:
+    """Cases of files found below a folder: those of one name, side by side; and every file with four volumes.
+
+    Files of one case may also lie in a folder for each modality.
+    """
+    paths = [path for path in files if is_image(path) and not bare_name(path).endswith(RESULT)]
+    if is_raw_dataset(root):
+        paths = [path for path in paths if path.relative_to(root).parts[0].startswith("sub-")]
+    left_out = ignored_files(root, paths) | parts_and_echoes(paths)
+    paths = [path for path in paths if path not in left_out]
+    placed = in_modality_folders(paths, root)
     cases: dict[tuple[Path, str], TumorCase] = {}
-    ignored = []
     for path in paths:
-        name, kind = recognize(path)
-        folder = path.parent.relative_to(root)
-        if kind is None and _volumes(path) == len(SEQUENCES):
+        folder, name, kind = placed.get(path) or (path.parent.relative_to(root), *recognize(path))
+        if kind is None and _volumes(path) == len(MODALITIES):
             cases[folder, str(path)] = TumorCase(name, folder, str(path))
         elif kind is None:
-            ignored.append(path)
+            left_out[path] = "whose names tell no modality"
         else:
             cases.setdefault((folder, name), TumorCase(name, folder)).add(kind, str(path))
+    if left_out:
+        logger.warning("Not taken from %s: %s.", what or root, describe_left_out(left_out))
     found = [case for case in cases.values() if case.image]
     if not found:
-        raise InputError(f"{what or root}: no file there is a sequence of a case. {NAMES_KNOWN}")
-    if ignored:
-        logger.warning("%d images tell no sequence by their names and are ignored, first %s.", len(ignored), ignored[0])
+        raise InputError(f"{what or root}: no file there is a modality of a case. {NAMES_KNOWN}")
     return found
 
 
@@ -272,7 +265,7 @@ def _from_datalist(path: Path, labeled: bool, table: RegionTable | None) -> list
         key = "test" if not labeled and content.get("test") else "training"
         entries = load_decathlon_datalist(path, data_list_key=key)
         names = content.get("modality") or content.get("channel_names") or {}
-        order = channel_order([names[index] for index in sorted(names, key=int)], path) if names else SEQUENCES
+        order = channel_order([names[index] for index in sorted(names, key=int)], path) if names else MODALITIES
         images = [entry["image"] for entry in entries]
     except InputError:
         raise
@@ -312,12 +305,6 @@ def _compare_label_names(path: Path, names: object, table: RegionTable) -> None:
                 f"{path}: label {number} is '{name}', but the convention {table.convention} expects edema to be "
                 f"{expected}. Set --label_convention (brats_msd is that of Decathlon Task01)."
             )
-
-
-def _is_input(path: Path) -> bool:
-    """Whether a file is an image, but no result of the tumor bundle: a prediction is no reference."""
-    is_image = path.name.lower().endswith(IMAGE_SUFFIXES) and not path.name.startswith(".")
-    return is_image and not bare_name(path).endswith(RESULT)
 
 
 def _volumes(path: str | Path) -> int | None:

@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
-import gzip
 import math
 import os
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 
+from monai_mamba.data.geometry import check_geometry
+from monai_mamba.data.image_file import GZIP, expected_length, first_line, read_image
 from monai_mamba.errors import InputError
 
 IMAGE_SUFFIXES = (".nii", ".nii.gz", ".mgz", ".mgh")
 COMPRESSED_SUFFIXES = (".nii.gz", ".mgz")
-GZIP = b"\x1f\x8b"  # how such files begin
 MAX_VOXELS = 1024**3
 MIN_VOXELS_PER_AXIS = 8
 MIN_EXTENT_MM, MAX_EXTENT_MM = 5.0, 600.0
 
 
 def check_header(path: str | Path, volumes: int = 1) -> None:
-    """Refuse a file that cannot be processed, from its header and size alone; the voxels are not read.
+    """Refuse a file that cannot be processed, from its header and size alone; `read_image` verifies the rest.
 
     Args:
         path: NIfTI-1, NIfTI-2 or MGH file (`.nii`, `.nii.gz`, `.mgz`, `.mgh`).
         volumes: number of volumes that the file must hold; more than one lie along the fourth axis.
 
     Raises:
-        InputError: the file is missing, empty, truncated, no image, not real-valued, has another number of
-            volumes, or has no usable affine.
+        InputError: the file is missing, empty, too short or too long, no image, not real-valued, has another number
+            of volumes, or places its voxels nowhere or at two places (see `check_geometry`).
     """
     path = Path(path)
     if path.is_symlink() and not path.exists():
@@ -55,21 +54,14 @@ def check_header(path: str | Path, volumes: int = 1) -> None:
     except InputError:
         raise
     except Exception as error:  # nibabel passes on whatever its file readers raise
-        raise InputError(
-            f"{path}: not a readable NIfTI or MGH image ({_first_line(error)}). {_advice(path)}"
-        ) from error
+        raise InputError(f"{path}: not a readable NIfTI or MGH image ({first_line(error)}). {_advice(path)}") from error
     if dtype.fields is not None or np.issubdtype(dtype, np.complexfloating):
         raise InputError(f"{path}: voxels are of type {dtype}; expected one real number a voxel.")
     check_shape(path, shape, volumes)
-    check_affine(path, image.affine)
+    check_geometry(path, image)
     check_extent(path, shape, image.affine)
-    expected = int(image.dataobj.offset) + math.prod(shape) * dtype.itemsize
-    found = _stored_bytes(path, expected)
-    if found < expected:
-        raise InputError(
-            f"{path}: the file is truncated or damaged: {found} bytes where its header promises "
-            f"{expected}. Copy it again from its source."
-        )
+    if not _has_promised_length(path, image):
+        read_image(path)  # says what is wrong; several gzip streams one after the other are not
 
 
 def check_shape(name: str | Path, shape: Sequence[int], volumes: int = 1) -> None:
@@ -93,27 +85,6 @@ def check_shape(name: str | Path, shape: Sequence[int], volumes: int = 1) -> Non
         )
     if math.prod(shape) > MAX_VOXELS:
         raise InputError(f"{name}: {text} voxels are more than {MAX_VOXELS}. Resample the scan to about 1 mm first.")
-
-
-def check_affine(name: str | Path, affine: np.ndarray) -> None:
-    """Refuse an affine that does not place the voxels in space.
-
-    Args:
-        name: file name for the message.
-        affine: `(4, 4)`, voxel index to millimeters.
-
-    Raises:
-        InputError: an element is not finite, or the matrix is singular.
-    """
-    affine = np.asarray(affine, dtype=float)
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    # Relative to the voxel size, so that small voxels are not mistaken for a singular matrix.
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) <= 1e-3 * np.prod(spacing):
-        raise InputError(
-            f"{name}: the affine in the header, {affine[:3].round(4).tolist()}, is singular or not finite, so left "
-            "and right and the voxel size are unknown. Repair the header from the original data, for example by "
-            "converting the scan again."
-        )
 
 
 def check_extent(name: str | Path, shape: Sequence[int], affine: np.ndarray) -> None:
@@ -147,24 +118,11 @@ def _advice(path: Path) -> str:
     return "Check that the file is what its name says and was copied completely."
 
 
-def _stored_bytes(path: Path, expected: int) -> int:
-    """Bytes of the uncompressed file; a gzip file that is as long as `expected` is not decompressed for it."""
+def _has_promised_length(path: Path, image: nib.spatialimages.SpatialImage) -> bool:
+    """Whether the length of a file fits its header; that of a gzip file is taken from its last bytes, unverified."""
+    expected, found = expected_length(image), path.stat().st_size
     with path.open("rb") as file:
-        if file.read(2) != GZIP:
-            return path.stat().st_size
-        file.seek(-4, os.SEEK_END)
-        # A gzip stream ends with its length modulo 2^32; where a file was cut, these bytes are arbitrary.
-        if int.from_bytes(file.read(4), "little") == expected % 2**32:
-            return expected
-    total = 0
-    try:
-        with gzip.open(path) as file:
-            while chunk := file.read1(1 << 16):  # `read` would lose what precedes the damage
-                total += len(chunk)
-    except (EOFError, OSError, zlib.error):
-        pass  # what could be read up to the damage is what counts
-    return total
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+        if file.read(2) == GZIP:
+            file.seek(-4, os.SEEK_END)
+            expected, found = expected % 2**32, int.from_bytes(file.read(4), "little")
+    return found == expected or (found > expected and isinstance(image, nib.MGHImage))

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from monai_mamba.data.image_header import IMAGE_SUFFIXES
 from monai_mamba.errors import InputError
-
-SUFFIXES = (".nii.gz", ".nii", ".mgz")
 
 
 def find_label_maps(dataset_dir: str | Path) -> list[str]:
     """List the label maps of a folder by name.
 
     Args:
-        dataset_dir: folder with label maps of whole heads (`.nii.gz`, `.nii`, `.mgz`).
+        dataset_dir: folder with label maps of whole heads (see `IMAGE_SUFFIXES`).
 
     Raises:
         InputError: no such folder, or no label map in it.
     """
     root = Path(str(dataset_dir)).expanduser()
-    files = sorted(str(file) for file in root.glob("[!.]*") if file.name.lower().endswith(SUFFIXES))
+    files = sorted(str(file) for file in root.glob("[!.]*") if file.name.lower().endswith(IMAGE_SUFFIXES))
     if not files:
-        found = "it holds no .nii.gz, .nii or .mgz file" if root.is_dir() else "there is no such folder"
+        found = f"no file in it ends in {', '.join(IMAGE_SUFFIXES)}" if root.is_dir() else "there is no such folder"
         raise InputError(f"{root}: {found}. Set dataset_dir to a folder with label maps of whole heads.")
     return files

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import os
 import re
 import warnings
@@ -13,17 +12,17 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from monai_mamba.data.files import files_below
-from monai_mamba.data.image_header import check_header
+from monai_mamba.data.image_header import IMAGE_SUFFIXES, check_header
 from monai_mamba.errors import InputError
+from monai_mamba.files import files_below
+from monai_mamba.grids import largest_shift
 
-SUFFIXES = (".nii.gz", ".nii", ".mgz")
 IMAGE_ENDING, LABEL_ENDING = "_T1w", "_desc-aseg_dseg"
 LARGEST_SHIFT = 0.05  # mm by which a voxel of a label map may lie elsewhere than that of its image
 
 RULE = (
     f"Expected in one folder, or in its subfolders, NAME{IMAGE_ENDING}.nii.gz beside NAME{LABEL_ENDING}.nii.gz; or the "
-    "folders imagesTr and labelsTr with a file of the same name in both (.nii.gz, .nii or .mgz)."
+    f"folders imagesTr and labelsTr with a file of the same name in both ({', '.join(IMAGE_SUFFIXES)})."
 )
 
 
@@ -83,16 +82,18 @@ def split_pairs(
 
     Args:
         pairs: what `find_pairs` returned.
-        val_fraction: part of the persons to validate on, between 0 and 1; at least one person is taken.
+        val_fraction: part of the persons to validate on, 0 to below 1; at least one person is taken, with 0 none.
 
     Returns:
         Training pairs and validation pairs.
 
     Raises:
-        InputError: the fraction is not between 0 and 1.
+        InputError: the fraction is out of range.
     """
-    if not 0 < val_fraction < 1:
-        raise InputError(f"val_fraction is {val_fraction}, expected a number between 0 and 1, such as 0.2.")
+    if not 0 <= val_fraction < 1:
+        raise InputError(f"val_fraction is {val_fraction}, expected a number from 0 to below 1, such as 0.2.")
+    if val_fraction == 0 or not pairs:
+        return list(pairs), []
     persons = sorted({_person(pair) for pair in pairs}, key=lambda name: hashlib.sha256(os.fsencode(name)).hexdigest())
     if len(persons) == 1:
         warnings.warn(
@@ -116,7 +117,7 @@ def _stems(folder: Path) -> dict[str, Path]:
     """Image files below a folder by their path relative to it, without the suffix, in forward slashes."""
     stems: dict[str, Path] = {}
     for path in files_below(folder):
-        suffix = next((suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)), None)
+        suffix = next((suffix for suffix in IMAGE_SUFFIXES if path.name.lower().endswith(suffix)), None)
         if suffix is None or path.name.startswith(".") or not path.is_file():
             continue
         stem = path.relative_to(folder).as_posix()[: -len(suffix)]
@@ -144,12 +145,6 @@ def check_same_grid(image: str, label: str) -> None:
             f"{label}: it has the shape of its image {image} but lies elsewhere (voxels by up to "
             f"{shift:.3g} mm). Resample the label map to the image with nearest neighbor, or correct its header."
         )
-
-
-def largest_shift(one: np.ndarray, other: np.ndarray, shape: Sequence[int]) -> float:
-    """Largest distance in mm between the places that two affines `(4, 4)` give to a voxel of a volume `(H, W, D)`."""
-    corners = np.array([[*corner, 1] for corner in itertools.product(*((0, size - 1) for size in shape))])
-    return float(np.linalg.norm((corners @ (np.asarray(one) - np.asarray(other)).T)[:, :3], axis=1).max())
 
 
 def _grid(path: str) -> tuple[tuple[int, ...], np.ndarray]:

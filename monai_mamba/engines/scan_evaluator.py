@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import logging
 import time
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,9 +14,9 @@ from monai.engines import SupervisedEvaluator
 from torch.utils.data import Subset
 
 from monai_mamba.data.case_table import CaseOutcome, read_volumes, write_case_table
-from monai_mamba.data.ranks import gather_on_first_rank, rank_and_size
 from monai_mamba.data.scans import RESULTS
-from monai_mamba.errors import BatchError, DeviceError, InputError, MonaiMambaError, WeightsError
+from monai_mamba.errors import BatchError, DeviceError, MonaiMambaError, WeightsError
+from monai_mamba.ranks import gather_on_first_rank, rank_and_size
 
 logger = logging.getLogger(__name__)
 
@@ -131,6 +129,4 @@ def _explain(error: BaseException, image: str, device: torch.device) -> MonaiMam
             f"{image}: out of memory on {device}. Lower --sw_batch_size (1 needs least) or --overlap, close other "
             "programs, or use another device (--device cpu)."
         )
-    if isinstance(root, (EOFError, zlib.error, gzip.BadGzipFile)):
-        return InputError(f"{image}: the file is damaged ({text}). Copy it again from its source.")
     return MonaiMambaError(f"{image}: could not be processed ({type(root).__name__}: {text}).")

@@ -9,7 +9,7 @@ import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 
-from monai_mamba.data.labels import LabelTable
+from monai_mamba.labels import LabelTable
 
 logger = logging.getLogger(__name__)
 

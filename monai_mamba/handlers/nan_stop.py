@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -13,14 +13,14 @@ from monai.engines.utils import IterationEvents
 from monai.utils import CommonKeys
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils._pytree import tree_leaves
 
 from monai_mamba.errors import MonaiMambaError
+from monai_mamba.networks.finite import first_not_finite, is_finite, title
 
-__all__ = ["NaNStop", "first_not_finite"]
+__all__ = ["NaNStop"]
 
 ADVICE = (
-    "Files of earlier epochs are unchanged. Look at the scan, and go on from the last checkpoint with a smaller "
+    "Files of earlier epochs are unchanged. Check the scan, and continue from the last checkpoint with a smaller "
     "--learning_rate or without mixed precision (--amp False)."
 )
 
@@ -66,9 +66,9 @@ class NaNStop:
         ruined = _ruined_layer(_bare(engine.network))
         if ruined:
             raise MonaiMambaError(
-                f"The last step of epoch {engine.state.epoch} (iteration {engine.state.iteration}, scan "
-                f"{self._scans_before}) has left weights that are not finite, first in {ruined}: its gradients were "
-                f"not finite. {ADVICE}"
+                f"After the last step of epoch {engine.state.epoch} (iteration {engine.state.iteration}, scan "
+                f"{self._scans_before}) weights are not finite, first in {ruined}: the gradients of that step were not "
+                f"finite. {ADVICE}"
             )
 
     def _scans(self, batch: Mapping[str, Any]) -> str:
@@ -79,13 +79,13 @@ class NaNStop:
 
     def _origin(self, engine: SupervisedTrainer) -> str:
         network = _bare(engine.network)
-        if not _is_finite(engine.state.output[CommonKeys.IMAGE]):
+        if not is_finite(engine.state.output[CommonKeys.IMAGE]):
             return "the image itself holds values that are not finite"
         ruined = _ruined_layer(network)
         if ruined:
             return f"the weights of {ruined} are not finite since the step before (scan {self._scans_before})"
-        if _is_finite(engine.state.output[CommonKeys.PRED]):
-            return "the output of the network is finite, so the loss function made it"
+        if is_finite(engine.state.output[CommonKeys.PRED]):
+            return "the output of the network is finite, so it comes from the loss function"
         return first_not_finite(network, lambda: self._run_again(engine, network))
 
     def _run_again(self, engine: SupervisedTrainer, network: nn.Module) -> None:
@@ -97,51 +97,12 @@ class NaNStop:
         engine.inferer(image, network, *args, **kwargs)
 
 
-def first_not_finite(network: nn.Module, run: Callable[[], object]) -> str:
-    """Run a network once and say which of its layers is the first whose output is NaN or infinite.
-
-    Args:
-        network: its layers are watched.
-        run: runs it.
-
-    Returns:
-        A clause that names the layer, innermost first, or says that there was none this time.
-    """
-    found: list[str] = []
-
-    def watch(name: str) -> Callable[..., None]:
-        def look(layer: nn.Module, args: tuple, kwargs: dict, output: object) -> None:
-            if found or _is_finite(output):
-                return
-            begins = "the output" if _is_finite((args, kwargs)) else "already the input"
-            found.append(f"{begins} of {_title(name, layer)} is the first that is not finite")
-
-        return look
-
-    hooks = [layer.register_forward_hook(watch(name), with_kwargs=True) for name, layer in network.named_modules()]
-    try:
-        with torch.no_grad():
-            run()
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return found[0] if found else "run a second time, every layer's output was finite"
-
-
 def _ruined_layer(network: nn.Module) -> str:
     """Title of the first layer with a parameter that is not finite, or nothing."""
     for name, layer in network.named_modules():
-        if not _is_finite(list(layer.parameters(recurse=False))):
-            return _title(name, layer)
+        if not is_finite(list(layer.parameters(recurse=False))):
+            return title(name, layer)
     return ""
-
-
-def _title(name: str, layer: nn.Module) -> str:
-    return f"layer '{name}' ({type(layer).__name__})" if name else f"the network ({type(layer).__name__}) itself"
-
-
-def _is_finite(values: object) -> bool:
-    return all(bool(leaf.isfinite().all()) for leaf in tree_leaves(values) if isinstance(leaf, torch.Tensor))
 
 
 def _bare(network: nn.Module) -> nn.Module:

@@ -11,11 +11,13 @@ import numpy as np
 from ignite.engine import Engine, Events
 from monai.data import MetaTensor
 
-from monai_mamba.data.files import write_whole
-from monai_mamba.data.labels import LabelTable
+from monai_mamba.data.image_file import read_image
 from monai_mamba.data.scans import RESULTS
 from monai_mamba.errors import OutputError
-from monai_mamba.handlers.picture import draw_labels
+from monai_mamba.files import MISSING, write_atomically
+from monai_mamba.grids import voxel_volume
+from monai_mamba.labels import LabelTable
+from monai_mamba.picture import draw_labels
 
 
 class ResultSaver:
@@ -35,9 +37,7 @@ class ResultSaver:
         written_ids: for each id of the table the id in the label map, see `LabelTable.ids_in`; None writes the same.
     """
 
-    def __init__(
-        self, labels: str = "subcortical", close_up: bool = False, written_ids: Mapping[int, int] | None = None
-    ) -> None:
+    def __init__(self, labels: str, close_up: bool = False, written_ids: Mapping[int, int] | None = None) -> None:
         self.table = LabelTable.load(labels)
         self.close_up = close_up
         self.written_ids = written_ids
@@ -63,20 +63,22 @@ class ResultSaver:
             output: path of the results without their endings.
 
         Raises:
+            InputError: the scan is no longer what it was when its voxels were read.
             OutputError: a file cannot be written.
         """
-        source, labels = nib.load(prediction.meta["filename_or_obj"]), prediction[0].numpy()
+        source = read_image(prediction.meta["filename_or_obj"], prediction.meta.get("checksum"))
+        labels = prediction[0].numpy()
         if prediction.meta.get("volume") is not None:  # of a file with several
             source = source.slicer[..., prediction.meta["volume"]]
         table = self._volume_table(prediction, source.affine)
         try:
             # Results of an earlier run must not pass for those of this one, should it be stopped between two files.
             Path(output + RESULTS["labels"]).unlink(missing_ok=True)
-            write_whole(output + RESULTS["volumes"], lambda file: file.write_text(table, encoding="utf-8"))
+            write_atomically(output + RESULTS["volumes"], lambda file: file.write_text(table, encoding="utf-8"))
             picture = partial(draw_labels, source=source, labels=labels, table=self.table, close_up=self.close_up)
-            write_whole(output + RESULTS["picture"], picture)
+            write_atomically(output + RESULTS["picture"], picture)
             image = label_image(self._as_written(labels), source)
-            write_whole(output + RESULTS["labels"], lambda file: nib.save(image, file))
+            write_atomically(output + RESULTS["labels"], lambda file: nib.save(image, file))
         except OSError as error:
             raise OutputError(
                 f"{output}*: the results cannot be written ({error.strerror or error}). Free some space, or choose "
@@ -93,13 +95,13 @@ class ResultSaver:
 
     def _volume_table(self, prediction: MetaTensor, affine: np.ndarray) -> str:
         labels, meta = prediction.numpy(), prediction.meta
-        voxel_volume = abs(np.linalg.det(affine[:3, :3]))
+        mm3 = voxel_volume(affine)
         counts = np.bincount(labels.ravel(), minlength=max(self.table.ids) + 1)
         lines = ["id\tname\tvoxels\tmm3\tmm3_soft\texpected_dsc"]
         for entry in self.table.structures:
             voxels, soft = int(counts[entry.id]), float(meta["soft_volumes"][entry.id])
-            expected = f"{meta['expected_dsc'][entry.id]:.3f}" if voxels else "n/a"
-            lines.append(f"{entry.id}\t{entry.name}\t{voxels}\t{voxels * voxel_volume:.1f}\t{soft:.1f}\t{expected}")
+            expected = f"{meta['expected_dsc'][entry.id]:.3f}" if voxels else MISSING
+            lines.append(f"{entry.id}\t{entry.name}\t{voxels}\t{voxels * mm3:.1f}\t{soft:.1f}\t{expected}")
         return "\n".join(lines) + "\n"
 
 
@@ -107,7 +109,8 @@ def label_image(labels: np.ndarray, source: nib.spatialimages.SpatialImage) -> n
     """Put a label map on the grid of a source image.
 
     The geometry of a NIfTI header is copied field by field, so that affine, spacing and codes stay the same to the last
-    bit; descriptive fields, which may name a person, are not.
+    bit; descriptive fields, which may name a person, are not. An MGH header without orientation gives the codes 2
+    (aligned to another file: the scan) and 0.
 
     Args:
         labels: `(H, W, D)` label ids.
@@ -121,7 +124,10 @@ def label_image(labels: np.ndarray, source: nib.spatialimages.SpatialImage) -> n
         for field in geometry:
             image.header[field] = source.header[field]
         image.header["pixdim"][:4] = source.header["pixdim"][:4]
-    else:
+    elif int(source.header["goodRASFlag"]):
         image.set_sform(source.affine, code="scanner")
         image.set_qform(source.affine, code="scanner")
+    else:  # the axes are a guess: aligned to the scan's file, and nothing is said about the scanner
+        image.set_sform(source.affine, code="aligned")
+        image.set_qform(source.affine, code="unknown")
     return image

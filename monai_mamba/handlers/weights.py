@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import logging
 import pickle
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
 
-from monai_mamba.data.files import write_whole
 from monai_mamba.errors import WeightsError
+from monai_mamba.files import read_whole, write_atomically
+from monai_mamba.ranks import rank_and_size
+
+ENTRIES = ("model", "state_dict", "network")  # of a training checkpoint, where it holds the network's weights
+END_OF_ARCHIVE = 22  # bytes of the record at its end
+PREFIXES = ("module.", "_orig_mod.")  # of names: DistributedDataParallel and torch.compile add them
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +55,7 @@ def check_weights(path: str | Path, bundle_root: str | Path) -> None:
     expected = ships.get(path.resolve())
     if not expected:
         return
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    found = hashlib.sha256(read_whole(path)).hexdigest()
     if found != expected:
         raise WeightsError(
             f"{path}: SHA-256 is {found}, expected {expected}. The file is damaged or was replaced; restore it, or "
@@ -57,30 +64,81 @@ def check_weights(path: str | Path, bundle_root: str | Path) -> None:
 
 
 def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
-    """Read a state dict: the file's own content, or its entry `model` as in a training checkpoint.
+    """Read a state dict: the file's own content, or its entry `model`, `state_dict` or `network`, as in a checkpoint.
+
+    The prefixes `module.` and `_orig_mod.` are left out where all names have them.
+
+    Raises:
+        WeightsError: see `read_tensors`; or the file holds something else.
+    """
+    state = read_tensors(path)
+    dropped = []
+    if isinstance(state, Mapping):
+        entry = next((name for name in ENTRIES if isinstance(state.get(name), Mapping)), None)
+        state = state.get(entry, state)
+        dropped += [entry] if entry in ENTRIES[1:] else []
+    if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        entries = f"the entries {', '.join(map(str, list(state)[:8]))}" if isinstance(state, Mapping) else "no names"
+        raise WeightsError(
+            f"{path}: expected a state dict (names and tensors), found something else, with {entries}. Save the one of "
+            "the network by itself, or as the entry 'model'."
+        )
+    while prefix := next((part for part in PREFIXES if state and all(name.startswith(part) for name in state)), ""):
+        state = {name.removeprefix(prefix): value for name, value in state.items()}
+        dropped.append(prefix)
+    if dropped:
+        logger.info("%s: the names of the weights are read without '%s'.", path, "', '".join(dropped))
+    return dict(state)
+
+
+def read_tensors(path: str | Path, map_location: str | torch.device | None = "cpu") -> Any:
+    """Read what `torch.save` has written, verified by its checksums.
 
     Only tensors and plain containers are read (`weights_only=True`); code in the file does not run.
 
+    Args:
+        path: the file.
+        map_location: as in `torch.load`.
+
     Raises:
-        WeightsError: the file cannot be read safely, or holds something else.
+        InputError: the file cannot be read, or changes while it is read.
+        WeightsError: the file is damaged, or cannot be read safely.
     """
+    content = read_whole(path)
+    _check_archive(path, content)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        return torch.load(io.BytesIO(content), map_location=map_location, weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
         raise WeightsError(
             f"{path}: not a file of plain tensors as written by torch.save(network.state_dict(), ...)."
         ) from error
-    state = content.get("model", content) if isinstance(content, Mapping) else None
-    if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise WeightsError(f"{path}: expected a state dict (names and tensors), found something else.")
-    return dict(state)
+
+
+def _check_archive(path: str | Path, content: bytes) -> None:
+    """Compare the checksums in a file of `torch.save`, which `torch.load` does not.
+
+    Raises:
+        WeightsError: one differs, or there is more than the file's own content.
+    """
+    if not content.startswith(b"PK"):
+        return  # not an archive, like files of PyTorch before 1.6; they have no checksums
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            damaged = archive.testzip()
+    except zipfile.BadZipFile as error:
+        raise WeightsError(f"{path}: the file is truncated or damaged ({error}). Copy it again.") from error
+    if damaged:
+        raise WeightsError(f"{path}: the file is damaged; the checksum of its part {damaged} differs. Copy it again.")
+    if content[-END_OF_ARCHIVE:-18] != b"PK\x05\x06":
+        raise WeightsError(f"{path}: the file is damaged; surplus bytes follow its content. Copy it again.")
 
 
 def load_weights(network: torch.nn.Module, path: str | Path, bundle_root: str | Path) -> torch.nn.Module:
     """Give a network its weights, and return it.
 
     Raises:
-        WeightsError: see `check_weights` and `read_weights`; or the weights belong to another network.
+        WeightsError: see `check_weights` and `read_weights`; or the weights belong to another network, or are not
+            finite.
     """
     path = Path(path).expanduser()
     check_weights(path, bundle_root)
@@ -98,15 +156,27 @@ def load_weights(network: torch.nn.Module, path: str | Path, bundle_root: str | 
             f"{path}: the weights belong to another network than 'network_def' ({len(differences)} "
             f"differences; the file {differences[0]}). Use the network that they were trained with."
         )
+    for name, value in own.items():
+        bad = int((~state[name].to(value.dtype).isfinite()).sum())
+        if bad:
+            raise WeightsError(
+                f"{path}: {bad} of the {value.numel()} values of {name} are NaN or infinite; expected finite weights. "
+                "The training that wrote them has failed: take those of an earlier epoch."
+            )
     network.load_state_dict(state)
     logger.info("Weights: %s", path)
     return network
 
 
 def save_weights(path: str | Path, network: torch.nn.Module) -> None:
-    """Write a network's state dict, on the CPU, for `read_weights`; the file is complete or not there."""
+    """Write a network's state dict, on the CPU, for `read_weights`; the file is complete or not there.
+
+    In a distributed run the first rank writes.
+    """
+    if rank_and_size()[0] != 0:
+        return
     state = {name: value.cpu() for name, value in network.state_dict().items()}
-    write_whole(path, lambda file: torch.save(state, file))
+    write_atomically(path, lambda file: torch.save(state, file))
 
 
 class WeightsLoader:

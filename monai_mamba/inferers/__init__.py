@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
-from monai_mamba.inferers.patch_voting import PatchVotingInferer
+from monai_mamba.inferers.autocast import AutocastInferer
+from monai_mamba.inferers.hippocampus import HippocampusInferer
+from monai_mamba.inferers.sliding_window import SlidingWindowProbabilityInferer
 
-__all__ = ["PatchVotingInferer"]
+__all__ = ["AutocastInferer", "HippocampusInferer", "SlidingWindowProbabilityInferer"]

@@ -12,11 +12,11 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
-__all__ = ["AutocastInferer"]
+__all__ = ["AutocastInferer", "has_native_bfloat16"]
 
 
 class AutocastInferer(SimpleInferer):
-    """Run the network in bfloat16 on the device of its input; MONAI's trainers know autocast on CUDA only.
+    """Run the network in bfloat16 where the device of its input computes in it; MONAI's trainers know CUDA only.
 
     On a CPU, convolutions whose kernel is larger than their volume, such as one of 3 x 3 x 3 over a grid of 2 x 2 x 2,
     are computed in float32: for them oneDNN 3.12 (PyTorch 2.13) returns wrong bfloat16 gradients, sometimes NaN.
@@ -32,8 +32,9 @@ class AutocastInferer(SimpleInferer):
     def __call__(self, inputs: torch.Tensor, network: Any, *args: Any, **kwargs: Any) -> Any:
         """``network(inputs)``, its tensors in float32, also in the lists, tuples and dictionaries of several scales."""
         device = inputs.device.type
-        safely: AbstractContextManager = _SafeConvolutions() if self.amp and device == "cpu" else nullcontext()
-        with torch.autocast(device, dtype=torch.bfloat16, enabled=self.amp), safely:
+        amp = self.amp and has_native_bfloat16(inputs.device)
+        safely: AbstractContextManager = _SafeConvolutions() if amp and device == "cpu" else nullcontext()
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=amp), safely:
             output = super().__call__(inputs, network, *args, **kwargs)
         return tree_map(_to_float32, output)  # a loss summed in bfloat16 cannot see small structures
 
@@ -60,3 +61,12 @@ def _kernel_is_larger(args: tuple, kwargs: dict[str, Any]) -> bool:
 
 def _to_float32(output: Any) -> Any:
     return output.float() if isinstance(output, torch.Tensor) else output
+
+
+def has_native_bfloat16(device: torch.device) -> bool:
+    """Whether a device computes in bfloat16 itself; emulated, it is slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return False

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -10,16 +11,10 @@ from monai.data import MetaTensor
 from monai.inferers import Inferer
 from scipy import ndimage
 
-from monai_mamba.data.labels import LabelTable
-from monai_mamba.errors import InputError
-from monai_mamba.transforms.hippocampus_box import (
-    Grid,
-    add_box,
-    centered_box,
-    cut_box,
-    find_hippocampus,
-    scale_to_surroundings,
-)
+from monai_mamba.errors import InputError, NotFiniteError
+from monai_mamba.grids import Grid, add_box, cut_box, one_affine
+from monai_mamba.labels import LabelTable
+from monai_mamba.transforms.hippocampus_box import centered_box, find_hippocampus, scale_to_surroundings
 
 __all__ = ["HippocampusInferer", "fill_outline"]
 
@@ -93,10 +88,12 @@ class HippocampusInferer(Inferer):
         Raises:
             InputError: a hippocampus is missing, implausibly small, larger than the box, or cut by the image's border;
                 or the two are exchanged.
+            NotFiniteError: see `SlidingWindowProbabilityInferer`.
         """
-        source, affine = Grid.of(inputs.meta), np.asarray(inputs.affine, dtype=float).reshape(-1, 4, 4)[0]
+        source, affine = Grid.of(inputs.meta), one_affine(inputs.affine)
         image = inputs.as_tensor()
-        ids, outlines = self._locate(image, aseg)
+        with _named(f"{source.name}, search for the hippocampi"):
+            ids, outlines = self._locate(image, aseg)
         inner = {side: find_hippocampus(ids, label, affine, side, source) for side, label in self.hippocampi.items()}
         result = torch.zeros((1, self.classes, *image.shape[2:]), dtype=torch.float16, device=image.device)
         if self.per_side:
@@ -110,7 +107,8 @@ class HippocampusInferer(Inferer):
             for side in SIDES:
                 box = centered_box([inner[side]], self.roi_size, affine, source)
                 cut = scale_to_surroundings(cut_box(image, box), image[0, 0], inner[side])
-                parts = self._one_side(cut, network, side)
+                with _named(f"{source.name}, box of the {side.lower()} hippocampus"):
+                    parts = self._one_side(cut, network, side)
                 if self.fill:
                     parts = fill_outline(parts, cut_box(outlines[side], box))
                 # A box may reach the other hippocampus; the first axis runs from right to left.
@@ -120,7 +118,8 @@ class HippocampusInferer(Inferer):
                     add_box(result[0, channel], part, box)
         else:
             box = centered_box(list(inner.values()), self.roi_size, affine, source)
-            add_box(result, self.second_inferer(cut_box(image, box), network), box)
+            with _named(f"{source.name}, box of the hippocampi"):
+                add_box(result, self.second_inferer(cut_box(image, box), network), box)
         result[:, 0] = (1 - result[:, 1:].sum(dim=1)).clamp_(min=0)
         return MetaTensor(result).copy_meta_from(inputs)
 
@@ -141,6 +140,15 @@ class HippocampusInferer(Inferer):
         mirror = side == "Right"
         probabilities = self.second_inferer(box.flip(2) if mirror else box, network)
         return (probabilities.flip(2) if mirror else probabilities)[0, 1:]
+
+
+@contextmanager
+def _named(part: str) -> Iterator[None]:
+    """Say in which part of the work an inferer, which knows a part of the image only, has failed."""
+    try:
+        yield
+    except NotFiniteError as error:
+        raise NotFiniteError(f"{part}: {error}") from error
 
 
 def fill_outline(parts: torch.Tensor, outline: torch.Tensor) -> torch.Tensor:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from monai.transforms import LoadImage
 
-from monai_mamba.data.labels import LabelTable
+from monai_mamba.data.image_reader import VerifyingNibabelReader
+from monai_mamba.labels import LabelTable
 from monai_mamba.transforms.to_training_labels import ToTrainingLabels
 
 
@@ -28,7 +29,7 @@ def class_weights(
     Raises:
         InputError: a label map holds none of the classes or no labels at all.
     """
-    convert, load = ToTrainingLabels(table), LoadImage(reader="NibabelReader", ensure_channel_first=True)
+    convert, load = ToTrainingLabels(table), LoadImage(reader=VerifyingNibabelReader, ensure_channel_first=True)
     counts = torch.zeros(len(table), dtype=torch.float64)
     for pair in pairs[:scans]:
         counts += torch.bincount(convert(load(pair["label"])).as_tensor().flatten().int(), minlength=len(table))

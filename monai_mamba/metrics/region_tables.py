@@ -1,4 +1,4 @@
-"""Scores of tumor regions as tables: one row per case, subset of sequences and region, and their summary."""
+"""Scores of tumor regions as tables: one row per case, subset of modalities and region, and their summary."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ALL_SUBSETS = "mean over subsets"
 
 REGION_NOTES = {
     "subject": "Name of the case.",
-    "sequences": "Sequences that the network was given.",
+    "modalities": "Modalities that the network was given.",
     "region": "WT whole tumor, TC tumor core, ET enhancing tumor; mean: of the three.",
     "dsc": "Dice similarity coefficient, 0..1.",
     "hd95_mm": "95 % Hausdorff distance in mm: the larger of the two directed 95th percentiles.",
@@ -38,7 +38,7 @@ def region_table(subjects: Sequence[str], subsets: Sequence[str], scores: torch.
 
     Args:
         subjects: name of the case of each of the N rows of `scores`.
-        subsets: sequences it was segmented from.
+        subsets: modalities it was segmented from.
         scores: `(N, R, S)`, columns as in `RegionScoresMetric`.
         regions: names of the R regions.
     """
@@ -47,7 +47,7 @@ def region_table(subjects: Sequence[str], subsets: Sequence[str], scores: torch.
         for row, (subject, subset) in enumerate(zip(subjects, subsets, strict=True))
         for column, region in enumerate(regions)
     )
-    return table_text(["subject", "sequences", "region", *_columns(scores)], rows)
+    return table_text(["subject", "modalities", "region", *_columns(scores)], rows)
 
 
 def region_summary(
@@ -70,7 +70,7 @@ def region_summary(
         ]
         rows += [[ALL_SUBSETS, *row] for row in _moments(torch.stack(by_case), names)]
     moments = [f"{name}_{moment}" for name in _columns(scores) for moment in ("mean", "sd")]
-    return table_text(["sequences", "region", "n", *moments], rows)
+    return table_text(["modalities", "region", "n", *moments], rows)
 
 
 def write_region_tables(

@@ -102,7 +102,8 @@ class MuonAdamW(Optimizer):
 def orthogonalize(matrices: Tensor) -> Tensor:
     """The orthogonal factor of matrices ``(..., N, M)``, roughly: singular values come out between 0.7 and 1.2."""
     wide = matrices.shape[-2] <= matrices.shape[-1]
-    x = (matrices if wide else matrices.mT).bfloat16()
+    # few processors compute in bfloat16: on others it would take half of a training step
+    x = (matrices if wide else matrices.mT).to(torch.bfloat16 if matrices.is_cuda else torch.float32)
     x = x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)
     a, b, c = QUINTIC
     for _ in range(ITERATIONS):

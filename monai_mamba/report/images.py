@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import gzip
 import io
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +12,10 @@ import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
-from monai_mamba.data.labels import LabelTable
+from monai_mamba.data.image_file import read_image
 from monai_mamba.data.pairs import check_same_grid
 from monai_mamba.errors import InputError
+from monai_mamba.labels import LabelTable
 from monai_mamba.report.results import ScanResult, Source
 
 MAX_VOXELS = 2**25  # twice 256^3: more is slow to draw, and makes a large page
@@ -95,12 +95,9 @@ def embed_picture(path: Path, width: int) -> str:
 
 
 def _voxels(path: str, volume: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    try:
-        image = nib.load(path)
-        data = image.dataobj if volume is None else image.dataobj[..., volume]
-        return np.asanyarray(data).reshape(image.shape[:3]), np.asarray(image.affine, dtype=float)
-    except (OSError, EOFError, ValueError, zlib.error, nib.filebasedimages.ImageFileError) as error:
-        raise InputError(f"{path}: cannot be read as an image ({error}). Is the file complete?") from error
+    image = read_image(path)
+    data = image.dataobj if volume is None else image.dataobj[..., volume]
+    return np.asanyarray(data).reshape(image.shape[:3]), np.asarray(image.affine, dtype=float)
 
 
 def _gray(image: np.ndarray) -> np.ndarray:

@@ -14,10 +14,9 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-import monai_mamba
-from monai_mamba.data.files import write_whole
-from monai_mamba.data.labels import LabelTable
 from monai_mamba.errors import InputError, OutputError
+from monai_mamba.files import write_atomically
+from monai_mamba.labels import LabelTable
 from monai_mamba.report.images import EmbeddedScan, embed_picture, embed_scan
 from monai_mamba.report.plots import asymmetry_bar, strip, swatch
 from monai_mamba.report.results import ScanResult, find_results, find_sources
@@ -31,6 +30,7 @@ from monai_mamba.report.statistics import (
     measures_of,
     structures_of,
 )
+from monai_mamba.version import __version__
 
 ASSETS = Path(__file__).parent / "assets"
 MAX_VIEWERS = 8  # scans with a viewer; each makes the page 3 to 8 MB larger
@@ -91,7 +91,9 @@ def write_report(
     text = _render(Path(folder).expanduser().resolve().name, groups, embedded, problems)
     try:
         # Names of files may hold bytes that are no text.
-        write_whole(path, lambda file: file.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n"))
+        write_atomically(
+            path, lambda file: file.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
+        )
     except OSError as error:
         raise OutputError(
             f"{path}: the report cannot be written ({error.strerror or error}). Free some space, or choose another "
@@ -152,7 +154,7 @@ def _render(name: str, groups: list[Group], embedded: list[EmbeddedScan], proble
         title=f"Segmentation report: {name}",
         summary=f"{total} scans." if total > 1 else f"{_names(groups[0].results)[0]}.",
         date=date.today().isoformat(),
-        version=monai_mamba.__version__,
+        version=__version__,
         policy="; ".join(policy),
         style=Markup(style),
         scripts=[Markup(script) for script in scripts],

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from monai_mamba.data.cases import find_cases
-from monai_mamba.data.files import files_below
-from monai_mamba.data.labels import LabelTable, label_tables
+from monai_mamba.data.modalities import REFERENCE_ORDER
 from monai_mamba.data.pairs import check_same_grid
 from monai_mamba.data.scans import RESULTS, find_scans, is_finished
 from monai_mamba.errors import InputError
-from monai_mamba.transforms.load_sequences import REFERENCE_ORDER
+from monai_mamba.files import MISSING, files_below
+from monai_mamba.labels import LabelTable, label_tables
 
 
 @dataclass(frozen=True)
@@ -225,9 +225,9 @@ def _read_result(path: Path, root: Path, output: str, tables: Sequence[LabelTabl
 
 
 def _volume(row: dict[str, str], ids: str) -> Volume:
-    expected = row.get("expected_dsc", "n/a")
-    numbers = [float(row["mm3"]), 0.0 if expected == "n/a" else float(expected)]
+    expected = row.get("expected_dsc", MISSING)
+    numbers = [float(row["mm3"]), 0.0 if expected == MISSING else float(expected)]
     if not all(math.isfinite(number) and number >= 0 for number in numbers):
         raise ValueError(f"{row['name']} has the volume {row['mm3']} and the expected DSC {expected}")
     identity = tuple(int(part) for part in row[ids].split("+"))
-    return Volume(row["name"], identity, numbers[0], None if expected == "n/a" else numbers[1])
+    return Volume(row["name"], identity, numbers[0], None if expected == MISSING else numbers[1])

@@ -2,8 +2,36 @@
 
 from __future__ import annotations
 
+from monai_mamba.transforms.allowed_classes import ToAllowedClassesd
 from monai_mamba.transforms.check_image import CheckImaged
 from monai_mamba.transforms.conform import Conformd, ScaleIntensityRobustd
+from monai_mamba.transforms.crop_margins import RandCropMarginsd
+from monai_mamba.transforms.frontal_horns import clear_frontal_horns
+from monai_mamba.transforms.hippocampus_box import LabeledBoxd
+from monai_mamba.transforms.load_modalities import LoadModalitiesd
+from monai_mamba.transforms.modality_dropout import RandDropModalitiesd
 from monai_mamba.transforms.restore_labels import RestoreLabelsd
+from monai_mamba.transforms.scan_window import RandScanWindowd
+from monai_mamba.transforms.synthesis import RandSynthesizeImaged, SynthesisTable
+from monai_mamba.transforms.to_training_labels import ToTrainingLabels, ToTrainingLabelsd
+from monai_mamba.transforms.tumor_regions import RestoreTumorLabelsd, ToTumorRegionsd
 
-__all__ = ["CheckImaged", "Conformd", "RestoreLabelsd", "ScaleIntensityRobustd"]
+__all__ = [
+    "CheckImaged",
+    "Conformd",
+    "LabeledBoxd",
+    "LoadModalitiesd",
+    "RandCropMarginsd",
+    "RandDropModalitiesd",
+    "RandScanWindowd",
+    "RandSynthesizeImaged",
+    "RestoreLabelsd",
+    "RestoreTumorLabelsd",
+    "ScaleIntensityRobustd",
+    "SynthesisTable",
+    "ToAllowedClassesd",
+    "ToTrainingLabels",
+    "ToTrainingLabelsd",
+    "ToTumorRegionsd",
+    "clear_frontal_horns",
+]

@@ -10,7 +10,8 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
-from monai_mamba.data.image_header import check_affine, check_extent, check_shape
+from monai_mamba.data.geometry import check_affine
+from monai_mamba.data.image_header import check_extent, check_shape
 from monai_mamba.errors import InputError
 
 MIN_HEAD_MM = 100.0
@@ -24,8 +25,8 @@ class CheckImaged(MapTransform):
 
     Refused (`InputError`): anything but one 3-D volume, a singular affine, a field of view that no head has, a constant
     image, 1 % or more voxels that are not finite. Repaired with a warning: fewer than 1 % voxels that are not finite
-    become 0. Warned of: a header without orientation or with two that mirror each other, a field of view smaller than
-    a head.
+    become 0. Warned of: a header without orientation or one that contradicts itself (which `VerifyingNibabelReader`
+    leaves in the meta data), a field of view smaller than a head.
 
     Args:
         keys: keys of `MetaTensor` images, channel first, `(1, H, W, D)`.
@@ -80,13 +81,14 @@ def _warn_about_geometry(name: str, image: MetaTensor, affine: np.ndarray) -> No
             "right are swapped.",
             name,
         )
-    # Where both are given, the affine is the sform, and the sign of pixdim[0] is the handedness of the qform.
-    if all(codes) and (image.meta["pixdim"][0] < 0) != (np.linalg.det(affine[:3, :3]) < 0):
+    if not int(image.meta.get("goodRASFlag", 1)):
         logger.warning(
-            "%s: sform and qform of the header disagree about left and right; the sform is used. If it is the wrong "
-            "one, left and right are swapped: correct the header.",
+            "%s: the header has no orientation (goodRASFlag is 0). Assumed, as in FreeSurfer: voxels of 1 mm run from "
+            "right to left, superior to inferior, posterior to anterior. If that is wrong, left and right are swapped.",
             name,
         )
+    if image.meta.get("geometry_warning"):
+        logger.warning(image.meta["geometry_warning"])
     extent = np.linalg.norm(affine[:3, :3], axis=0) * np.asarray(image.shape[1:])
     if extent.min() < MIN_HEAD_MM:
         logger.warning(

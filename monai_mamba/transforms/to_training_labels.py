@@ -13,12 +13,12 @@ from monai.transforms import MapTransform, Transform
 from monai.utils import ImageMetaKey
 from scipy import ndimage
 
-from monai_mamba.data.labels import LABEL_FOLDER, LabelTable, label_tables, without_side
+from monai_mamba.data.label_values import with_label_ids
 from monai_mamba.errors import InputError
+from monai_mamba.labels import LABEL_FOLDER, LabelTable, label_tables, without_side
 
 MERGE_TABLE = LABEL_FOLDER / "freesurfer_merge.tsv"
 SEARCH_MARGIN = 10  # voxels around a structure without sides in which its nearest neighbors are looked for
-LARGEST_ID = 2**20
 
 
 class ToTrainingLabels(Transform):
@@ -35,17 +35,13 @@ class ToTrainingLabels(Transform):
 
     def __init__(self, table: LabelTable | str) -> None:
         self.table = LabelTable.load(table) if isinstance(table, str) else table
-        with MERGE_TABLE.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file, delimiter="\t"))
-        self._merges = [
-            (int(row["first"]), int(row["last"]), [int(label) for label in row["into"].split(",")]) for row in rows
-        ]
+        self._merges = read_merges()
 
     def __call__(self, label: torch.Tensor | np.ndarray) -> torch.Tensor:
         """Convert one label map.
 
         Args:
-            label: `(1, H, W, D)`, whole numbers of any type.
+            label: `(1, H, W, D)`, of any type, see `with_label_ids`.
 
         Returns:
             Class indices `(1, H, W, D)`, uint8, a `MetaTensor` with the same affine if `label` is one.
@@ -53,8 +49,8 @@ class ToTrainingLabels(Transform):
         Raises:
             InputError: values that are no label ids, or a map in which nothing belongs to the table.
         """
-        source = torch.as_tensor(label).cpu().numpy()
-        ids = self._integers(source, label)
+        ids = with_label_ids(label).numpy()
+        found = np.unique(ids)
         for first, last, into in self._merges:
             self._merge(ids[0], first, last, into)
         lookup = np.zeros(int(ids.max()) + 1, dtype=np.uint8)
@@ -63,28 +59,18 @@ class ToTrainingLabels(Transform):
                 lookup[entry.id] = entry.index
         indices = torch.from_numpy(lookup[ids])
         if not indices.any():
-            found = ", ".join(str(value) for value in np.unique(source)[:20].tolist())
-            problem = f"{_name(label)}: none of its labels ({found}) is a class to train."
+            problem = f"{_name(label)}: none of its labels ({', '.join(map(str, found[:20]))}) is a class to train."
             first, last = (f"{entry.id} ({entry.name})" for entry in (self.table.entries[1], self.table.entries[-1]))
             if table := self._table_without_sides(ids):
                 raise InputError(
-                    f"{problem} They are ids of the label table {table}, which do not say the side. Expected ids that "
-                    f"do, from {first} to {last}: give each side its own."
+                    f"{problem} They are ids of the label table {table}, which have no side. Expected ids with "
+                    f"sides, from {first} to {last}."
                 )
             raise InputError(
                 f"{problem} Expected ids such as {last}; the structures of a whole head are in FreeSurfer's aseg or "
                 "aparc+aseg."
             )
         return MetaTensor(indices, meta=label.meta) if isinstance(label, MetaTensor) else indices
-
-    def _integers(self, values: np.ndarray, label: torch.Tensor | np.ndarray) -> np.ndarray:
-        ids = values.astype(np.int64, copy=True) if np.isfinite(values).all() else None
-        if ids is None or (ids != values).any() or ids.min() < 0 or ids.max() > LARGEST_ID:
-            raise InputError(
-                f"{_name(label)}: its values are no label ids (whole numbers from 0 to {LARGEST_ID}). "
-                "Is this an image, or a label map that was resampled with interpolation?"
-            )
-        return ids
 
     def _table_without_sides(self, ids: np.ndarray) -> str | None:
         """Name of the table whose ids these are, if it has the structures of this table without their sides."""
@@ -132,6 +118,13 @@ class ToTrainingLabelsd(MapTransform):
         for key in self.key_iterator(result):
             result[key] = self.convert(result[key])
         return result
+
+
+def read_merges() -> list[tuple[int, int, list[int]]]:
+    """Rows of `freesurfer_merge.tsv`: what the ids `first` to `last` are called where they are not told apart."""
+    with MERGE_TABLE.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    return [(int(row["first"]), int(row["last"]), [int(label) for label in row["into"].split(",")]) for row in rows]
 
 
 def _name(label: torch.Tensor | np.ndarray) -> str:

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
-from tumor_phantom import SEQUENCES, SHAPE, TumorNetwork, make_tumor, middle_affine, save, save_case
+from tumor_phantom import MODALITIES, SHAPE, TumorNetwork, make_tumor, middle_affine, save, save_case
 
-from monai_mamba.data.regions import RegionTable
+from monai_mamba.labels import RegionTable
 
 BUNDLE = Path(__file__).resolve().parents[2] / "bundles" / "brats_multimodal"
 CONFIG = BUNDLE / "configs" / "inference.json"
@@ -88,11 +88,11 @@ def test_labels_follow_the_convention(tmp_path, weights, convention, ids):
     np.testing.assert_array_equal(labels_of(tmp_path / "out" / "sub-1_desc-tumor_dseg.nii.gz"), expected)
 
 
-def test_one_4d_image_with_a_missing_sequence_and_a_turned_grid(tmp_path, weights, caplog):
+def test_one_4d_image_with_a_missing_modality_and_a_turned_grid(tmp_path, weights, caplog):
     affine = middle_affine(SHAPE, axes=np.array([[0, -1.0, 0], [0, 0, 1], [-1, 0, 0]]))
     volumes, expected = make_tumor(SHAPE, affine)
     volumes["flair"][:] = 0
-    save(tmp_path / "all.nii.gz", np.stack([volumes[name] for name in SEQUENCES], axis=-1), affine)
+    save(tmp_path / "all.nii.gz", np.stack([volumes[name] for name in MODALITIES], axis=-1), affine)
     with caplog.at_level(logging.INFO, "monai_mamba"):
         run(tmp_path / "all.nii.gz", tmp_path / "out", weights)
     assert "all: FLAIR missing" in caplog.text
@@ -106,9 +106,9 @@ def test_other_spacings_are_resampled_to_1_mm_and_back(tmp_path, weights):
     shape = (24, 26, 22)
     affine = middle_affine(shape, 1.5)
     volumes, expected = make_tumor(shape, affine)
-    for name in SEQUENCES:
+    for name in MODALITIES:
         save(tmp_path / "in" / f"a_{name}.nii.gz", volumes[name], affine)
-    run([str(tmp_path / "in" / f"a_{name}.nii.gz") for name in SEQUENCES], tmp_path / "out", weights)
+    run([str(tmp_path / "in" / f"a_{name}.nii.gz") for name in MODALITIES], tmp_path / "out", weights)
     found = labels_of(tmp_path / "out" / "a_desc-tumor_dseg.nii.gz")
     assert found.shape == shape
     table = RegionTable.load("brats2023")
@@ -120,7 +120,7 @@ def test_other_spacings_are_resampled_to_1_mm_and_back(tmp_path, weights):
 def test_preprocessing_inferer_and_postprocessing_work_on_their_own(tmp_path):
     """What a server such as MONAI Label runs on one 4-D image: these three, without evaluator and handlers."""
     volumes, expected = make_tumor()
-    path = save(tmp_path / "all.nii.gz", np.stack([volumes[name] for name in SEQUENCES], axis=-1))
+    path = save(tmp_path / "all.nii.gz", np.stack([volumes[name] for name in MODALITIES], axis=-1))
     parser = ConfigParser()
     parser.read_config(str(CONFIG))
     parser["roi_size"], parser["progress"] = [48, 48, 48], False

@@ -16,16 +16,16 @@ import pytest
 import torch
 from monai.bundle import ConfigWorkflow
 from stopped_training import assert_equal_files, run_until
-from tumor_phantom import SEQUENCES, TumorNetwork, make_tumor, save, save_case
+from tumor_phantom import MODALITIES, TumorNetwork, make_tumor, save, save_case
 
-from monai_mamba.data.regions import RegionTable
-from monai_mamba.data.sequences import sequence_subsets, subset_name
+from monai_mamba.data.modalities import modality_subsets, subset_name
 from monai_mamba.errors import MonaiMambaError, WeightsError
+from monai_mamba.labels import RegionTable
 
 TESTS = Path(__file__).resolve().parents[1]
 CONFIGS = TESTS.parent / "bundles" / "brats_multimodal" / "configs"
 TINY = {"_target_": "MSDKMamba", "channels": [8] * 5, "depths": [1] * 4, "d_state": 2}
-NETWORK = {"_target_": "MissingSequenceFill", "network": TINY}
+NETWORK = {"_target_": "MissingModalityFill", "network": TINY}
 OPTIONS = {"device": "cpu", "num_workers": 0, "roi_size": [32, 32, 32], "overlap": 0.0, "network_def": NETWORK}
 ALL = "FLAIR+T1+T1ce+T2"
 
@@ -83,7 +83,7 @@ def test_training_and_validation_see_images_as_inference_does():
 def decathlon(folder: Path) -> np.ndarray:
     """One case in the layout and with the labels of Task01 of the Medical Segmentation Decathlon."""
     volumes, labels = make_tumor()
-    save(folder / "imagesTr" / "BRATS_001.nii.gz", np.stack([volumes[name] for name in SEQUENCES], axis=-1))
+    save(folder / "imagesTr" / "BRATS_001.nii.gz", np.stack([volumes[name] for name in MODALITIES], axis=-1))
     save(folder / "labelsTr" / "BRATS_001.nii.gz", np.choose(labels, [0, 2, 1, 3]).astype(np.uint8))
     content = {
         "modality": {"0": "FLAIR", "1": "T1w", "2": "t1gd", "3": "T2w"},
@@ -107,7 +107,7 @@ def test_layouts_and_conventions_give_the_same_regions(layout, tmp_path):
     case = bundle.parser.get_parsed_content("validate#dataset")[0]
     regions = RegionTable.load("brats2023").to_regions(expected)
     np.testing.assert_array_equal(case["label"].numpy(), regions)
-    # Each sequence is standardized within the brain, and 0 outside.
+    # Each modality is standardized within the brain, and 0 outside.
     for channel in case["image"]:
         inside = channel[channel != 0]
         assert inside.mean().abs() < 1e-4
@@ -138,7 +138,7 @@ def test_a_real_case_of_brats_2020_style(shared, tmp_path):
 
 
 def test_random_windows_keep_image_and_label_together(dataset, tmp_path):
-    options = {"dataset_dir": str(dataset), "output_dir": str(tmp_path), "dropout_of_sequences": 0.5}
+    options = {"dataset_dir": str(dataset), "output_dir": str(tmp_path), "dropout_of_modalities": 0.5}
     bundle = workflow("train.json", **{**OPTIONS, **options})
     bundle.parser["train#random_transforms#2#prob"] = 1.0  # always turn and scale
     cases = bundle.parser.get_parsed_content("train#dataset")
@@ -210,8 +210,8 @@ def test_evaluation_reports_all_15_subsets(dataset, tmp_path):
     bundle.parser["val_cases"] = "$with_subsets(@cases[:1], @subsets)"
     bundle.initialize()
     bundle.run()
-    scores = {(row["sequences"], row["region"]): row for row in rows(tmp_path / "out" / "scores.tsv")}
-    assert {subset for subset, _ in scores} == {subset_name(subset) for subset in sequence_subsets()}
+    scores = {(row["modalities"], row["region"]): row for row in rows(tmp_path / "out" / "scores.tsv")}
+    assert {subset for subset, _ in scores} == {subset_name(subset) for subset in modality_subsets()}
     assert len(scores) == 45
     for region in ("TC", "WT", "ET"):
         row = scores[ALL, region]
@@ -225,7 +225,7 @@ def test_evaluation_reports_all_15_subsets(dataset, tmp_path):
     assert (scores["FLAIR", "ET"]["dsc"], scores["FLAIR", "ET"]["hd95_mm"]) == ("0", "373.129")
     summary = rows(tmp_path / "out" / "summary.tsv")
     assert len(summary) == 16 * 4
-    assert summary[-1]["sequences"] == "mean over subsets"
+    assert summary[-1]["modalities"] == "mean over subsets"
     assert "BraTS 2023" in (tmp_path / "out" / "scores.json").read_text()
 
 

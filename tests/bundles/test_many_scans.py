@@ -22,9 +22,9 @@ import tumor_phantom
 from head_phantom import LEFT, IntensityNetwork, save_head
 from monai.bundle import ConfigWorkflow
 
-from monai_mamba.data.labels import LabelTable
 from monai_mamba.data.scans import RESULTS
 from monai_mamba.errors import BatchError
+from monai_mamba.labels import LabelTable
 
 TESTS = Path(__file__).resolve().parents[1]
 BUNDLES = TESTS.parent / "bundles"

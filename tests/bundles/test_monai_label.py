@@ -14,7 +14,7 @@ import torch
 from head_phantom import LEFT, RIGHT, IntensityNetwork, centered_affine, save_head
 from monai.bundle import ConfigParser
 from monai.transforms import LoadImaged
-from tumor_phantom import SEQUENCES, TumorNetwork, make_tumor
+from tumor_phantom import MODALITIES, TumorNetwork, make_tumor
 from tumor_phantom import save as save_volumes
 
 from monai_mamba import MedSegMamba
@@ -139,7 +139,7 @@ def test_the_hippocampal_bundle_takes_the_first_one_from_beside_it(tmp_path, mon
 
 def test_one_4d_image_becomes_tumor_labels(tmp_path):
     volumes, expected = make_tumor()
-    path = save_volumes(tmp_path / "case.nii.gz", np.stack([volumes[name] for name in SEQUENCES], axis=-1))
+    path = save_volumes(tmp_path / "case.nii.gz", np.stack([volumes[name] for name in MODALITIES], axis=-1))
     numbers, _ = serve("brats_multimodal", path, TumorNetwork(), roi_size=[48, 48, 48])
     np.testing.assert_array_equal(numbers, expected)
     assert legend("brats_multimodal") == ids("brats_multimodal")
@@ -179,7 +179,7 @@ def test_a_round_of_training_uses_the_images_of_the_server_and_its_weights(studi
     small = {
         "network_def": {"_target_": "MedSegMamba", **network},
         "roi_size": [16, 16, 16],
-        "positions": 1,
+        "iterations_per_epoch": 1,
         "num_workers": 0,
         "learning_rate": 1e-7,
     }

@@ -11,7 +11,7 @@ import nibabel as nib
 import numpy as np
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
-from monai_mamba.data.labels import LabelTable
+from monai_mamba.labels import LabelTable
 
 BUNDLE = Path(__file__).resolve().parents[2] / "bundles" / "subcortical"
 SCAN = BUNDLE / "sample_data" / "sub-0001_T1w.nii.gz"

@@ -15,8 +15,8 @@ from head_phantom import LEFT, RIGHT, IntensityNetwork, centered_affine, make_he
 from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.utils import set_determinism
 
-from monai_mamba.data.labels import LabelTable
 from monai_mamba.errors import BatchError
+from monai_mamba.labels import LabelTable
 
 BUNDLE = Path(__file__).resolve().parents[2] / "bundles" / "subcortical"
 CONFIG = BUNDLE / "configs" / "inference.json"

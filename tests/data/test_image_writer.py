@@ -6,12 +6,12 @@ import pytest
 from monai.data import MetaTensor
 from monai.transforms import SaveImage
 
-from monai_mamba.data.image_writer import WholeNibabelWriter
+from monai_mamba.data.image_writer import AtomicNibabelWriter
 
 
 def save(folder, value):
     image = MetaTensor(np.full((1, 4, 5, 6), value, np.uint8), meta={"filename_or_obj": "head.nii.gz"})
-    writer = SaveImage(folder, "dseg", writer=WholeNibabelWriter, separate_folder=False, print_log=False)
+    writer = SaveImage(folder, "dseg", writer=AtomicNibabelWriter, separate_folder=False, print_log=False)
     writer(image)
 
 

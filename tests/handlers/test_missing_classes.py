@@ -6,8 +6,8 @@ import torch
 from ignite.engine import Engine
 from monai.handlers import from_engine
 
-from monai_mamba.data.labels import LabelTable
 from monai_mamba.handlers.missing_classes import MissingClasses
+from monai_mamba.labels import LabelTable
 
 
 def run(batches: list[list[tuple[list[int], list[int]]]]) -> tuple[MissingClasses, Engine]:

@@ -6,8 +6,15 @@ import pytest
 import torch
 from torch import nn
 
+from monai_mamba.inferers import autocast
 from monai_mamba.inferers.autocast import AutocastInferer
 from monai_mamba.networks.layers.convolution import DepthwiseConv3d
+
+
+@pytest.fixture(autouse=True)
+def _computes_in_bfloat16(monkeypatch):
+    """Processors without bfloat16 compute it too, only slowly."""
+    monkeypatch.setattr(autocast, "has_native_bfloat16", lambda _: True)
 
 
 class Scales(nn.Module):
@@ -29,6 +36,16 @@ def test_every_tensor_of_several_scales_becomes_float32():
         (fine, coarse), rest = AutocastInferer(amp=amp)(torch.ones(2, 2), Scales())
         assert fine.dtype == coarse.dtype == rest["feature"].dtype == torch.float32
         assert rest["number"] == 3
+
+
+def _in_float32(x: torch.Tensor) -> torch.Tensor:
+    assert not torch.is_autocast_enabled("cpu")
+    return x
+
+
+def test_where_the_processor_does_not_compute_in_bfloat16_it_is_not_used(monkeypatch):
+    monkeypatch.setattr(autocast, "has_native_bfloat16", lambda _: False)
+    AutocastInferer()(torch.ones(2, 2), _in_float32)
 
 
 @pytest.mark.parametrize("shape", [(2, 4, 4), (3, 3, 3)])

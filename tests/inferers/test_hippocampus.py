@@ -7,9 +7,9 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
-from monai_mamba.data.labels import LabelTable
 from monai_mamba.errors import InputError
 from monai_mamba.inferers.hippocampus import HippocampusInferer, fill_outline
+from monai_mamba.labels import LabelTable
 from monai_mamba.transforms.conform import LIA
 
 SIZE = (40, 24, 24)

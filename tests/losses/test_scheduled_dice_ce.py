@@ -10,7 +10,7 @@ from ignite.engine import Engine
 from monai.losses import DiceLoss
 from torch.nn import functional
 
-from monai_mamba.data.labels import LabelTable
+from monai_mamba.labels import LabelTable
 from monai_mamba.losses.class_weights import class_weights
 from monai_mamba.losses.scheduled_dice_ce import ScheduledDiceCELoss
 

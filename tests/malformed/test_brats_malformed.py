@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from monai.bundle import ConfigWorkflow
-from tumor_phantom import SEQUENCES, SHAPE, TumorNetwork, make_tumor, middle_affine, save, save_case
+from tumor_phantom import MODALITIES, SHAPE, TumorNetwork, make_tumor, middle_affine, save, save_case
 
 from monai_mamba.errors import BatchError, MonaiMambaError
 
@@ -19,7 +19,7 @@ CONFIGS = Path(__file__).resolve().parents[2] / "bundles" / "brats_multimodal" /
 
 def four_volumes(folder: Path, count: int) -> str:
     volumes, _ = make_tumor()
-    return save(folder / "all.nii.gz", np.stack([volumes[SEQUENCES[index % 4]] for index in range(count)], axis=-1))
+    return save(folder / "all.nii.gz", np.stack([volumes[MODALITIES[index % 4]] for index in range(count)], axis=-1))
 
 
 def files(folder: Path, *names: str) -> list[str]:
@@ -28,7 +28,7 @@ def files(folder: Path, *names: str) -> list[str]:
 
 
 def elsewhere(folder: Path) -> str:
-    """T2 lies 28 mm beside the other sequences."""
+    """T2 lies 28 mm beside the other modalities."""
     save_case(folder, "a")
     affine = middle_affine(SHAPE)
     affine[0, 3] += 28
@@ -36,9 +36,9 @@ def elsewhere(folder: Path) -> str:
     return str(folder)
 
 
-def empty(folder: Path, *sequences: str) -> str:
+def empty(folder: Path, *modalities: str) -> str:
     save_case(folder, "a")
-    for name in sequences:
+    for name in modalities:
         save(folder / f"a_{name}.nii.gz", np.zeros(SHAPE, dtype=np.int16))
     return str(folder)
 
@@ -53,7 +53,7 @@ def truncated(folder: Path) -> str:
 BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "three volumes": (
         lambda folder: four_volumes(folder, 3),
-        r"all.nii.gz: 3 volumes in one file; expected 4 volumes, in the order FLAIR, T1, T1ce, T2\. Where a sequence",
+        r"all.nii.gz: 3 volumes in one file; expected 4 volumes, in the order FLAIR, T1, T1ce, T2\. Where a modality",
     ),
     "five volumes": (lambda folder: four_volumes(folder, 5), r"5 volumes in one file; expected 4"),
     "one nameless volume": (
@@ -62,30 +62,30 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "five files": (
         lambda folder: files(folder, "a_t1", "a_t1ce", "a_t2", "a_flair", "a_t1n"),
-        r"--input names 5 files; expected 1 to 4, the sequences of one case",
+        r"--input names 5 files; expected 1 to 4, the modalities of one case",
     ),
-    "a sequence twice": (
+    "a modality twice": (
         lambda folder: files(folder, "a_t1", "a_t1n"),
-        r"a_t1n.nii.gz: .*a_t1.nii.gz is the sequence T1 of the case a too; expected one file",
+        r"a_t1n.nii.gz: .*a_t1.nii.gz is the modality T1 of the case a too; expected one file",
     ),
     "two subjects": (
         lambda folder: files(folder, "sub-1_T1w", "sub-2_T2w"),
-        r"different cases by their names: sub-1, sub-2\. Expected the sequences of one case",
+        r"different cases by their names: sub-1, sub-2\. Expected the modalities of one case",
     ),
-    "names that tell nothing": (lambda folder: files(folder, "x", "y"), r"x.nii.gz: its name tells no sequence.*-t2f"),
-    "a folder without sequences": (
+    "names that tell nothing": (lambda folder: files(folder, "x", "y"), r"x.nii.gz: its name tells no modality.*-t2f"),
+    "a folder without modalities": (
         lambda folder: str(Path(files(folder, "brain")[0]).parent),
-        r"no file there is a sequence of a case.*_flair",
+        r"no file there is a modality of a case.*_flair",
     ),
-    "an unknown sequence": (
+    "an unknown modality": (
         lambda folder: {"flair": files(folder, "x")[0], "adc": files(folder, "y")[0]},
         r"--input: its channels are flair, adc; expected",
     ),
     "nothing there": (lambda folder: str(folder / "absent"), r"absent: there is no such file or folder"),
     "grids apart": (elsewhere, r"a_t2.nii.gz: only \d+% of the brain in T2 lies in the field of view of FLAIR"),
-    "an empty brain": (lambda folder: empty(folder, *SEQUENCES), r"a_\w+.nii.gz: every voxel is 0"),
-    "an empty sequence": (lambda folder: empty(folder, "t1ce"), r"a_t1ce.nii.gz: every voxel is 0"),
-    "a truncated sequence": (truncated, r"a_t1ce.nii.gz: the file is truncated or damaged"),
+    "an empty brain": (lambda folder: empty(folder, *MODALITIES), r"a_\w+.nii.gz: every voxel is 0"),
+    "an empty modality": (lambda folder: empty(folder, "t1ce"), r"a_t1ce.nii.gz: every voxel is 0"),
+    "a truncated modality": (truncated, r"a_t1ce.nii.gz: the file is truncated or damaged"),
 }
 
 

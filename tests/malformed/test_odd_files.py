@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import logging
 import os
 import struct
 from collections.abc import Callable
@@ -189,15 +188,3 @@ def test_odd_but_usable(case, tmp_path, options):
     expected = make_head(SHAPE, centered_affine(SHAPE, np.eye(3)))[1]
     labels[0, 0, 0] = 0  # the air of the phantom, whose gray value depends on the scale
     np.testing.assert_array_equal(labels, expected)
-
-
-def test_sform_and_qform_that_mirror_each_other_are_warned_of(tmp_path, options, caplog):
-    path = tmp_path / "s.nii"
-    affine = centered_affine(SHAPE, np.eye(3))
-    image = nib.Nifti1Image(make_head(SHAPE, affine)[0], affine)
-    image.set_sform(affine, code=1)
-    image.set_qform(np.diag([-1.0, 1, 1, 1]) @ affine, code=1)
-    nib.save(image, path)
-    with caplog.at_level(logging.WARNING, "monai_mamba"):
-        run(path, options)
-    assert "disagree about left and right; the sform is used" in caplog.text

@@ -94,9 +94,9 @@ def test_tables_have_every_subset_and_their_mean(tmp_path):
     scores = torch.tensor([[[1.0, 0.0], [0.5, 2.0]], [[0.6, 4.0], [0.7, 6.0]], [[0.2, 8.0]] * 2, [[0.4, 10.0]] * 2])
     table = rows(region_table(subjects, subsets, scores, ["TC", "WT"]))
     assert [row["subject"] for row in table] == ["a", "a", "b", "b"] * 2
-    assert table[1] == {"subject": "a", "sequences": "FLAIR+T1", "region": "WT", "dsc": "0.5", "hd95_mm": "2"}
+    assert table[1] == {"subject": "a", "modalities": "FLAIR+T1", "region": "WT", "dsc": "0.5", "hd95_mm": "2"}
     summary = {
-        (row["sequences"], row["region"]): row for row in rows(region_summary(subjects, subsets, scores, ["TC", "WT"]))
+        (row["modalities"], row["region"]): row for row in rows(region_summary(subjects, subsets, scores, ["TC", "WT"]))
     }
     assert len(summary) == 9
     assert summary["FLAIR+T1", "TC"]["dsc_mean"] == "0.8"

@@ -10,9 +10,9 @@ import pytest
 import torch
 from ignite.engine import Engine
 
-from monai_mamba.data.labels import LabelTable
 from monai_mamba.errors import OutputError
 from monai_mamba.handlers.structure_scores import ScoreTables, StructureScores
+from monai_mamba.labels import LabelTable
 from monai_mamba.metrics.score_tables import score_table, summary_table, write_score_tables
 
 NAN = float("nan")
@@ -69,7 +69,7 @@ def test_folder_that_cannot_be_written(tmp_path):
 def test_interrupted_write_keeps_the_old_table(tmp_path, monkeypatch):
     write_score_tables(tmp_path, SUBJECTS, SCORES, STRUCTURES, grid="")
     before = (tmp_path / "scores.tsv").read_text()
-    monkeypatch.setattr("monai_mamba.data.files.os.replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    monkeypatch.setattr("monai_mamba.files.os.replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OutputError, match="disk full"):
         write_score_tables(tmp_path, ["other"] * 2, SCORES, STRUCTURES, grid="")
     assert (tmp_path / "scores.tsv").read_text() == before

@@ -11,9 +11,9 @@ import torch
 from head_phantom import LEFT, RIGHT, centered_affine, make_head
 from monai.data import MetaTensor
 
-from monai_mamba.data.labels import LabelTable
 from monai_mamba.data.scans import RESULTS
 from monai_mamba.handlers import ResultSaver
+from monai_mamba.labels import LabelTable
 
 SHAPE = (40, 44, 42)
 LIA = np.array([[-1.0, 0, 0], [0, 0, 1.0], [0, -1.0, 0]])
@@ -36,7 +36,7 @@ def save_results(scan: Path, labels: np.ndarray, output: Path) -> None:
     ids = [entry.id for entry in TABLE.structures]
     meta = {"soft_volumes": dict.fromkeys(ids, 1.0), "expected_dsc": dict.fromkeys(ids, 0.9)}
     meta["filename_or_obj"] = str(scan)
-    ResultSaver().save(MetaTensor(torch.from_numpy(labels)[None], meta=meta), str(output))
+    ResultSaver("subcortical").save(MetaTensor(torch.from_numpy(labels)[None], meta=meta), str(output))
 
 
 def copy_results(output: Path, copy: Path, volumes: dict[int, float], expected_dsc: float = 0.9) -> None:

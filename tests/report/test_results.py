@@ -11,10 +11,10 @@ import torch
 from head_phantom import LEFT
 from monai.data import MetaTensor
 
-from monai_mamba.data.regions import RegionTable
 from monai_mamba.data.scans import RESULTS
 from monai_mamba.errors import InputError
 from monai_mamba.handlers.tumor_result_saver import TumorResultSaver
+from monai_mamba.labels import RegionTable
 from monai_mamba.report.results import find_results, find_sources
 
 
@@ -94,7 +94,7 @@ def test_results_with_a_table_of_the_user(study, tmp_path):
     assert result.table.names == ("Background", "Elsewhere")
 
 
-def test_tumor_results_and_the_sequence_that_their_picture_shows(tmp_path):
+def test_tumor_results_and_the_modality_that_their_picture_shows(tmp_path):
     scan = tmp_path / "cases" / "case.nii.gz"
     scan.parent.mkdir()
     nib.save(nib.Nifti1Image(np.ones((20, 20, 20, 4), np.float32), np.diag([2.0, 2.0, 2.0, 1.0])), scan)

@@ -8,15 +8,17 @@ import sys
 from pathlib import Path
 
 import monai.bundle
+import nibabel as nib
 import numpy as np
 import pytest
-from head_phantom import save_label_maps
+from head_phantom import centered_affine, save_head
 from tumor_phantom import save_case
 
 import monai_mamba
 from monai_mamba.errors import MonaiMambaError
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "compare_networks.py"
+SHAPE = (40, 44, 42)
 TINY = {"_target_": "MSDKMamba", "channels": [8] * 5, "depths": [1] * 4, "d_state": 2}
 
 
@@ -32,9 +34,9 @@ def tool(monkeypatch):
 @pytest.fixture
 def report(tool):
     """The module that writes its report."""
-    import network_report
+    import studies.report
 
-    return network_report
+    return studies.report
 
 
 def call(tool, *arguments: object) -> int:
@@ -89,10 +91,13 @@ def test_two_tumor_networks_are_trained_scored_and_compared(tool, report, monkey
     assert sizes[0][0] > sizes[1][0]
     for name, (parameters, operations) in zip(networks, sizes, strict=True):
         cells = (report.number(parameters, 1e6), report.number(operations, 1e9))
-        assert f"| {name} | {cells[0]} | {cells[1]} | 10 | 5 | 1 | 10 |" in text
-    assert "Training cases: 2. Test cases: 1." in text
-    assert "2 steps from scratch" in text
-    assert "| DSC | tiny-no_mamba |" in text
+        assert f"| {name} | {cells[0]} | 32x32x32 | {cells[1]} | 10 | 5 | 1 | 10 |" in text
+    assert "2 training cases, 1 test cases." in text
+    assert "from scratch for 2 steps" in text
+    table = (tmp_path / "out" / "scores.tsv").read_text().splitlines()
+    assert table[0].split("\t") == ["metric", "network", "structure", "mean", "sd"]
+    assert len(table) == 1 + 2 * 2 * 4  # metrics, networks, regions and their mean
+    assert "DSC\ttiny-no_mamba\t" in (tmp_path / "out" / "tests.tsv").read_text()
 
     # The same command trains nothing again, other settings do.
     calls.clear()
@@ -105,7 +110,7 @@ def test_two_tumor_networks_are_trained_scored_and_compared(tool, report, monkey
     assert call(tool, *arguments, "--window", 40) == 1
     assert "--window is 40" in capsys.readouterr().err
     assert call(tool, *arguments, "--networks", "unet") == 1
-    assert "['unet'] are none of tiny, tiny-no_mamba" in capsys.readouterr().err
+    assert "['unet'] are not in the study. Choose from tiny, tiny-no_mamba" in capsys.readouterr().err
 
 
 def test_a_twin_lacks_what_its_name_says(tool, report):
@@ -175,12 +180,16 @@ def test_scores_and_tests_have_the_figures_of_their_cases(report):
     worse = better.copy()
     worse[..., 0] -= np.linspace(0.1, 0.2, 8)[:, None]
     worse[..., 1] += 2
-    assert report.score_cells(better[..., 0], 3) == ["0.850 ± 0.035"] * 4  # 8 even steps, n - 1
-    assert report.score_cells(better[..., 1], 1) == ["0.0 ± 0.0"] * 4
-    assert report.score_cells(better[:1, :, 0], 3)[0] == "0.800"
     worse[0, 0, 1] = np.nan  # a missing distance: left out of the means
-    assert report.score_cells(worse[..., 1], 1)[0] == "2.0 ± 0.0"
-    dsc, hd95 = report.test_rows({"better": better, "worse": worse}, [("DSC", 3), ("HD95 (mm)", 1)])
+    scores, metrics = {"better": better, "worse": worse}, [("DSC", 3), ("HD95 (mm)", 1)]
+    rows = report.score_rows(scores, metrics, "abc")
+    assert rows[:4] == [["DSC", "better", name, "0.850", "0.035"] for name in ("a", "b", "c", "mean")]  # n - 1
+    assert rows[12:] == [["HD95 (mm)", "worse", name, "2.0", "0.0"] for name in ("a", "b", "c", "mean")]
+    assert report.score_rows({"better": better[:1]}, metrics, "abc")[0][3:] == ["0.800", "n/a"]
+    dsc, hd95 = tests = report.test_rows(scores, metrics)
+    text = report.summary("network", scores, metrics, tests)
+    assert "| better | 0.850 ± 0.035 | 0.0 ± 0.0 | 0 | - | - |" in text
+    assert f"| 2.0 ± 0.0 | 1 | 0.150 | {dsc[6]} |" in text
     assert dsc[:4] == ["DSC", "worse", "0.150", "0.150"]
     assert hd95[:4] == ["HD95 (mm)", "worse", "-2.0", "-2.0"]
     assert (dsc[4], hd95[4]) == ("1.00", "-1.00")
@@ -198,90 +207,54 @@ def test_a_missing_distance_is_read_as_missing(tool, tmp_path):
     assert (scores.values[..., :2] == 0).all()
 
 
-def test_two_subcortical_networks_are_trained_on_maps_and_tested_on_scans(tool, monkeypatch, tmp_path, capsys):
-    import make_head_scans
+def test_two_subcortical_networks_are_trained_and_tested_on_folds_of_scans(tool, monkeypatch, tmp_path, capsys):
     from studies.study import Network
 
-    maps = tmp_path / "maps"
-    save_label_maps(maps)
-    with monkeypatch.context() as patch:
-        arguments = ["--label_maps", maps / "map_2.nii.gz", "--scans", 2, "--output_dir", tmp_path / "test"]
-        patch.setattr(sys, "argv", ["make_head_scans.py", *map(str, arguments)])
-        assert make_head_scans.main() == 0
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    for name in "abc":
+        labels = save_head(scans / f"{name}_T1w.nii.gz", SHAPE, np.eye(3))
+        aseg = nib.Nifti1Image(labels, centered_affine(SHAPE, np.eye(3)))
+        nib.save(aseg, scans / f"{name}_desc-aseg_dseg.nii.gz")
+    rows = [f"{name}\t{name}\t{fold}\t\t1" for name, fold in (("a", 0), ("b", 1), ("c", 1))]
+    (tmp_path / "scans.tsv").write_text("\n".join(["subject\tperson\tfold\tmissing\tdraws", *rows]))
     calls: list = []
     study = tool.STUDIES["subcortical"]
     tiny = {"_target_": "MedSegMamba", "channels": [8, 8, 8], "depth": 1, "d_state": 2, "stem_stride": 2}
     whole = {"_target_": "SegResNet", "init_filters": 8, "blocks_down": [1, 1], "blocks_up": [1]}
-    monkeypatch.setattr(type(study), "networks", {"tiny": Network(tiny), "whole": Network(whole)})
+    small = {"roi_size": [32, 32, 32]}
+    monkeypatch.setattr(type(study), "networks", {"tiny": Network(tiny, small), "whole": Network(whole, small)})
     monkeypatch.setattr(sys.modules["studies.subcortical"], "STEPS_PER_EPOCH", 2)
     monkeypatch.setattr(tool, "run_bundle", here(calls))
-    arguments = ["subcortical", "--dataset_dir", maps, "--held_out", 1, "--test", tmp_path / "test", "--epochs", 1]
-    arguments += ["--output_dir", tmp_path / "out", "--window", 32, "--device", "cpu", "--threads", 1]
-    assert call(tool, *arguments, "--spacing", 2) == 0
-    assert [run.configs[-1] for run in calls] == ["train_synthetic.json", "evaluate.json"] * 2
-    assert calls[0].options["iterations_per_epoch"] == 2
-    assert "at 2 mm" in json.loads((tmp_path / "out" / "tiny" / "scores.json").read_text())["grid"]
+    arguments = ["subcortical", "--dataset_dir", scans, "--scan_table", tmp_path / "scans.tsv", "--epochs", 1]
+    arguments += ["--output_dir", tmp_path / "out", "--device", "cpu", "--threads", 1]
+    assert call(tool, *arguments) == 0
+    assert [run.configs[-1] for run in calls] == ["train.json", "evaluate.json"] * 2
     text = (tmp_path / "out" / "report.md").read_text()
-    assert "Training cases: 2. Test cases: 2." in text
-    assert "| DSC | tiny | whole |" in text
-    assert text.count("| Left-Thalamus |") == 4  # a table for each metric
-    missing = [
-        int(np.isnan(study.read_scores(tmp_path / "out" / name / "scores.tsv").values[..., 2]).sum())
-        for name in ("tiny", "whole")
-    ]
-    assert sum(missing) > 0
-    assert f"| without a score, left out | {missing[0]} | {missing[1]} |" in text
+    assert "2 training cases, 1 test cases." in text
+    assert (tmp_path / "out" / "scores.tsv").read_text().count("\tLeft-Hippocampus\t") == 4 * 2  # metrics, networks
+    assert study.read_scores(tmp_path / "out" / "tiny" / "scores.tsv").subjects == ["a"]
 
-    assert call(tool, *arguments, "--held_out", 3) == 1
-    assert "--held_out is 3; expected 1 to 2" in capsys.readouterr().err
-    assert call(tool, *arguments, "--window", 40) == 1
-    assert "--window is 40" in capsys.readouterr().err
+    assert call(tool, *arguments, "--fold", 3) == 1
+    assert "--fold is 3: it holds 0 of 3 scans" in capsys.readouterr().err
 
 
 def test_networks_of_subcortical_structures_fit_the_bundle(tool, report):
     study = tool.STUDIES["subcortical"]
-    synthetic, real, evaluate = (
+    train, evaluate = (
         json.loads(Path(monai_mamba.bundle_root(study.bundle), "configs", name).read_text())
-        for name in ("train_synthetic.json", "train.json", "evaluate.json")
+        for name in ("train.json", "evaluate.json")
     )
-    assert study.network_options("medsegmamba_small")["network_def"] == synthetic["network_def"]
-    options = argparse.Namespace(
-        dataset_dir="maps", held_out=1, test="test", spacing=2.0, window=64, epochs=1, learning_rate=0.001
-    )
-    training, evaluation = study.training(options).options, study.evaluation(options).options
-    transforms = "train#deterministic_transforms"
-    assert set(training) <= {*synthetic, "ema#momentum", transforms}
-    for config, settings in ((synthetic, training), (real, evaluation)):
-        added = [transform for transform in settings[transforms] if transform["_target_"] == "Spacingd"]
-        assert [transform["pixdim"] for transform in added] == [[2.0] * 3]
-        others = [transform for transform in settings[transforms] if transform not in added]
-        assert others == config["train"]["deterministic_transforms"]
-    assert evaluate["validate#handlers"][2]["_target_"] == "ScoreTables"
+    assert study.network_options("medsegmamba_small")["network_def"] == train["network_def"]
+    options = argparse.Namespace(dataset_dir="scans", scan_table="scans.tsv", fold=0, epochs=1)
+    assert set(study.training(options).options) <= set(train)
+    assert set(study.evaluation(options).options) <= {*train, *evaluate}
+    assert train["roi_size"] == study.window(options)
     small, large = (report.network_size(study, "tabsurfer_small", [size] * 3)[0] for size in (32, 48))
     assert small < large  # one position embedding for each token of the window
     ours, _ = report.network_size(study, "medsegmamba_small", [32] * 3)
     for name in ("dynunet", "segresnet"):
         assert report.network_size(study, name, [32] * 3)[0] == pytest.approx(ours, rel=0.15), name
-
-
-def test_variants_of_the_recipe_change_what_the_training_has(tool, tmp_path):
-    study = tool.STUDIES["subcortical_recipe"]
-    config = json.loads(Path(monai_mamba.bundle_root(study.bundle), "configs", "train_synthetic.json").read_text())
-    first, *others = study.networks.values()
-    assert study.network_options("recipe")["network_def"] == config["network_def"]
-    assert not first.training
-    for variant in others:
-        changed = {**variant.training, **variant.options}
-        assert bool(changed) != (variant.definition != first.definition)  # one thing at a time
-        for key in changed:
-            parser = monai.bundle.ConfigParser(config)
-            *parents, _ = key.split("#")
-            assert "#".join(parents) in parser or key in config, key
-    options = argparse.Namespace(
-        dataset_dir="maps", held_out=1, test="test", spacing=2.0, window=64, epochs=1, learning_rate=0.001
-    )
-    assert "optimizer" not in study.training(options).options  # the config's own
-    assert tool.STUDIES["subcortical"].training(options).options["optimizer"]["_target_"] == "torch.optim.AdamW"
 
 
 def test_a_variant_is_trained_and_scored_as_the_rest(tool, monkeypatch, tmp_path):

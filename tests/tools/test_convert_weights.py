@@ -102,7 +102,7 @@ class Payload:
 def test_code_in_a_checkpoint_is_not_run(tool, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save({"weights": Payload()}, "bad.pth")
-    with pytest.raises(WeightsError, match=r"bad\.pth is not a checkpoint of plain tensors"):
+    with pytest.raises(WeightsError, match=r"bad\.pth: not a file of plain tensors"):
         tool.convert_file(Path("bad.pth"), Path("model.pt"))
     assert [path.name for path in tmp_path.iterdir()] == ["bad.pth"]
 
@@ -120,7 +120,7 @@ def test_missing_file_fails_with_a_sentence_and_a_status(tool, tmp_path, monkeyp
         tool.convert_file(tmp_path / "none.pth", tmp_path / "model.pt")
     monkeypatch.setattr(sys, "argv", ["convert_weights.py", str(tmp_path / "none.pth"), str(tmp_path / "model.pt")])
     assert tool.main() == 1
-    assert capsys.readouterr().err.startswith("error: ")
+    assert capsys.readouterr().err.startswith("Error: ")
 
 
 def test_a_single_tensor_is_not_a_checkpoint(tool, tmp_path):

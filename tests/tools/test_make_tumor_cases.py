@@ -13,8 +13,8 @@ import pytest
 from monai.bundle import ConfigWorkflow
 
 from monai_mamba.data.cases import find_labeled_cases
+from monai_mamba.data.modalities import MODALITIES
 from monai_mamba.data.pairs import split_pairs
-from monai_mamba.data.sequences import SEQUENCES
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TOOL = REPOSITORY / "tools" / "make_tumor_cases.py"
@@ -80,7 +80,7 @@ def read(path: Path) -> np.ndarray:
 
 def brats_case(folder: Path, name: str) -> tuple[dict[str, np.ndarray], np.ndarray]:
     endings = {"flair": "t2f", "t1": "t1n", "t1ce": "t1c", "t2": "t2w"}
-    files = {sequence: folder / name / f"{name}-{ending}.nii.gz" for sequence, ending in endings.items()}
+    files = {modality: folder / name / f"{name}-{ending}.nii.gz" for modality, ending in endings.items()}
     return {key: read(path) for key, path in files.items()}, read(folder / name / f"{name}-seg.nii.gz")
 
 
@@ -103,8 +103,8 @@ def test_files_are_those_of_brats_and_of_task01(tool, datasets):
         assert nib.aff2axcodes(image.affine) == ("L", "P", "S")
         np.testing.assert_allclose(image.header.get_zooms()[:3], SPACING)
         volumes, labels = brats_case(datasets["brats2023"], brats)
-        for channel, sequence in enumerate(SEQUENCES):
-            np.testing.assert_array_equal(image.dataobj[..., channel], volumes[sequence])
+        for channel, modality in enumerate(MODALITIES):
+            np.testing.assert_array_equal(image.dataobj[..., channel], volumes[modality])
         np.testing.assert_array_equal(np.choose(np.asarray(label.dataobj), [0, 2, 1, 3]), labels)
 
 
@@ -138,14 +138,14 @@ def test_a_case_depends_on_its_seed_map_and_number_only(tool, maps, datasets, tm
     same, same_labels = brats_case(tmp_path / "same", NAMES[0])
     other, other_labels = brats_case(tmp_path / "other", NAMES[0])
     np.testing.assert_array_equal(same_labels, labels)
-    for sequence in SEQUENCES:
-        np.testing.assert_array_equal(same[sequence], expected[sequence])
-        assert (other[sequence] != expected[sequence]).mean() > 0.05
+    for modality in MODALITIES:
+        np.testing.assert_array_equal(same[modality], expected[modality])
+        assert (other[modality] != expected[modality]).mean() > 0.05
     assert (other_labels != labels).any()
 
 
 def test_edema_follows_white_matter(tool, maps):
-    synthesis = sys.modules["tumor_synthesis"]
+    synthesis = sys.modules["synthesis.tumors"]
     tissue = synthesis.random_brain(
         synthesis.read_anatomy(maps / "map_0.nii.gz"), (60, 60, 39), SPACING, np.random.default_rng(0), (1, 1, 1)
     )
@@ -165,7 +165,7 @@ def test_edema_follows_white_matter(tool, maps):
 
 def test_the_core_pushes_the_brain_away(tool):
     tissue = np.broadcast_to(np.arange(41, dtype=np.uint8)[:, None, None], (41, 9, 9))
-    pushed = sys.modules["tumor_synthesis"]._push(tissue, np.array([20, 4, 4]), 10.0, 3.0, spacing=1.0)
+    pushed = sys.modules["synthesis.tumors"]._push(tissue, np.array([20, 4, 4]), 10.0, 3.0, spacing=1.0)
     line = pushed[:, 4, 4].astype(int)
     assert (line[20], line[30], line[10]) == (20, 27, 13)  # 3 mm at the radius, on both sides
     assert (np.diff(line) >= 0).all()
@@ -173,7 +173,7 @@ def test_the_core_pushes_the_brain_away(tool):
 
 
 def test_every_tissue_of_a_brain_has_an_intensity(tool):
-    synthesis = sys.modules["tumor_synthesis"]
+    synthesis = sys.modules["synthesis.tumors"]
     tissue_of, brain_ids = synthesis._tissue_tables()
     assert len(brain_ids) > 1000  # with the cortical parcels of aparc+aseg
     assert {tissue_of[value] for value in brain_ids} <= set(synthesis.INTENSITIES)
@@ -187,7 +187,7 @@ def test_every_tissue_of_a_brain_has_an_intensity(tool):
 
 def test_noise_has_the_same_strength_everywhere(tool):
     random = np.random.default_rng(0)
-    samples = np.stack([sys.modules["tumor_synthesis"].smooth_noise((9, 7, 8), 3.0, random) for _ in range(400)])
+    samples = np.stack([sys.modules["synthesis.tumors"].smooth_noise((9, 7, 8), 3.0, random) for _ in range(400)])
     # 400 samples: the standard error of a standard deviation of 1 is 0.035, of the mean 0.05.
     assert np.abs(samples.std(axis=0) - 1).max() < 0.18
     assert np.abs(samples.mean(axis=0)).max() < 0.25
@@ -218,10 +218,10 @@ def test_the_bundle_trains_and_evaluates_on_both_layouts(layout, datasets, tmp_p
         "overlap": 0.0,
         "epochs": 1,
         "val_interval": 1,
-        "network_def": {"_target_": "MissingSequenceFill", "network": TINY},
+        "network_def": {"_target_": "MissingModalityFill", "network": TINY},
         "train#image_transforms#2#pixdim": [SPACING] * 3,
     }
-    for configs, more in ((["train.json"], {}), (["train.json", "evaluate.json"], {"subsets": [list(SEQUENCES)]})):
+    for configs, more in ((["train.json"], {}), (["train.json", "evaluate.json"], {"subsets": [list(MODALITIES)]})):
         if more:
             more["weights"] = str(tmp_path / "model.pt")
         files = [str(CONFIGS / name) for name in configs]
@@ -252,7 +252,7 @@ def test_what_cannot_be_used_is_refused(tool, maps, tmp_path, capsys):
     save_map(tmp_path / "skull" / "map.nii.gz", np.where(ids == 516, 516, 0))
     out = tmp_path / "out"
     expected = {
-        (tmp_path / "unknown",): "ids of no known tissue: 999",
+        (tmp_path / "unknown",): "unknown ids: 999",
         (tmp_path / "skull",): "no cerebral white matter",
         (tmp_path / "nothing",): "there is no such folder",
         (maps, "--spacing", 5): "--spacing is 5",

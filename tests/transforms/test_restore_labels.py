@@ -8,8 +8,8 @@ import torch
 from monai.data import MetaTensor
 from scipy.ndimage import affine_transform
 
-from monai_mamba.data.labels import LabelTable
 from monai_mamba.errors import InputError
+from monai_mamba.labels import LabelTable
 from monai_mamba.transforms import RestoreLabelsd
 
 TABLE = LabelTable.load("subcortical")
@@ -27,7 +27,7 @@ def probabilities(
 
 
 def restore(image: MetaTensor) -> MetaTensor:
-    return RestoreLabelsd("pred")({"pred": image})["pred"]
+    return RestoreLabelsd("pred", "subcortical")({"pred": image})["pred"]
 
 
 def test_on_the_same_lattice_the_labels_are_exact():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from monai_mamba.networks.nets.medsegmamba import MedSegMamba, medsegmamba_small
+from monai_mamba.networks.nets.modality_fill import MissingModalityFill
 from monai_mamba.networks.nets.msd_kmamba import MSDKMamba, msd_kmamba_large, msd_kmamba_small
 from monai_mamba.networks.nets.segmaformer import SegMaFormer
 from monai_mamba.networks.nets.segmamba import SegMamba, segmamba_small
@@ -12,6 +13,7 @@ from monai_mamba.networks.nets.tabsurfer import TABSurfer, tabsurfer_small
 __all__ = [
     "MSDKMamba",
     "MedSegMamba",
+    "MissingModalityFill",
     "SegMaFormer",
     "SegMamba",
     "SegMambaBot",

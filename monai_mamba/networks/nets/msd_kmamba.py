@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from monai_mamba.networks.blocks.kmamba import BidirectionalSpatialMixer, KMambaBlock
 from monai_mamba.networks.layers.convolution import PointwiseConv3d
-from monai_mamba.networks.layers.grid import check_more_than_one_cell, check_spatial_size
+from monai_mamba.networks.layers.input_size import check_more_than_one_cell, check_spatial_size
 
 __all__ = ["MSDKMamba", "MultiScaleOutput", "msd_kmamba_large", "msd_kmamba_small"]
 

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from monai_mamba.networks.blocks.hybrid_mamba import AttentionMixer, HybridMixer, MambaMixer, ScaledResidualBlock
 from monai_mamba.networks.layers.convolution import PointwiseConv3d
-from monai_mamba.networks.layers.grid import check_more_than_one_cell, check_spatial_size
+from monai_mamba.networks.layers.input_size import check_more_than_one_cell, check_spatial_size
 from monai_mamba.networks.layers.rotary import rotate_by_position
 
 __all__ = ["SegMaFormer"]

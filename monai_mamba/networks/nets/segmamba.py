@@ -13,7 +13,7 @@ from torch import nn
 from monai_mamba.networks.blocks.gated_spatial_conv import GatedSpatialConv
 from monai_mamba.networks.blocks.tri_oriented_mamba import TriOrientedMambaLayer
 from monai_mamba.networks.layers.convolution import PointwiseConv3d
-from monai_mamba.networks.layers.grid import check_more_than_one_cell, check_spatial_size
+from monai_mamba.networks.layers.input_size import check_more_than_one_cell, check_spatial_size
 
 __all__ = ["SegMamba", "segmamba_small"]
 

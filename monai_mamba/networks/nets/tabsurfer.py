@@ -11,7 +11,7 @@ from torch import nn
 
 from monai_mamba.networks.blocks.attention import PreNormTransformerBlock
 from monai_mamba.networks.blocks.residual_unet import ResidualUNetBase
-from monai_mamba.networks.layers.grid import check_spatial_size
+from monai_mamba.networks.layers.input_size import check_spatial_size
 from monai_mamba.ops.recording import is_recording
 
 __all__ = ["TABSurfer", "tabsurfer_small"]

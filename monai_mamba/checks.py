@@ -1,0 +1,96 @@
+"""Checks of what the user asked for, before the network is built and any scan is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from uuid import uuid4
+
+import torch
+
+from monai_mamba.bundle import check_options
+from monai_mamba.errors import DeviceError, InputError, OutputError, show_errors_briefly
+from monai_mamba.handlers.weights import check_weights
+
+
+def preflight(
+    *,
+    output_dir: str | Path | None = None,
+    device: str | torch.device | None = None,
+    weights: str | Path | None = None,
+    bundle_root: str | Path = ".",
+    **flags: object,
+) -> None:
+    """Check what a config was given, as the first entry of its `initialize` and `run`; what is None is not looked at.
+
+    In `initialize` it has no arguments, since options may change in it (see `check_options`). From then on an error of
+    the package ends the program with its sentence alone, see `show_errors_briefly`.
+
+    Args:
+        output_dir: see `check_output_dir`.
+        device: see `check_device`.
+        weights: weights file, see `check_weights`.
+        bundle_root: folder of the bundle that the weights may have come with.
+        flags: options that must be True or False, by name, see `check_flags`.
+
+    Raises:
+        InputError: an option is not one of the config (see `check_options`), or a flag is no flag.
+        OutputError: results cannot be written to `output_dir`.
+        DeviceError: there is no such device.
+        WeightsError: the weights file is missing, or damaged.
+    """
+    show_errors_briefly()
+    check_options()
+    check_flags(**flags)
+    if output_dir is not None:
+        check_output_dir(output_dir)
+    if device is not None:
+        check_device(device)
+    if weights is not None:
+        check_weights(weights, bundle_root)
+
+
+def check_output_dir(output_dir: str | Path) -> None:
+    """Make the folder for the results, and try to write there.
+
+    Raises:
+        OutputError: it cannot be made, or cannot be written to.
+    """
+    folder = Path(str(output_dir)).expanduser()  # on the command line, a name in digits is a number
+    probe = folder / f".monai_mamba.{uuid4().hex}.tmp"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"0")
+        probe.unlink()
+    except OSError as error:
+        raise OutputError(
+            f"{folder}: results cannot be written there ({error.strerror}). Choose another folder with --output_dir."
+        ) from error
+
+
+def check_flags(**flags: object) -> None:
+    """Refuse options that are neither True nor False: on the command line, `--amp false` is a text and counts as true.
+
+    Args:
+        flags: options by name.
+
+    Raises:
+        InputError: names the first that is neither.
+    """
+    for name, value in flags.items():
+        if value not in (True, False):
+            raise InputError(f"--{name} is '{value}', expected True or False, spelled like this.")
+
+
+def check_device(device: str | torch.device) -> None:
+    """Try to use a device.
+
+    Raises:
+        DeviceError: PyTorch does not know it, or it is not there.
+    """
+    there = [f"cuda:{index}" for index in range(torch.cuda.device_count())] + ["cpu"]
+    try:
+        torch.zeros(1, device=device)
+    except Exception as error:  # a different type for each kind of device that is not there
+        raise DeviceError(
+            f"Device '{device}' cannot be used. Choose one of these with --device: {', '.join(there)}."
+        ) from error

@@ -1,0 +1,128 @@
+"""What a header says about where its voxels lie, and what is done where it contradicts itself.
+
+The rule: the sform is used where its code is set, else the qform. What else the header says (the other one of the two,
+the voxel sizes in `pixdim`, in an MGH file those in `delta`) must agree. Small differences are warned of; where a wrong
+choice would change volumes or exchange sides, the file is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from nibabel.affines import voxel_sizes
+
+from monai_mamba.errors import InputError
+from monai_mamba.grids import largest_shift
+
+NOTED_SIZE, LARGEST_SIZE = 0.005, 0.03  # relative differences of voxel sizes that are warned of, and refused
+NOTED_SHIFT = 1.0  # mm
+LARGEST_TURN = 45.0  # degrees; from here on, an axis of the one is nearest to another axis of the other
+
+ADVICE = "Find out from the original data which is right, and write it into the header in both places."
+
+
+def check_affine(name: str | Path, affine: np.ndarray) -> None:
+    """Refuse an affine that does not place the voxels in space.
+
+    Args:
+        name: file name for the message.
+        affine: `(4, 4)`, voxel index to millimeters.
+
+    Raises:
+        InputError: an element is not finite, or the matrix is singular.
+    """
+    affine = np.asarray(affine, dtype=float)
+    spacing = voxel_sizes(affine)
+    # Relative to the voxel size, so that small voxels are not mistaken for a singular matrix.
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) <= 1e-3 * np.prod(spacing):
+        raise InputError(
+            f"{name}: the affine in the header, {affine[:3].round(4).tolist()}, is singular or not finite, so left "
+            "and right and the voxel size are unknown. Repair the header from the original data, for example by "
+            "converting the scan again."
+        )
+
+
+def check_geometry(name: str | Path, image: nib.spatialimages.SpatialImage) -> str:
+    """Compare all that a header says about sizes, axes and origin of its voxels.
+
+    Args:
+        name: file name for the message.
+        image: NIfTI or MGH; its `affine` is the one that is used.
+
+    Returns:
+        A warning that names what contradicts itself and what is used; empty where all agrees.
+
+    Raises:
+        InputError: see `check_affine`; or voxel sizes differ by more than 3 %, or sform and qform are mirror images, or
+            turned against each other by more than 45 degrees.
+    """
+    affine = np.asarray(image.affine, dtype=float)
+    check_affine(name, affine)
+    if not isinstance(image, nib.Nifti1Image):  # NIfTI-2 included
+        return _compare_sizes(name, affine, "the matrix", image.header["delta"], "the voxel sizes")
+    if not int(image.header["sform_code"]):
+        return ""  # made of pixdim, with the quaternion of the qform or with assumed axes
+    has_qform = bool(int(image.header["qform_code"]))
+    sizes = image.header["pixdim"][1:4]
+    warning = _compare_sizes(name, affine, "the sform", sizes, "qform and pixdim" if has_qform else "pixdim")
+    if has_qform:
+        warning = " ".join(filter(None, (warning, _compare_qform(name, image))))
+    return warning
+
+
+def _compare_sizes(name: str | Path, affine: np.ndarray, used: str, sizes: Sequence[float], other: str) -> str:
+    sizes, expected = np.abs(np.asarray(sizes, dtype=float)), voxel_sizes(affine)
+    if not (np.isfinite(sizes).all() and sizes.all()):
+        return ""  # not given
+    difference = np.max(np.abs(sizes / expected - 1))
+    if difference <= NOTED_SIZE:
+        return ""
+    found = f"voxels of {_text(expected)} mm by {used} of the header and of {_text(sizes)} mm by {other}"
+    if difference > LARGEST_SIZE:
+        raise InputError(
+            f"{name}: {found}; expected sizes that agree within {LARGEST_SIZE:.0%}, because all volumes depend on "
+            f"them. {ADVICE}"
+        )
+    return f"{name}: {found}; {used} is used. {ADVICE}"
+
+
+def _compare_qform(name: str | Path, image: nib.Nifti1Image) -> str:
+    try:
+        qform = image.get_qform()
+    except (ValueError, nib.spatialimages.HeaderDataError):
+        qform = np.full((4, 4), np.nan)
+    if not np.isfinite(qform).all():
+        return f"{name}: the qform of the header is no rotation; the sform is used. {ADVICE}"
+    affine = np.asarray(image.affine, dtype=float)
+    relative = np.linalg.solve(_directions(affine), _directions(qform))
+    if np.linalg.det(relative) < 0:
+        raise InputError(
+            f"{name}: sform and qform of the header disagree about left and right; one is the mirror image of the "
+            f"other. {ADVICE}"
+        )
+    turn = np.degrees(np.arccos(np.clip((np.trace(relative) - 1) / 2, -1, 1)))
+    if turn > LARGEST_TURN:
+        raise InputError(
+            f"{name}: sform and qform of the header are turned against each other by {turn:.0f} degrees, so the axes "
+            f"of the head are exchanged in one of them; expected at most {LARGEST_TURN:.0f}. {ADVICE}"
+        )
+    shift = largest_shift(affine, qform, image.shape[:3])
+    if shift <= NOTED_SHIFT:
+        return ""
+    return (
+        f"{name}: sform and qform of the header place the voxels differently, by up to {shift:.3g} mm and "
+        f"{turn:.2g} degrees; the sform is used. If its space is not that of the head, positions are those of another."
+    )
+
+
+def _directions(affine: np.ndarray) -> np.ndarray:
+    """The axes of the voxels without their sizes and shears, `(3, 3)`: the nearest rotation, or mirrored rotation."""
+    left, _, right = np.linalg.svd(affine[:3, :3] / voxel_sizes(affine))
+    return left @ right
+
+
+def _text(sizes: Sequence[float]) -> str:
+    return " x ".join(f"{size:.4g}" for size in sizes)

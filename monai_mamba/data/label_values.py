@@ -1,0 +1,76 @@
+"""Label ids as whole numbers, also from files that store them with a scale."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+
+from monai_mamba.data.image_file import read_image, stored_scale
+from monai_mamba.errors import InputError
+
+LARGEST_ID = 2**20
+
+
+def read_label_ids(path: str | Path) -> np.ndarray:
+    """Label ids `(H, W, D)`, int32, of a file.
+
+    Raises:
+        InputError: see `read_image` and `to_label_ids`.
+    """
+    image = read_image(path)
+    return to_label_ids(np.asanyarray(image.dataobj).reshape(image.shape[:3]), path, stored_scale(image))
+
+
+def with_label_ids(label: torch.Tensor | np.ndarray) -> torch.Tensor:
+    """Make the values of a loaded label map label ids.
+
+    Args:
+        label: of any shape and type; a `MetaTensor` of `VerifyingNibabelReader` knows its file and its scale.
+
+    Returns:
+        int32 of the same shape, a `MetaTensor` with the same meta data if `label` is one.
+
+    Raises:
+        InputError: see `to_label_ids`.
+    """
+    meta = label.meta if isinstance(label, MetaTensor) else {}
+    scale = float(meta.get("scl_slope", np.nan))
+    ids = to_label_ids(torch.as_tensor(label).cpu().numpy(), meta.get("filename_or_obj", "label map"), scale)
+    return MetaTensor(torch.from_numpy(ids), meta=meta) if isinstance(label, MetaTensor) else torch.from_numpy(ids)
+
+
+def to_label_ids(values: np.ndarray, name: str | Path, scale: float = np.nan) -> np.ndarray:
+    """Turn the values of a label map into label ids.
+
+    A tool that stores labels as scaled integers rounds them to the nearest step of its scale: 17 may come back as
+    16.9855. Values up to half a step beside a whole number are that number, as long as a step is not larger than 1.
+
+    Args:
+        values: of any shape and type.
+        name: file name for the message.
+        scale: `scl_slope` of the file, NaN for none.
+
+    Returns:
+        int32 of the same shape.
+
+    Raises:
+        InputError: values that are no whole numbers from 0 to 2^20, which the scale does not explain either.
+    """
+    scaled = np.isfinite(scale)
+    if np.isfinite(values).all() and values.min() > -1 and values.max() <= LARGEST_ID and not (scaled and scale > 1):
+        ids = np.rint(values).astype(np.int32)
+        rounding = scale / 2 + 1e-6 * values.max() if scaled else 0.0  # the second part is that of float32
+        if np.max(np.abs(values - ids)) <= rounding and ids.min() >= 0:
+            return ids
+    odd = np.unique(values[~np.isin(values, np.arange(LARGEST_ID + 1))])[:4]
+    found = f"; found {', '.join(f'{value:g}' for value in odd)}" if odd.size else ""
+    problem = f"{name}: its values are no label ids (whole numbers from 0 to {LARGEST_ID}){found}."
+    if scaled:
+        raise InputError(
+            f"{problem} They are stored with a scale, scl_slope = {scale:g}, which does not explain them. Save "
+            "the label map as integers without a scale."
+        )
+    raise InputError(f"{problem} Is this an image, or a label map that was resampled with interpolation?")

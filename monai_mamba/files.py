@@ -1,0 +1,73 @@
+"""Files that are read and written whole, and all files below a folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from uuid import uuid4
+
+from monai_mamba.errors import InputError
+
+MISSING = "n/a"  # a cell without a value, as in the tables of BIDS
+
+
+def files_below(folder: str | Path) -> list[Path]:
+    """List the files of a folder and its subfolders by path. Links to folders are followed, each folder once."""
+    files: list[Path] = []
+    seen: set[str] = set()
+    for root, subfolders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(root)
+        if real in seen:  # a link back to a folder above would never end
+            subfolders.clear()
+            continue
+        seen.add(real)
+        files += [Path(root, name) for name in names]
+    return sorted(files)
+
+
+def read_whole(path: str | Path) -> bytes:
+    """Read all of a file, as it was at one moment.
+
+    Raises:
+        InputError: the file cannot be read, or changed while it was read.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            before = os.fstat(file.fileno())
+            content = file.read()
+            after = os.fstat(file.fileno())
+    except OSError as error:
+        raise InputError(f"{path}: the file cannot be read ({error.strerror or error}).") from error
+    if (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, after.st_size) or len(content) != after.st_size:
+        raise InputError(
+            f"{path}: the file changed while it was read. Wait until nothing writes to it any more, and run again."
+        )
+    return content
+
+
+def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a temporary file beside `path` and give it its name when it is complete and on disk.
+
+    Args:
+        path: the file, `~` is the home folder; its folder is made where it is missing.
+        write: called with the path of the temporary file, which has the same ending.
+    """
+    final = Path(path).expanduser()
+    final.parent.mkdir(parents=True, exist_ok=True)
+    # The ending stays, because writers choose the format by it; the leading dot hides what a kill leaves behind.
+    # Random, because machines that share a folder may have processes of the same number.
+    temporary = final.with_name(f".{uuid4().hex[:12]}.tmp.{final.name}")
+    try:
+        write(temporary)
+        with temporary.open("rb+") as file:  # Windows syncs only files that are open for writing
+            os.fsync(file.fileno())
+        os.replace(temporary, final)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text as UTF-8, complete or not at all; names of files that are not UTF-8 keep their bytes."""
+    write_atomically(path, partial(Path.write_text, data=text, encoding="utf-8", errors="surrogateescape"))

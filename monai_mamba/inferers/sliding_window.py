@@ -1,0 +1,133 @@
+"""Sliding windows that vote with their class probabilities, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from monai.data import MetaTensor
+from monai.inferers import SlidingWindowInferer
+from monai.utils import ensure_tuple
+
+from monai_mamba.errors import InputError, NotFiniteError
+from monai_mamba.inferers.autocast import has_native_bfloat16
+from monai_mamba.networks.finite import first_not_finite, is_finite
+
+LARGEST_LOGIT = 2.0**15  # half precision holds it
+
+
+class SlidingWindowProbabilityInferer(SlidingWindowInferer):
+    """MONAI's sliding window, averaging the probabilities of overlapping windows.
+
+    Windows vote as in MedSegMamba (Cao et al., 2024), divided by the weight of the windows that saw a voxel so that the
+    result is a probability. Votes are summed in half precision: 36 classes of a head take 0.5 GB.
+
+    Args:
+        roi_size: size of a window in voxels; smaller images are padded with 0.
+        sw_batch_size: windows that go through the network at once.
+        overlap: part of a window that the next one covers again, 0 <= overlap < 1.
+        amp: run the network in bfloat16 where the device computes in it natively, float32 elsewhere.
+        progress: show a progress bar.
+        mirror: also vote with each window mirrored along its first axis (left-right in a conformed image), with the
+            channels exchanged: item c is the channel of channel c's structure on the other side. None does not.
+        mirror_shift: voxels by which mirrored windows are shifted along each axis, what leaves at one end coming in at
+            the other. With 1, a network whose first layer groups voxels by 2 x 2 x 2 sees other groups in them. Of no
+            effect without `mirror`.
+        sigmoid: channels are regions that may overlap, each with a probability of its own; else classes (softmax).
+        mode: weight of a window's voxels, `"constant"` as in MedSegMamba, or `"gaussian"`, less towards its border,
+            where the network sees little of the surroundings.
+
+    Raises:
+        InputError: `overlap`, `sw_batch_size` or `mirror_shift` is out of range.
+    """
+
+    def __init__(
+        self,
+        roi_size: Sequence[int] | int = (96, 96, 96),
+        sw_batch_size: int = 1,
+        overlap: Sequence[float] | float = 0.5,
+        amp: bool = True,
+        progress: bool = False,
+        mirror: Sequence[int] | None = None,
+        mirror_shift: int = 0,
+        sigmoid: bool = False,
+        mode: str = "constant",
+    ) -> None:
+        if not all(isinstance(part, (int, float)) and 0 <= part < 1 for part in ensure_tuple(overlap)):
+            raise InputError(f"--overlap is {overlap}, expected a number from 0 to below 1, such as 0.5.")
+        if not isinstance(sw_batch_size, int) or sw_batch_size < 1:
+            raise InputError(f"--sw_batch_size is {sw_batch_size}, expected a whole number from 1.")
+        if not isinstance(mirror_shift, int) or mirror_shift < 0:
+            raise InputError(f"mirror_shift is {mirror_shift}, expected a whole number of voxels from 0.")
+        super().__init__(
+            roi_size=roi_size,
+            sw_batch_size=sw_batch_size,
+            overlap=overlap,
+            mode=mode,
+            progress=progress,
+            with_coord=True,
+        )
+        self.amp = amp
+        self.mirror = mirror
+        self.mirror_shift = mirror_shift
+        self.sigmoid = sigmoid
+
+    def __call__(
+        self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
+    ) -> torch.Tensor:
+        """Return probabilities `(1, C, H, W, D)`, float16, 0..1, with the meta data of `inputs`.
+
+        Args:
+            inputs: images `(1, in_channels, H, W, D)`.
+            network: maps windows `(B, in_channels, *roi_size)` to logits `(B, C, *roi_size)`.
+            args: further arguments of the network.
+            kwargs: further keyword arguments of the network.
+
+        Raises:
+            NotFiniteError: the network's output for a window is not finite; names the window and the layer.
+        """
+        device = inputs.device.type
+        amp = self.amp and has_native_bfloat16(inputs.device)
+
+        def run(window: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+            with torch.autocast(device, dtype=torch.bfloat16, enabled=amp):
+                return network(window.float(), *args, **kwargs)
+
+        def predict(window: torch.Tensor, places: list[list[slice]], *args: Any, **kwargs: Any) -> torch.Tensor:
+            logits = run(window, *args, **kwargs)
+            if not is_finite(logits):
+                place = next(place for place, part in zip(places, logits, strict=True) if not is_finite(part))
+                origin = first_not_finite(network, partial(run, window, *args, **kwargs))
+                raise NotFiniteError(_not_finite(inputs, place[2:], origin))
+            if logits.dtype == torch.bfloat16:
+                logits = logits.clamp(-LARGEST_LOGIT, LARGEST_LOGIT).half()  # gives finer probabilities
+            return (logits.sigmoid() if self.sigmoid else logits.softmax(dim=1)).half()
+
+        def vote(window: torch.Tensor, places: list[list[slice]], *args: Any, **kwargs: Any) -> torch.Tensor:
+            votes = predict(window, places, *args, **kwargs)
+            if self.mirror is None:
+                return votes
+            shift = 3 * [self.mirror_shift]
+            back = [-step for step in shift]
+            mirrored = predict(window.roll(shift, (2, 3, 4)).flip(2), places, *args, **kwargs)
+            for channel, other in enumerate(self.mirror[: votes.shape[1]]):  # no copy of all channels: they are large
+                votes[:, channel] += mirrored[:, other].flip(1).roll(back, (1, 2, 3))
+            return votes.div_(2)
+
+        # MONAI sums the votes in the type of the image. Half precision still tells 256 gray values well apart. Without
+        # meta data, because MONAI would turn the result back into float32 with them.
+        image = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
+        probabilities = super().__call__(image.half(), vote, *args, **kwargs)
+        return MetaTensor(probabilities).copy_meta_from(inputs) if isinstance(inputs, MetaTensor) else probabilities
+
+
+def _not_finite(inputs: torch.Tensor, place: list[slice], origin: str) -> str:
+    window = " x ".join(f"{axis.start}-{axis.stop - 1}" for axis in place)
+    text = (
+        f"the network's output is NaN or infinite in the window of voxels {window} (of the image as the network sees "
+        f"it): {origin}. Try --amp False; if that does not help, the weights or the network are wrong."
+    )
+    name = inputs.meta.get("filename_or_obj") if isinstance(inputs, MetaTensor) else None
+    return f"{name if isinstance(name, str) else name[0]}: {text}" if name else text

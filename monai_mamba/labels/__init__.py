@@ -1,0 +1,21 @@
+"""Label tables, and what is read from them: the regions of a tumor and the schemes of a hippocampus."""
+
+from __future__ import annotations
+
+from monai_mamba.labels.regions import CONVENTIONS, RegionTable, TumorRegion, fitting_conventions
+from monai_mamba.labels.schemes import SCHEMES, check_label_scheme
+from monai_mamba.labels.tables import LABEL_FOLDER, LabelEntry, LabelTable, label_tables, without_side
+
+__all__ = [
+    "CONVENTIONS",
+    "LABEL_FOLDER",
+    "SCHEMES",
+    "LabelEntry",
+    "LabelTable",
+    "RegionTable",
+    "TumorRegion",
+    "check_label_scheme",
+    "fitting_conventions",
+    "label_tables",
+    "without_side",
+]

@@ -1,0 +1,150 @@
+"""Modalities of a case on one grid, whatever files they come in and whichever are missing."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Hashable, Mapping
+
+import nibabel as nib
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import LoadImage, MapTransform
+
+from monai_mamba.data.image_reader import VerifyingNibabelReader
+from monai_mamba.data.modalities import DISPLAY, MODALITIES, REFERENCE_ORDER, subset_name
+from monai_mamba.data.pairs import LARGEST_SHIFT
+from monai_mamba.errors import InputError
+from monai_mamba.grids import bounding_box, largest_shift, one_affine, sample_linearly, voxel_map, voxel_volume
+from monai_mamba.transforms.check_image import CheckImaged
+
+MIN_INSIDE = 0.5
+MAX_BRAIN = 0.75  # a brain fills about half of its own box
+
+logger = logging.getLogger(__name__)
+
+
+class LoadModalitiesd(MapTransform):
+    """Load the modalities of a case into the channels FLAIR, T1, T1ce, T2; those that are missing are 0 everywhere.
+
+    The grid is that of the label map where the case has one, else that of the modality with the smallest voxels. Other
+    grids are resampled to it (linearly), with a warning. Each modality is checked as by `CheckImaged`.
+
+    A volume of a 4-D file that is 0 everywhere is a missing modality; a file that is 0 everywhere is refused.
+
+    Args:
+        keys: entries as made by `find_cases`: a mapping from modality to path, or the path of a file with one volume
+            for each of the `channels` of the case (all four if there is no such entry). An entry `modalities` of the
+            case, such as `FLAIR+T2`, leaves the others out.
+        label_key: entry with the path of the label map, where a case has one.
+        allow_missing_keys: do not raise if a key is missing.
+    """
+
+    def __init__(self, keys: KeysCollection, label_key: str = "label", allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.label_key = label_key
+        self.load = LoadImage(reader=VerifyingNibabelReader, ensure_channel_first=True)
+        self.check = CheckImaged("image")
+
+    def __call__(self, data: Mapping[Hashable, object]) -> dict[Hashable, object]:
+        """Return the data with float32 images `(4, H, W, D)`.
+
+        Their meta data are those of the reference modality, with `volume`, its index in a 4-D file. The entry
+        `modalities` names what is there.
+
+        Raises:
+            InputError: a file cannot be used, no modality is left, or two do not show the same part of space.
+        """
+        result = dict(data)
+        for key in self.key_iterator(result):
+            volumes = self._read(result[key], result.get("channels"), result.get("modalities"))
+            if not volumes:
+                raise InputError(f"{result[key]}: no modality is left. Expected at least one that is not 0 everywhere.")
+            missing = [name for name in MODALITIES if name not in volumes]
+            if missing:
+                name = result.get("name", result[key])
+                logger.info("%s: %s missing; the others are used.", name, subset_name(missing).replace("+", ", "))
+            result[key] = self._stack(volumes, result.get(self.label_key))
+            result["modalities"] = subset_name(volumes)
+        return result
+
+    def _read(self, source: object, channels: str | None, wanted: str | None) -> dict[str, MetaTensor]:
+        chosen = [name for name in MODALITIES if wanted is None or DISPLAY[name] in wanted.split("+")]
+        volumes = {}
+        if isinstance(source, Mapping):
+            for name in chosen:
+                if name in source:
+                    volumes[name] = self._checked(self.load(source[name]), source[name])
+            return volumes
+        image = self.load(source)
+        order = channels.split("+") if channels else MODALITIES
+        if image.ndim != 4 or image.shape[0] != len(order):
+            names = ", ".join(DISPLAY[name] for name in order)
+            raise InputError(
+                f"{source}: {image.shape[0]} volumes of {' x '.join(map(str, image.shape[1:]))} voxels; expected "
+                f"{len(order)} along the fourth axis, in the order {names}."
+            )
+        for name in chosen:
+            if name in order and image[order.index(name)].any():
+                volumes[name] = self._checked(image[order.index(name)][None], source)
+                volumes[name].meta["volume"] = order.index(name)
+        return volumes
+
+    def _checked(self, image: MetaTensor, path: str) -> MetaTensor:
+        image = self.check({"image": image})["image"]
+        inside = image.as_tensor() != 0
+        values = image.as_tensor()[inside]
+        if values.min() == values.max():
+            raise InputError(f"{path}: every voxel that is not 0 is {values[0]:g}; expected an image, not a mask.")
+        box = bounding_box(inside, lambda mask: mask)
+        filled = len(values) / math.prod(part.stop - part.start for part in box)
+        if filled > MAX_BRAIN:
+            logger.warning(
+                "%s: nonzero voxels fill %.0f %% of the box around them; a brain fills about half. The skull seems to "
+                "be present: strip it first, for example with SynthStrip or HD-BET.",
+                path,
+                100 * filled,
+            )
+        return image
+
+    def _stack(self, volumes: dict[str, MetaTensor], label: str | None) -> MetaTensor:
+        order = [name for name in REFERENCE_ORDER if name in volumes]
+        sizes = {name: voxel_volume(one_affine(volumes[name].affine)) for name in order}
+        reference = next(name for name in order if sizes[name] <= 1.001 * min(sizes.values()))
+        affine, shape = one_affine(volumes[reference].affine), tuple(volumes[reference].shape[1:])
+        if label is not None:
+            header = nib.load(label)
+            affine, shape = one_affine(header.affine), header.shape[:3]
+        image = torch.zeros(len(MODALITIES), *shape)
+        for name, volume in volumes.items():
+            image[MODALITIES.index(name)] = _on_grid(volume, affine, shape, DISPLAY[name], DISPLAY[reference])
+        meta = {**volumes[reference].meta, "affine": torch.from_numpy(affine)}
+        meta |= {"original_affine": affine, "spatial_shape": np.array(shape)}
+        return MetaTensor(image, meta=meta)
+
+
+def _on_grid(volume: MetaTensor, affine: np.ndarray, shape: tuple[int, ...], name: str, reference: str) -> torch.Tensor:
+    """The volume `(H, W, D)` at the voxels of a grid."""
+    matrix = voxel_map(affine, one_affine(volume.affine))
+    if tuple(volume.shape[1:]) == shape and largest_shift(affine, one_affine(volume.affine), shape) <= LARGEST_SHIFT:
+        return volume[0].as_tensor()
+    source = volume[0].numpy().astype(np.float32)
+    values = sample_linearly(source, matrix, tuple(slice(0, size) for size in shape), mode="grid-constant")
+    path = volume.meta.get("filename_or_obj", name)
+    # Voxels of the grid per voxel of the volume: what is inside keeps its size in mm.
+    inside = np.count_nonzero(values) * voxel_volume(matrix) / np.count_nonzero(source)
+    if inside < MIN_INSIDE:
+        raise InputError(
+            f"{path}: only {inside:.0%} of the brain in {name} lies in the field of view of {reference}. Expected "
+            "modalities of one examination, registered to each other. Register them, or leave this one out."
+        )
+    logger.warning(
+        "%s: its grid (%s voxels) differs from that of %s (%s); resampled. The modalities must be registered.",
+        path,
+        " x ".join(map(str, source.shape)),
+        reference,
+        " x ".join(map(str, shape)),
+    )
+    return torch.from_numpy(values)

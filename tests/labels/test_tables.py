@@ -1,0 +1,66 @@
+"""The label tables say what the published network's channels mean."""
+
+from __future__ import annotations
+
+import pytest
+
+from monai_mamba.errors import InputError
+from monai_mamba.labels import LABEL_FOLDER, LabelTable, label_tables
+
+PUBLISHED_IDS = [0, 4, 5, 7, 8, 10, 11, 12, 13, 14, 15, 16, 17, 18, 24, 26, 28, 31]
+PUBLISHED_IDS += [43, 44, 46, 47, 49, 50, 51, 52, 53, 54, 58, 60, 63, 77]
+
+
+def test_the_published_order_comes_first_and_auxiliary_classes_last():
+    table = LabelTable.load("subcortical")
+    assert list(table.ids) == [*PUBLISHED_IDS, 2, 3, 41, 42]
+    assert [entry.id for entry in table if not entry.written] == [2, 3, 41, 42]
+    assert [entry.id for entry in table.structures] == PUBLISHED_IDS[1:]
+    assert table.index_of_id[53] == 26
+
+
+def test_left_and_right_have_the_same_names():
+    names = LabelTable.load("subcortical").names
+    left = {name.removeprefix("Left-") for name in names if name.startswith("Left-")}
+    assert len(left) == 15
+    assert left == {name.removeprefix("Right-") for name in names if name.startswith("Right-")}
+
+
+@pytest.mark.parametrize("name", label_tables())
+def test_every_table_of_the_package_loads_by_name_and_path(name):
+    table = LabelTable.load(name)
+    assert table == LabelTable.load(LABEL_FOLDER / f"{name}.tsv")
+    assert all(0 <= value <= 255 for color in table.colors for value in color)
+
+
+def test_a_network_without_auxiliary_classes_uses_the_written_rows():
+    table = LabelTable.load("subcortical")
+    assert table.for_channels(36) is table
+    assert list(table.for_channels(32).ids) == PUBLISHED_IDS
+    with pytest.raises(InputError, match="33 output channels"):
+        table.for_channels(33)
+
+
+def test_ids_of_the_same_structures_in_another_table():
+    sided, plain = (LabelTable.load(name) for name in ("hippocampus_fs60", "hippocampus_fs60_plain"))
+    assert sided.ids_in(plain) == {label: label % 1000 for label in sided.ids}
+    assert plain.colors == sided.colors[: len(plain)]
+    assert sided.ids_in(sided) == {label: label for label in sided.ids}
+    with pytest.raises(InputError, match=r"no id for Left-parasubiculum.*Hippocampus-anterior"):
+        sided.ids_in(LabelTable.load("hippocampus_crop"))
+
+
+def test_bad_tables_are_refused(tmp_path):
+    with pytest.raises(InputError, match=r"no label table 'cortical'.*subcortical"):
+        LabelTable.load("cortical")
+    lines = (LABEL_FOLDER / "subcortical.tsv").read_text().splitlines()
+    path = tmp_path / "table.tsv"
+    for bad, message in [
+        (lines[1:], "columns"),
+        ([lines[0], lines[2]], "start with the background"),
+        ([*lines[:3], lines[2].replace("1\t4", "2\t4", 1)], "occurs twice"),
+        ([*lines[:2], "1"], "line 3: .*whole numbers"),
+    ]:
+        path.write_text("\n".join(bad))
+        with pytest.raises(InputError, match=message):
+            LabelTable.load(path)

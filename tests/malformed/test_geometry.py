@@ -1,0 +1,200 @@
+"""Headers that contradict themselves, or that say nothing about left and right."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from head_phantom import centered_affine, make_head, save_head
+from test_malformed import SHAPE, failure, options, results, run
+
+from monai_mamba.data.geometry import check_geometry
+from monai_mamba.data.image_file import read_image
+from monai_mamba.data.pairs import find_pairs
+from monai_mamba.errors import InputError
+
+__all__ = ["options"]  # a fixture
+AFFINE = centered_affine(SHAPE, np.eye(3))
+PIXDIM, QUATERNION = 76, 256  # bytes of a NIfTI header
+ORIENTED, COSINES = 28, 42  # bytes of an MGH header: goodRASFlag, direction cosines
+
+
+def turned(degrees: float, axis: int = 2) -> np.ndarray:
+    """A turn about an axis, `(4, 4)`."""
+    cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    matrix, (one, other) = np.eye(4), [i for i in range(3) if i != axis]
+    matrix[one, one], matrix[one, other], matrix[other, one], matrix[other, other] = cosine, -sine, sine, cosine
+    return matrix
+
+
+def head(
+    path: Path, sform: np.ndarray | None = AFFINE, qform: np.ndarray | None = AFFINE, pixdim: float | None = None
+) -> Path:
+    """A head whose header holds these two matrices, with code 1 each, and these voxel sizes."""
+    image = nib.Nifti1Image(make_head(SHAPE, AFFINE)[0], AFFINE)
+    image.set_sform(sform, code=0 if sform is None else 1)
+    image.set_qform(qform, code=0 if qform is None else 1)
+    content = bytearray(image.to_bytes())
+    if pixdim is not None:
+        content[PIXDIM + 4 : PIXDIM + 16] = np.full(3, pixdim, np.float32).tobytes()
+    path.write_bytes(content)
+    return path
+
+
+def no_rotation(path: Path) -> Path:
+    content = bytearray(head(path).read_bytes())
+    content[QUATERNION : QUATERNION + 12] = np.full(3, 0.9, np.float32).tobytes()
+    path.write_bytes(content)
+    return path
+
+
+def mgh(path: Path) -> Path:
+    """An MGH file whose direction cosines have the length 1.5, so that its voxel sizes are given twice."""
+    content = bytearray(nib.MGHImage(make_head(SHAPE, AFFINE)[0], AFFINE).to_bytes())
+    cosines = np.frombuffer(content[COSINES : COSINES + 36], ">f4") * 1.5
+    content[COSINES : COSINES + 36] = cosines.astype(">f4").tobytes()
+    path.write_bytes(content)
+    return path
+
+
+def moved(*millimeters: float) -> np.ndarray:
+    return nib.affines.from_matvec(np.eye(3), millimeters) @ AFFINE
+
+
+HALF = centered_affine(SHAPE, np.eye(3) / 2)
+MIRRORED = np.diag([-1.0, 1, 1, 1]) @ AFFINE
+
+CONTRADICTIONS: dict[str, tuple[str, Callable[[Path], Path], str]] = {
+    "sform of 1 mm, qform and pixdim of 0.5 mm": (
+        "s.nii",
+        lambda path: head(path, qform=HALF),
+        "voxels of 1 x 1 x 1 mm by the sform of the header and of 0.5 x 0.5 x 0.5 mm by qform and pixdim",
+    ),
+    "sform of 1 mm, pixdim of 2 mm, no qform": (
+        "s.nii",
+        lambda path: head(path, qform=None, pixdim=2),
+        "of 2 x 2 x 2 mm by pixdim; expected sizes that agree within 3%",
+    ),
+    "voxels of 1 mm, 4 % larger in pixdim": (
+        "s.nii",
+        lambda path: head(path, pixdim=1.04),
+        "of 1.04 x 1.04 x 1.04 mm by qform and pixdim",
+    ),
+    "sform and qform that mirror each other": (
+        "s.nii",
+        lambda path: head(path, qform=MIRRORED),
+        "disagree about left and right; one is the mirror image of the other",
+    ),
+    "sform and qform turned by 180 degrees": (
+        "s.nii",
+        lambda path: head(path, qform=turned(180) @ AFFINE),
+        "turned against each other by 180 degrees",
+    ),
+    "axes exchanged in one of sform and qform": (
+        "s.nii",
+        lambda path: head(path, qform=turned(90, axis=0) @ AFFINE),
+        "turned against each other by 90 degrees",
+    ),
+    "an .mgh whose direction cosines have the length 1.5": (
+        "s.mgh",
+        mgh,
+        "voxels of 1.5 x 1.5 x 1.5 mm by the matrix of the header and of 1 x 1 x 1 mm by the voxel sizes",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CONTRADICTIONS)
+def test_a_header_that_contradicts_itself_is_refused(case, tmp_path, options):
+    name, make, message = CONTRADICTIONS[case]
+    path = make(tmp_path / name)
+    error = failure(path, options)
+    assert isinstance(error, InputError)
+    assert str(error).startswith(f"{path}: ")
+    assert message in str(error)
+    assert results(tmp_path) == []
+    with pytest.raises(InputError, match="Find out from the original data"):
+        read_image(path)
+
+
+DOUBTS: dict[str, tuple[str, Callable[[Path], Path], str]] = {
+    "voxels of 1 mm, 2 % larger in pixdim": (
+        "s.nii",
+        lambda path: head(path, pixdim=1.02),
+        "and of 1.02 x 1.02 x 1.02 mm by qform and pixdim; the sform is used",
+    ),
+    "a qform that lies 30 mm beside the sform": (
+        "s.nii",
+        lambda path: head(path, qform=moved(30, 0, 0)),
+        "place the voxels differently, by up to 30 mm and 0 degrees; the sform is used",
+    ),
+    "a qform turned by 20 degrees against the sform": (
+        "s.nii",
+        lambda path: head(path, qform=turned(20) @ AFFINE),
+        "and 20 degrees; the sform is used",
+    ),
+    "a qform that is no rotation": ("s.nii", no_rotation, "the qform of the header is no rotation; the sform is used"),
+}
+
+
+@pytest.mark.parametrize("case", DOUBTS)
+def test_a_small_contradiction_is_warned_of_and_the_sform_wins(case, tmp_path, options, caplog):
+    name, make, message = DOUBTS[case]
+    path = make(tmp_path / name)
+    with caplog.at_level(logging.WARNING, "monai_mamba"):
+        run(path, options)
+    assert message in caplog.text
+    assert caplog.text.count(str(path)) == 2  # this warning, and that the field of view is small
+    result = nib.load(tmp_path / "out" / "s_desc-subcortical_dseg.nii.gz")
+    np.testing.assert_array_equal(result.affine, AFFINE)
+    np.testing.assert_array_equal(np.asarray(result.dataobj)[1:], make_head(SHAPE, AFFINE)[1][1:])
+
+
+def test_headers_without_contradiction_are_not_warned_of(tmp_path):
+    oblique = turned(30) @ centered_affine(SHAPE, np.diag([-0.9375, 1.2, 0.94]))
+    for number, (sform, qform) in enumerate([(AFFINE, None), (None, AFFINE), (oblique, oblique), (MIRRORED, MIRRORED)]):
+        image = nib.Nifti1Image(make_head(SHAPE, AFFINE)[0], AFFINE)
+        image.set_sform(sform, code=0 if sform is None else 1)
+        image.set_qform(qform, code=0 if qform is None else 1)
+        nib.save(image, tmp_path / f"{number}.nii.gz")
+        loaded = nib.load(tmp_path / f"{number}.nii.gz")
+        assert check_geometry("s.nii", loaded) == ""
+
+
+def test_a_label_map_that_contradicts_itself_stops_a_training(tmp_path):
+    head(tmp_path / "sub-1_T1w.nii")
+    head(tmp_path / "sub-1_desc-aseg_dseg.nii", qform=MIRRORED)
+    with pytest.raises(InputError, match=r"dseg\.nii: sform and qform of the header disagree about left and right"):
+        find_pairs(tmp_path)
+
+
+def without_orientation(path: Path) -> Path:
+    """An MGH file whose goodRASFlag is 0."""
+    content = bytearray(nib.MGHImage(make_head(SHAPE, AFFINE)[0], AFFINE).to_bytes())
+    content[ORIENTED : ORIENTED + 2] = bytes(2)
+    path.write_bytes(content)
+    return path
+
+
+def test_an_mgh_file_without_orientation_is_warned_of_and_the_result_claims_none(tmp_path, options, caplog):
+    path = without_orientation(tmp_path / "s.mgh")
+    with caplog.at_level(logging.WARNING, "monai_mamba"):
+        run(path, options)
+    assert "the header has no orientation (goodRASFlag is 0)" in caplog.text
+    assert "left and right are swapped" in caplog.text
+    result = nib.load(tmp_path / "out" / "s_desc-subcortical_dseg.nii.gz")
+    # 2 says that the voxels lie as those of another file, which is true; 1 would say that the scanner knows where.
+    assert (int(result.header["qform_code"]), int(result.header["sform_code"])) == (0, 2)
+    np.testing.assert_array_equal(result.affine, nib.load(path).affine)
+
+
+def test_an_mgh_file_with_orientation_gives_a_result_that_says_so(tmp_path, options, caplog):
+    save_head(tmp_path / "s.mgz", SHAPE, np.diag([-1.0, 1, 1]))
+    with caplog.at_level(logging.WARNING, "monai_mamba"):
+        run(tmp_path / "s.mgz", options)
+    assert "no orientation" not in caplog.text
+    result = nib.load(tmp_path / "out" / "s_desc-subcortical_dseg.nii.gz")
+    assert int(result.header["qform_code"]) == int(result.header["sform_code"]) == 1

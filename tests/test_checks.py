@@ -1,0 +1,29 @@
+"""What the user asked for is checked before a run begins."""
+
+from __future__ import annotations
+
+import pytest
+
+from monai_mamba.checks import check_flags, check_output_dir
+from monai_mamba.errors import InputError, OutputError
+
+
+@pytest.mark.parametrize("value", [True, False, 0, 1])
+def test_flags_that_mean_what_they_say(value):
+    check_flags(amp=value)
+
+
+@pytest.mark.parametrize("value", ["false", "True", "no", 2, None])
+def test_flags_that_python_would_take_for_something_else(value):
+    with pytest.raises(InputError, match=f"--overwrite is '{value}', expected True or False"):
+        check_flags(amp=True, overwrite=value)
+
+
+def test_the_output_folder_is_made_and_left_empty(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    check_output_dir("~/a/b")
+    assert list((tmp_path / "a" / "b").iterdir()) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match=r"file.*--output_dir"):
+        check_output_dir(tmp_path / "file")
