@@ -6,14 +6,19 @@ import difflib
 import inspect
 import json
 import re
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from pydoc import locate
 from types import FrameType
+from typing import Any, get_type_hints
 
-from monai.bundle import ConfigParser, ConfigWorkflow
-from monai.bundle import run as run_bundle
+from monai.bundle import ConfigComponent, ConfigParser, ConfigWorkflow, create_workflow, run, run_workflow
 
 from monai_mamba.errors import InputError
+from monai_mamba.options import TEXT_OPTIONS, as_config, read_text, typed_options
+
+README = "The README of the bundle lists the options."
 
 
 def bundle_root(name: str, beside: str | None = None) -> str:
@@ -33,7 +38,10 @@ def bundle_root(name: str, beside: str | None = None) -> str:
         Absolute path of the folder, or `"."` (the convention of the MONAI model zoo) if there is none of that name.
     """
     here, checkout = Path.cwd(), Path(__file__).resolve().parents[1]
-    running = [root for workflow_root in _running_roots() for root in (workflow_root, workflow_root.parent / name)]
+    running = []
+    for workflow in _running_workflows():
+        root = Path(workflow.config_root_path).resolve().parent
+        running += [root, root.parent / name]
     given = [Path(path).parent / name for path in (Path(beside).absolute(), Path(beside).resolve())] if beside else []
     for root in [*given, *running, here, here / "bundles" / name, here / name, checkout / "bundles" / name]:
         if _is_bundle(root, name):
@@ -42,34 +50,151 @@ def bundle_root(name: str, beside: str | None = None) -> str:
 
 
 def check_options() -> None:
-    """Refuse an option of the command line that the config does not have; MONAI would add it, and nothing would use it.
+    """Take the options of a run as they were given, and refuse those that nothing would use; MONAI would go on.
 
-    The options are those of the `monai.bundle.run` that is evaluating the config at this moment (found on the call
-    stack). One that the config or another option refers to (`@name`) is a new entry of the user's own. With
-    `tracking` nothing is checked, because that has options of its own.
+    Called by `preflight`. It does not matter how the options came: on the command line, in an `args_file`, or from
+    Python. An entry is used where another one refers to it (`@name`); an argument, where the component has it.
 
     Raises:
-        InputError: names the option, and the one that was probably meant.
+        InputError: an option is unknown, unused, or no text where it must be (see `monai_mamba.options`); names it, and
+            the one that was probably meant.
     """
-    call = next((frame.f_locals for frame in _stack() if frame.f_code is run_bundle.__code__), {})
-    if not call.get("config_file") or call.get("tracking"):
+    workflow = next(_running_workflows(), None)
+    if workflow is None:
         return
-    config, options = ConfigParser.load_config_files(call["config_file"]), call["override"]
-    for option in options:
-        name = re.split("#|::", option)[0]
-        if name not in config and not re.search(rf"[@%]{re.escape(name)}\b", f"{config} {options}"):
-            likely = difflib.get_close_matches(name, config, n=1)
-            advice = f"Did you mean --{likely[0]}?" if likely else "The README of the bundle lists the options."
-            raise InputError(f"--{name}: the config {call['config_file']} has no such option. {advice}")
+    parser = workflow.parser
+    for option, name in (("run_id", workflow.run_id), ("init_id", workflow.init_id), ("final_id", workflow.final_id)):
+        if name not in parser and name not in ("initialize", "finalize"):
+            raise InputError(
+                f"--{option} is {name!r}, which the config does not have. {_nearest(name, parser.config, '')}If it is "
+                "the second value of an option: put a pattern in quotes, and several names in a list (\"['a', 'b']\")."
+            )
+    commands = [frame for frame in _stack() if frame.f_code in (run.__code__, run_workflow.__code__)]
+    call = next((frame.f_locals for frame in _stack() if frame.f_code is create_workflow.__code__), {})
+    if commands and not call:  # `initialize` has come before `run`
+        return
+    is_command_line = any(frame.f_back.f_globals["__name__"] == "fire.core" for frame in commands)
+    typed = typed_options(sys.argv[1:]) if is_command_line else {}
+    _take_texts(parser, typed, call.get("_args", {}))
+    _refuse_unused(workflow, call)
+    _refuse_arguments(parser, parser.config, "")
 
 
-def _running_roots() -> Iterator[Path]:
-    """Bundle folders of the MONAI workflows on the call stack, innermost first."""
+def options_in_use() -> dict[str, str]:
+    """Entries of the config that is running by name, as text, but for those that say where results go; for a log."""
+    places = {"bundle_root", "checkpoint", "ckpt_dir", "output_dir", "resume"}
+    workflow = next(_running_workflows(), None)
+    config = workflow.parser.config if workflow else {}
+    return {name: _plain(value) for name, value in config.items() if name not in places and not name.startswith("_")}
+
+
+def _take_texts(parser: ConfigParser, typed: Mapping[str, str | None], given: Mapping[str, Any]) -> None:
+    """Give text options the text that was typed, or else given, in a form that MONAI leaves as it is.
+
+    Also what was typed as None, which MONAI passes over.
+    """
+    for name, text in typed.items():
+        if text == "None" and name in parser:
+            parser[name] = None
+    for name in TEXT_OPTIONS & set(parser.config):
+        now = parser.config[name]
+        value = read_text(name, typed[name]) if name in typed else given.get(name, now)
+        value = as_config(name, value, parser.config)
+        if name not in typed and "::" in str(value) == str(now) and not str(value).startswith(("$", "@")):
+            raise InputError(
+                f"--{name} is {value}: MONAI reads # as ::, so the name is not known. Give it on a command line, or "
+                "from Python as a pathlib.Path."
+            )
+        if value != now:
+            parser[name] = value
+
+
+def _refuse_unused(workflow: ConfigWorkflow, call: Mapping[str, Any]) -> None:
+    """Refuse entries that nothing refers to, unless a file of the bundle has them as they are."""
+    config = workflow.parser.config
+    beside = set(workflow.config_root_path.glob("*.json")) - {Path(str(workflow.meta_file))}
+    known = [_entries(_read(file)) for file in beside]
+    known.append(_entries(ConfigParser.load_config_files(call.get("config_file") or {})))
+    roots = {workflow.run_id, workflow.init_id, workflow.final_id}
+    text = f"{config} {call.get('_args')}"  # in the arguments of the call, macros (%name) are still to be seen
+    for name, value in _entries(config).items():
+        defaults = [file[name] for file in known if name in file]
+        is_default = any(_plain(value) == _plain(default) or isinstance(default, (dict, list)) for default in defaults)
+        section, _, entry = name.rpartition("#")
+        is_data = section and not any(isinstance(file.get(section), dict) for file in known)
+        if is_default or is_data or name in roots or name.startswith("_"):
+            continue
+        if not re.search(rf"[@%]{'(?:#|::)'.join(map(re.escape, name.split('#')))}\b", text):
+            if defaults:
+                raise InputError(f"--{name}: nothing in this config uses it. Leave it out.")
+            siblings = config[section] if section else config
+            advice = _nearest(entry, set(siblings) - {entry}, section and f"{section}#")
+            raise InputError(f"--{name}: the config has no such option. {advice or README}")
+
+
+def _refuse_arguments(parser: ConfigParser, config: Any, path: str) -> None:
+    """Refuse arguments that a component does not have."""
+    prefix = f"{path}#" if path else ""
+    if isinstance(config, dict) and "_target_" in config and "_disabled_" not in config:
+        target = config["_target_"]
+        component = ConfigComponent(config, locator=parser.locator).resolve_module_name()
+        component = locate(component) if isinstance(component, str) else component
+        if not callable(component) and not str(target).startswith(("$", "@")):
+            raise InputError(f"--{prefix}_target_: there is no component {target}. Check its name.")
+        names = _arguments(component)
+        for name in config if names else ():
+            if name not in names and not re.fullmatch("_.+_", str(name)):
+                advice = _nearest(name, names, prefix) or f"It has {', '.join(names)}."
+                raise InputError(f"--{prefix}{name}: {target} has no such argument. {advice}")
+    if isinstance(config, (dict, list)):
+        for key, part in config.items() if isinstance(config, dict) else enumerate(config):
+            _refuse_arguments(parser, part, f"{prefix}{key}")
+
+
+def _arguments(component: Any) -> list[str]:
+    """Names of the arguments of a component; none where it takes any name, or where they are not known."""
+    names: list[str] = []
+    while callable(component):
+        try:
+            parameters = inspect.signature(component).parameters.values()
+        except (TypeError, ValueError):  # made in C
+            return []
+        names += [parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD]
+        if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in parameters):
+            return names
+        # A preset hands all other arguments to the network that it returns.
+        component = None if isinstance(component, type) else get_type_hints(component).get("return")
+    return []
+
+
+def _plain(value: Any) -> str:
+    """A value in the words that MONAI makes of it, which writes `::` for `#`."""
+    return str(value).replace("#", "::")
+
+
+def _nearest(name: str, names: Iterable[str], prefix: str) -> str:
+    likely = difflib.get_close_matches(name, map(str, names), n=1)
+    return f"Did you mean --{prefix}{likely[0]}? " if likely else ""
+
+
+def _entries(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Entries of a config by name, and those of its sections (such as `train`) as `section#name`."""
+    entries: dict[str, Any] = {}
+    for name, value in config.items():
+        name = name.lstrip("+").replace("::", "#")
+        entries[name] = value
+        if isinstance(value, dict) and "_target_" not in value:
+            entries |= {f"{name}#{key}": part for key, part in value.items()}
+    return entries
+
+
+def _running_workflows() -> Iterator[ConfigWorkflow]:
+    """MONAI workflows on the call stack, innermost first."""
     for frame in _stack():
         workflow = frame.f_locals.get("self")
         # `vars`, because a workflow resolves its config on attribute access; the path is set early in its constructor.
         if isinstance(workflow, ConfigWorkflow) and "config_root_path" in vars(workflow):
-            yield Path(vars(workflow)["config_root_path"]).resolve().parent
+            yield workflow
 
 
 def _stack() -> Iterator[FrameType]:
@@ -81,8 +206,14 @@ def _stack() -> Iterator[FrameType]:
 
 
 def _is_bundle(root: Path, name: str) -> bool:
+    metadata = _read(root / "configs" / "metadata.json")
+    return bool(metadata) and name in (root.name, str(metadata.get("name", "")).lower().replace(" ", "_"))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Content of a JSON file; empty where it is missing, damaged or no mapping."""
     try:
-        metadata = json.loads((root / "configs" / "metadata.json").read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return False
-    return root.name == name or str(metadata.get("name", "")).lower().replace(" ", "_") == name
+        return {}
+    return content if isinstance(content, dict) else {}

@@ -20,9 +20,10 @@ def preflight(
     bundle_root: str | Path = ".",
     **flags: object,
 ) -> None:
-    """Check what a config was given, as the first entry of its `run`; what is None is not looked at.
+    """Check what a config was given, as the first entry of its `initialize` and `run`; what is None is not looked at.
 
-    From then on an error of the package ends the program with its sentence alone, see `show_errors_briefly`.
+    In `initialize` it has no arguments, since options may change in it (see `check_options`). From then on an error of
+    the package ends the program with its sentence alone, see `show_errors_briefly`.
 
     Args:
         output_dir: see `check_output_dir`.
@@ -32,7 +33,7 @@ def preflight(
         flags: options that must be True or False, by name, see `check_flags`.
 
     Raises:
-        InputError: the command has an option that the config does not (`check_options`), or a flag is no flag.
+        InputError: an option is not one of the config (see `check_options`), or a flag is no flag.
         OutputError: results cannot be written to `output_dir`.
         DeviceError: there is no such device.
         WeightsError: the weights file is missing, or damaged.

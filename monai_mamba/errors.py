@@ -40,9 +40,9 @@ class BatchError(MonaiMambaError, RuntimeError):
 def show_errors_briefly() -> None:
     """From now on, end the program with the sentence of a `MonaiMambaError` instead of the traceback that led to it.
 
-    Likewise for Ctrl-C. Characters that the streams cannot write, such as those of a file name in a terminal that knows
-    ASCII only, are escaped. For programs that run a bundle; the exception itself is unchanged, so callers from Python
-    still get all of it. Other exceptions are shown as before.
+    Likewise for Ctrl-C, and for an argument that a component does not have. Characters that the streams cannot write,
+    such as those of a file name in a terminal that knows ASCII only, are escaped. For programs that run a bundle; the
+    exception itself is unchanged, so callers from Python still get all of it. Other exceptions are shown as before.
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -51,10 +51,12 @@ def show_errors_briefly() -> None:
 
     def show(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
         if issubclass(kind, KeyboardInterrupt):
-            print("Interrupted. What was complete is kept.", file=sys.stderr)
+            print("Interrupted. Complete results are kept.", file=sys.stderr)
             return
         cause: BaseException | None = error
         while cause is not None and not isinstance(cause, MonaiMambaError):
+            if isinstance(cause, TypeError) and "unexpected keyword argument" in str(cause):
+                break
             cause = cause.__cause__ or cause.__context__
         if cause is None:
             show_traceback(kind, error, traceback)

@@ -42,7 +42,7 @@ def draw_labels(
     image = np.asanyarray(source.dataobj).reshape(source.shape[:3])
     image, labels = nib.apply_orientation(image, to_ras), nib.apply_orientation(labels, to_ras)
     order = np.argsort(to_ras[:, 0])
-    spacing = np.linalg.norm(source.affine[:3, :3], axis=0)[order]
+    spacing = nib.affines.voxel_sizes(source.affine)[order]
     marked = np.argwhere(labels)
     if close_up and len(marked):
         margin = np.ceil(CLOSE_UP_MM / spacing).astype(int)

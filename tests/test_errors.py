@@ -32,6 +32,13 @@ def test_our_errors_are_one_sentence_however_deep_they_lie(show, capsys):
     assert capsys.readouterr().err == "Error: scan.nii: is empty.\n"
 
 
+def test_an_argument_that_a_component_does_not_have_is_one_sentence(show, capsys):
+    error = RuntimeError("Failed to instantiate")
+    error.__cause__ = TypeError("f() got an unexpected keyword argument 'overlapp'")
+    show(error)
+    assert capsys.readouterr().err == "Error: f() got an unexpected keyword argument 'overlapp'\n"
+
+
 def test_other_errors_keep_their_traceback(show, capsys):
     show(ValueError("unexpected"))
     assert capsys.readouterr().err == "OTHER\n"

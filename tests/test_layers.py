@@ -9,12 +9,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = (  # from the lowest
     ("errors", "version"),
-    ("files", "ranks", "labels", "ops", "optimizers"),
-    ("networks.layers", "data", "picture"),
+    ("files", "grids", "options", "ranks", "labels", "ops", "optimizers"),
+    ("bundle", "networks.layers", "data", "picture"),
     ("networks.blocks", "transforms"),
     ("networks.nets", "metrics", "losses"),
     ("handlers", "inferers", "engines"),
-    ("bundle", "report"),
+    ("report",),
     ("checks",),
     ("",),  # the package itself
 )

@@ -28,7 +28,8 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from monai_label_server import Server, python_of, run, serve, set_up
+from release.monai_label_server import Server, python_of, run, serve, set_up
+from reports import run_command
 
 from monai_mamba.errors import InputError, MonaiMambaError
 from monai_mamba.handlers.weights import read_weights
@@ -79,7 +80,7 @@ def prepare(names: list[str], app: Path, python: str, quick: bool) -> list[str]:
     served = []
     for name in names:
         if quick and name == "hippocampal_subfields":
-            print(f"left out  {name}: only weights that find a hippocampus can be checked", flush=True)
+            print(f"left out  {name}: needs weights that find a hippocampus", flush=True)
             continue
         if quick and name == "subcortical":
             copy_bundle(name, models / name, python, {"inference.json": tiny})
@@ -226,8 +227,17 @@ class Checks:
             found.append(f"no weight moved by more than {moved:.2g}")
 
 
+def check_in_folder(options: argparse.Namespace) -> int:
+    """Make the checks in a folder that is kept, or in a temporary one; return the exit status."""
+    if options.work_dir:
+        options.work_dir.mkdir(parents=True, exist_ok=True)
+        return check_all(options, options.work_dir.absolute())
+    with tempfile.TemporaryDirectory() as work:
+        return check_all(options, Path(work))
+
+
 def check_all(options: argparse.Namespace, work: Path) -> int:
-    """Set up, serve and check; returns the number of failed checks."""
+    """Set up, serve and check; return 1 if a check failed."""
     environment, python = options.environment.absolute(), python_of(options.environment.absolute())
     set_up(environment)
     app, studies = work / "monaibundle", work / "studies"
@@ -242,7 +252,7 @@ def check_all(options: argparse.Namespace, work: Path) -> int:
         if TRAINED in models:
             checks.training(TRAINED)
             checks.inference(TRAINED, images[TRAINED], "trained.pt")
-    return checks.failed
+    return int(checks.failed > 0)
 
 
 def main() -> int:
@@ -254,17 +264,7 @@ def main() -> int:
     parser.add_argument("--device", default="cpu", help="where networks run (%(default)s)")
     parser.add_argument("--work_dir", type=Path, help="empty or new folder that is kept, for a look at what went wrong")
     options = parser.parse_args()
-    try:
-        if options.work_dir:
-            options.work_dir.mkdir(parents=True, exist_ok=True)
-            failed = check_all(options, options.work_dir.absolute())
-        else:
-            with tempfile.TemporaryDirectory() as work:
-                failed = check_all(options, Path(work))
-    except MonaiMambaError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 1
-    return int(failed > 0)
+    return run_command(check_in_folder, options)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from report_files import run_command, write_report_files
+from reports import run_command, write_files
 
 from monai_mamba.checks import check_output_dir
 from monai_mamba.data.image_file import read_image
@@ -50,11 +50,12 @@ def read_names(path: Path) -> dict[str, int]:
         labels = {str(name): int(label) for label, name in names.items()}
     except (OSError, ValueError, AttributeError) as error:
         raise InputError(
-            f'{path}: no JSON object of labels and names, such as {{"3": "L Caudate"}} ({error}). Give that of CIT168.'
+            f'{path}: expected a JSON object of labels and names, such as {{"3": "L Caudate"}} ({error}). Use that of '
+            "CIT168."
         ) from error
     missing = [name for side in SIDES for nucleus in STRUCTURES if (name := f"{side} {nucleus}") not in labels]
     if missing:
-        raise InputError(f"{path}: it has no label for {', '.join(missing)}. Give that of CIT168.")
+        raise InputError(f"{path}: it has no label for {', '.join(missing)}. Use the file of CIT168.")
     return labels
 
 
@@ -89,10 +90,10 @@ def convert(options: argparse.Namespace) -> None:
     voxels = {entry.name: np.count_nonzero(result == entry.id) for entry in structures}
     if not all(voxels.values()):
         lost = ", ".join(name for name, number in voxels.items() if not number)
-        raise InputError(f"{source}: it has no voxel of {lost}. Give a label map that {options.names} belongs to.")
+        raise InputError(f"{source}: it has no voxel of {lost}. Use the label map that belongs to {options.names}.")
     check_output_dir(options.output_dir)
     folder = Path(options.output_dir).expanduser()
-    write_report_files(folder, {REFERENCE: lambda file: nib.save(label_image(result, image), file)})
+    write_files(folder, {REFERENCE: lambda file: nib.save(label_image(result, image), file)})
     print(f"Wrote {folder / REFERENCE}:")
     for entry in structures:
         volume = voxels[entry.name] * abs(np.linalg.det(image.affine[:3, :3]))

@@ -6,7 +6,7 @@
     python tools/compare_networks.py tumor --training training --test test --spacing 2 --output_dir tumor_networks
 
 Each network is trained from scratch by the bundle's config with the settings of the study (tools/studies), and the
-weights of the end are evaluated; both run in a process of their own, whose time and peak memory are reported. A network
+final weights are evaluated. Both run in a process of their own, whose time and peak memory are reported. A network
 whose folder holds the result of the same settings is not trained again.
 """
 
@@ -22,10 +22,10 @@ from pathlib import Path
 
 import torch
 from benchmarks.machine import describe, run_measured
-from network_report import report
-from report_files import run_command, write_report_files
+from reports import run_command, write_files
 from studies.hippocampus import HippocampusStudy
 from studies.recipe import RecipeStudy
+from studies.report import report
 from studies.study import Run, Study
 from studies.subcortical import SubcorticalStudy
 from studies.tumor import TumorStudy
@@ -92,7 +92,7 @@ def train_and_evaluate(study: Study, name: str, options: argparse.Namespace) -> 
     made = {**describe(torch.device(options.device), options.threads), "monai_mamba": monai_mamba.__version__}
     result = {"settings": settings, "made": made, "train": run_bundle(study.bundle, training, options.threads)}
     result["evaluate"] = run_bundle(study.bundle, evaluation, options.threads)
-    write_report_files(folder, {"run.json": json.dumps(result, indent=1) + "\n"})
+    write_files(folder, {"run.json": json.dumps(result, indent=1) + "\n"})
     return result
 
 
@@ -114,7 +114,7 @@ def compare(options: argparse.Namespace) -> None:
     study = STUDIES[options.study]
     unknown = sorted(set(options.networks) - set(study.networks))
     if unknown:
-        raise InputError(f"--networks: {unknown} are none of {', '.join(study.networks)}.")
+        raise InputError(f"--networks: {unknown} are not in the study. Choose from {', '.join(study.networks)}.")
     if options.threads < 1 or options.seed < 0:
         raise InputError(f"--threads is {options.threads}, --seed {options.seed}; expected 1 or more, and 0 or more.")
     study.check(options)
@@ -125,7 +125,7 @@ def compare(options: argparse.Namespace) -> None:
         print(f"{name} ...", flush=True)
         runs[name] = train_and_evaluate(study, name, options)
         scores[name] = study.read_scores(options.output_dir / name / "scores.tsv")
-    write_report_files(options.output_dir, {"report.md": report(study, options, runs, scores)})
+    write_files(options.output_dir, report(study, options, runs, scores))
     print(f"Wrote {options.output_dir / 'report.md'}.")
 
 

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from reports import run_command
 
-from monai_mamba.errors import InputError, MonaiMambaError, WeightsError
+from monai_mamba.errors import InputError, WeightsError
 from monai_mamba.files import write_atomically
 from monai_mamba.handlers.weights import read_tensors
 from monai_mamba.networks.nets import MedSegMamba, SegMamba
@@ -223,20 +224,20 @@ def convert_file(source: Path, target: Path) -> Converted:
     return converted
 
 
+def convert_and_tell(options: argparse.Namespace) -> None:
+    """Convert the file of the command line, and print what became of it."""
+    converted = convert_file(options.source, options.target)
+    print(f"Wrote {options.target}: {len(converted.state)} tensors of {converted.network}")
+    print("network:", json.dumps({"_target_": converted.network, **converted.arguments}))
+    print(f"dropped {len(converted.dropped)} entries" + "".join(f"\n  {name}" for name in converted.dropped))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("source", type=Path, help="checkpoint in the published layout (.pt, .pth)")
     parser.add_argument("target", type=Path, help="state dict to write (.pt)")
     options = parser.parse_args()
-    try:
-        converted = convert_file(options.source, options.target)
-    except MonaiMambaError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(f"wrote {options.target}: {len(converted.state)} tensors of {converted.network}")
-    print("network:", json.dumps({"_target_": converted.network, **converted.arguments}))
-    print(f"dropped {len(converted.dropped)} entries" + "".join(f"\n  {name}" for name in converted.dropped))
-    return 0
+    return run_command(convert_and_tell, options)
 
 
 if __name__ == "__main__":

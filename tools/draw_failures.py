@@ -4,9 +4,9 @@
         --output_dir pictures
 
 Failures are the structures of scans with the lowest DSC; of the two sides of a structure in one scan the worse one
-counts. The sets are folders, or paths with {subject}, as in compare.py. The scans are those that have a prediction, on
-the grid of image and reference. Writes failures.png: for each failure the slice, of any of the three planes, in which
-most is labeled differently.
+counts. The sets are folders, or paths with {subject}, as in compare_label_maps.py. The scans are those that have a
+prediction, on the grid of image and reference. Writes failures.png: for each failure the slice, of any of the three
+planes, in which most is labeled differently.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from compare import LabelSet, find_label_set
-from report_files import run_command, write_report_files
+from evaluation.label_sets import LabelSet, find_label_set
+from reports import run_command, write_files
 from tqdm import tqdm
 
 from monai_mamba.checks import check_output_dir
@@ -77,14 +77,14 @@ def find_cases(images: LabelSet, reference: LabelSet, prediction: LabelSet) -> l
         if missing:
             raise InputError(
                 f"--{other.name} {other.source} lacks {len(missing)} of the {len(prediction.files)} scans with a "
-                f"prediction, first {missing[0]}; it has {next(iter(other.files))} and such. Complete it, or say by a "
-                "path with {subject} which part of its file names is the subject."
+                f"prediction, first {missing[0]}; it has {next(iter(other.files))} and others. Complete it, or mark "
+                "the subject in its file names by a path with {subject}."
             )
     for name, path in images.files.items():
         if path in (prediction.files.get(name), reference.files.get(name)):
             raise InputError(
-                f"--images {images.source}: {path.name} is a label map. Say by a path with {{subject}}, such as "
-                "'scans/{subject}_T1w.nii.gz', which files are the scans."
+                f"--images {images.source}: {path.name} is a label map. Name the scans by a path with {{subject}}, "
+                "such as 'scans/{subject}_T1w.nii.gz'."
             )
     cases = [Case(name, images.files[name], reference.files[name], path) for name, path in prediction.files.items()]
     for case in cases:
@@ -114,7 +114,9 @@ def worst_failures(cases: Sequence[Case], table: LabelTable, number: int) -> lis
                 found[name] = Failure(case, entry, dsc, *volumes)
         failures += found.values()
     if not failures:
-        raise InputError("No failure: no structure of the label table is labeled differently. Is it the right table?")
+        raise InputError(
+            "No failures: the label maps agree in every structure of the label table. Is it the right table?"
+        )
     return sorted(failures, key=lambda failure: failure.dsc)[:number]
 
 
@@ -200,7 +202,7 @@ def make_picture(options: argparse.Namespace) -> None:
     check_output_dir(options.output_dir)
     failures = worst_failures(cases, table, options.worst)
     folder = Path(options.output_dir).expanduser()
-    write_report_files(folder, {PICTURE: lambda file: draw_failures(file, failures, table)})
+    write_files(folder, {PICTURE: lambda file: draw_failures(file, failures, table)})
     print(f"Wrote {folder / PICTURE}:", *(failure.title for failure in failures), sep="\n")
 
 

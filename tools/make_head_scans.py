@@ -19,9 +19,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from make_tumor_cases import find_maps, save
 from monai.transforms import LoadImage, Orientation
-from report_files import run_command
+from reports import run_command
+from synthesis.files import find_maps, save
 from tqdm import tqdm
 
 from monai_mamba.checks import check_output_dir
@@ -92,9 +92,7 @@ def make_scans(options: argparse.Namespace) -> None:
             ids = clear_frontal_horns(table.check(volume).as_tensor().short())
             affine = np.asarray(volume.affine, dtype=float)
             if not table.target[ids.long()].any():
-                raise InputError(
-                    f"{path}: it has no structure of a brain. Give label maps of heads, in FreeSurfer ids."
-                )
+                raise InputError(f"{path}: it has no brain structure. Use label maps of heads with FreeSurfer ids.")
             for turn, _ in enumerate(range(position, options.scans, len(maps))):
                 pair = make_scan(ids, labels, table, (options.seed, position, turn))
                 stem = f"sub-{name}_run-{turn + 1}"
@@ -103,7 +101,7 @@ def make_scans(options: argparse.Namespace) -> None:
                         save(options.output_dir / f"{stem}{ending}.nii.gz", data, affine)
                 except OSError as error:
                     raise OutputError(
-                        f"{options.output_dir}: the scans cannot be written ({error}). Is there space left?"
+                        f"{options.output_dir}: the scans cannot be written ({error}). Is the disk full?"
                     ) from error
                 progress.update()
 

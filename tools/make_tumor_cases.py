@@ -4,10 +4,10 @@
     python tools/make_tumor_cases.py --label_maps maps --cases 64 --layout msd --output_dir Task01_BrainTumour
 
 The label maps hold FreeSurfer ids of whole heads or brains; each is deformed anew for every case made from it, and a
-tumor grows into it (tools/tumor_synthesis.py says how). Files have the names, grid (240 x 240 x 155 voxels of 1 mm) and
-labels of BraTS 2023, or of Task01 of the Medical Segmentation Decathlon. In the names of BraTS, BraTS-GLI-00003-002 is
-the third case from the fourth map, so that a split by person is one by map. A case depends on --seed, its map and its
-number only, not on how many are made.
+tumor grows into it (tools/synthesis/tumors.py says how). Files have the names, grid (240 x 240 x 155 voxels of 1 mm)
+and labels of BraTS 2023, or of Task01 of the Medical Segmentation Decathlon. In the names of BraTS, BraTS-GLI-00003-002
+is the third case from the fourth map, so that a split by person is one by map. A case depends on --seed, its map and
+its number only, not on how many are made.
 
 The cases show that a pipeline works, and compare networks; they do not replace patients.
 """
@@ -18,34 +18,22 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
+from reports import run_command, write_files
+from synthesis.files import SIGNS, find_maps, grid, save
+from synthesis.tumors import Anatomy, grow_tumor, paint, random_brain, read_anatomy
 from tqdm import tqdm
-from tumor_synthesis import Anatomy, grow_tumor, paint, random_brain, read_anatomy
 
 from monai_mamba.checks import check_output_dir
-from monai_mamba.data.label_maps import find_label_maps
 from monai_mamba.data.modalities import MODALITIES
-from monai_mamba.errors import InputError, MonaiMambaError, OutputError
-from monai_mamba.files import write_atomically
+from monai_mamba.errors import InputError, OutputError
 from monai_mamba.labels import RegionTable
 
-FIELD_OF_VIEW = (240, 240, 155)  # mm, of BraTS and of Task01
-SIGNS = (-1, -1, 1)  # voxels run to the left, to the back and upward
 ENDINGS = {"flair": "t2f", "t1": "t1n", "t1ce": "t1c", "t2": "t2w"}
 CONVENTIONS = {"brats2023": "brats2023", "msd": "brats_msd"}
 LARGEST_SPACING = 4.0  # mm: a coarser grid cannot hold a rim
-
-
-def grid(spacing: float) -> tuple[tuple[int, ...], np.ndarray]:
-    """Shape and affine `(4, 4)` of the field of view of BraTS at a spacing in mm."""
-    shape = tuple(round(size / spacing) for size in FIELD_OF_VIEW)
-    affine = np.diag([*(sign * spacing for sign in SIGNS), 1.0])
-    affine[1, 3] = (shape[1] - 1) * spacing
-    return shape, affine
 
 
 def make_case(
@@ -79,13 +67,6 @@ def make_case(
     return volumes, labels
 
 
-def save(path: Path, data: np.ndarray, affine: np.ndarray) -> None:
-    """Write a volume, or several along a fourth axis."""
-    image = nib.Nifti1Image(data, affine)
-    image.header.set_xyzt_units("mm")
-    write_atomically(path, partial(nib.save, image))
-
-
 def datalist(names: Sequence[str]) -> str:
     """Content of the `dataset.json` of Task01, with its own names of modalities and labels."""
     content = {
@@ -102,18 +83,6 @@ def datalist(names: Sequence[str]) -> str:
     return json.dumps(content, indent=1) + "\n"
 
 
-def find_maps(sources: Sequence[str]) -> list[str]:
-    """Label maps given as files, or as folders of them.
-
-    Raises:
-        InputError: one of them is not there, or a folder holds none.
-    """
-    maps = []
-    for source in map(Path, sources):
-        maps += [str(source)] if source.is_file() else find_label_maps(source)
-    return maps
-
-
 def make_cases(options: argparse.Namespace) -> None:
     """Make all cases that the command asks for.
 
@@ -128,7 +97,14 @@ def make_cases(options: argparse.Namespace) -> None:
         )
     maps = find_maps(options.label_maps)
     check_output_dir(options.output_dir)
-    folder = Path(options.output_dir).expanduser()
+    try:
+        write_cases(maps, Path(options.output_dir).expanduser(), options)
+    except OSError as error:
+        raise OutputError(f"{options.output_dir}: the cases cannot be written ({error}). Is the disk full?") from error
+
+
+def write_cases(maps: Sequence[str], folder: Path, options: argparse.Namespace) -> None:
+    """Make the cases from their maps, in turn, and write them."""
     _, affine = grid(options.spacing)
     names = {}
     progress = tqdm(total=options.cases, unit="case")
@@ -151,8 +127,7 @@ def make_cases(options: argparse.Namespace) -> None:
             progress.update()
     progress.close()
     if options.layout == "msd":
-        text = datalist([names[number] for number in sorted(names)])
-        write_atomically(folder / "dataset.json", lambda file: file.write_text(text, encoding="utf-8"))
+        write_files(folder, {"dataset.json": datalist([names[number] for number in sorted(names)])})
 
 
 def main() -> int:
@@ -164,17 +139,7 @@ def main() -> int:
     parser.add_argument("--layout", choices=sorted(CONVENTIONS), default="brats2023", help="(%(default)s)")
     parser.add_argument("--spacing", type=float, default=1.0, help="mm between voxels (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="another one makes other cases (%(default)s)")
-    options = parser.parse_args()
-    try:
-        make_cases(options)
-    except MonaiMambaError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        full = OutputError(f"{options.output_dir}: the cases cannot be written ({error}). Is there space left?")
-        print(f"Error: {full}", file=sys.stderr)
-        return 1
-    return 0
+    return run_command(make_cases, parser.parse_args())
 
 
 if __name__ == "__main__":

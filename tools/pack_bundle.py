@@ -2,16 +2,9 @@
 
     python tools/pack_bundle.py bundles/subcortical --output_dir packed
 
-Whoever has installed the package runs `packed/subcortical` from inside the folder, without this repository. Against the
-bundle that it is made from:
-
-- `bundle_root` is `.`, as in the model zoo; a bundle that uses another one as its first stage carries that one along;
-- results, data sets and hidden files stay behind, only what `bundle_files.CONTENT` names is taken;
-- commands and links in the documents are those of the folder, and `README.md` is the model card of Hugging Face;
-- with `--url_prefix`, the weights stay behind, too, and `large_files.yml` says where they are, with their SHA-256.
-  All weights go that way, whatever their size, because git keeps every version of a file that it cannot compress.
-
-A bundle that fails a check of `bundle_files` is not packed. The folder appears only complete, and replaces nothing.
+Whoever has installed the package runs `packed/subcortical` from inside the folder, without this repository.
+`docs/sharing.md` says what is different from the bundle that it is made from. A bundle that fails one of the checks in
+`release/bundle_files.py` is not packed. The folder appears only complete, and replaces nothing.
 """
 
 from __future__ import annotations
@@ -26,7 +19,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bundle_files import FILE_CHECKS, bundle_files, config_files, quietly, read_metadata, sha256
+from release.bundle_files import FILE_CHECKS, bundle_files, config_files, quietly, read_metadata, sha256
+from reports import run_command
 
 from monai_mamba.errors import InputError, MonaiMambaError, OutputError
 
@@ -69,7 +63,7 @@ def pack(bundle: Path, output_dir: Path, url_prefix: str | None = None) -> Path:
         _check(part)
     target = output_dir / bundle.name
     if target.exists():
-        raise OutputError(f"{target}: is there already and is not replaced. Remove it, or set another --output_dir.")
+        raise OutputError(f"{target}: already exists and is not replaced. Remove it, or set another --output_dir.")
     unfinished = target.with_name(f".{os.getpid()}.tmp.{bundle.name}")
     try:
         for part in (bundle, *stages):
@@ -181,6 +175,12 @@ def _move_weights_out(folder: Path, url_prefix: str) -> None:
         (folder / "large_files.yml").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
+def pack_all(options: argparse.Namespace) -> None:
+    """Pack the bundles of the command line, see `pack`."""
+    for bundle in options.bundles:
+        print(f"Wrote {pack(bundle, options.output_dir, options.url_prefix)}.")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Pack the bundles of the command line; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -190,13 +190,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.url_prefix and len(options.bundles) > 1:
         parser.error("--url_prefix belongs to one bundle; pack one at a time")
-    try:
-        for bundle in options.bundles:
-            print(f"wrote {pack(bundle, options.output_dir, options.url_prefix)}")
-    except MonaiMambaError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return run_command(pack_all, options)
 
 
 if __name__ == "__main__":

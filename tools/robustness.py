@@ -12,7 +12,6 @@ bundle's pictures of them.
 from __future__ import annotations
 
 import argparse
-import csv
 import shlex
 import subprocess
 import sys
@@ -22,11 +21,20 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from evaluation.robustness_conditions import (
+    CONDITIONS,
+    GROUPS,
+    Change,
+    Condition,
+    Scan,
+    brain_of,
+    load_scan,
+    repeat,
+)
+from evaluation.robustness_report import Robustness, report_files
+from evaluation.robustness_scores import compare, expected_overlaps
 from monai.bundle import ConfigParser
-from report_files import make_report, write_report_files
-from robustness_conditions import CONDITIONS, GROUPS, Change, Condition, Scan, brain_of, load_scan, onto_grid, repeat
-from robustness_report import BEGIN, END, Outcome, Robustness, document_text, report_files, summary_lines
-from scipy import ndimage
+from reports import run_command, write_files
 from tqdm import tqdm
 
 from monai_mamba.checks import check_output_dir
@@ -35,12 +43,12 @@ from monai_mamba.data.label_values import read_label_ids
 from monai_mamba.data.scans import RESULTS
 from monai_mamba.errors import InputError, MonaiMambaError, OutputError
 from monai_mamba.labels import LabelTable
-from monai_mamba.transforms.resample import map_box, voxel_map
+from monai_mamba.metrics.structure_scores import ABSENT_RULE
 
 UNALTERED = "unaltered"
 NO_BRAIN = (
-    "where the brain lies is not known: give --brain_mask, or a --reference in which all of the brain has labels (half "
-    "a liter or more)"
+    "the place of the brain is unknown; set --brain_mask, or a --reference that labels the whole brain (half a liter "
+    "or more)"
 )
 
 
@@ -91,7 +99,7 @@ def run_bundle(config: Path, scans: Path, output_dir: Path, options: Sequence[st
     status = subprocess.run(command).returncode
     if status:
         raise MonaiMambaError(
-            f"{config}: the run of the bundle ended with status {status}. Its messages stand above; it was called by\n"
+            f"{config}: the run of the bundle ended with status {status}. See its messages above. The command was\n"
             f"    {shlex.join(command)}"
         )
 
@@ -109,105 +117,6 @@ def find_labels(output_dir: Path, name: str) -> Path:
             f"{name}_desc-TASK{RESULTS['labels']}. Remove those of other bundles from this folder."
         )
     return found[0]
-
-
-def expected_overlaps(labels: Path, ids: Sequence[int]) -> np.ndarray:
-    """DSC that the network itself expects of each of the C structures, `(C,)`, 0..1, from the table beside a label map.
-
-    NaN where the table has none: the structure was not found, or the bundle does not say.
-    """
-    path = Path(str(labels).removesuffix(RESULTS["labels"]) + RESULTS["volumes"])
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = {row["id"]: row.get("expected_dsc") for row in csv.DictReader(file, delimiter="\t")}
-    values = [rows.get(str(structure)) for structure in ids]
-    return np.array([float(value) if value not in (None, "n/a") else np.nan for value in values])
-
-
-def compare(
-    condition: Condition,
-    change: Change,
-    labels: nib.Nifti1Image,
-    baseline: nib.Nifti1Image,
-    reference: nib.Nifti1Image | None,
-    table: LabelTable,
-    ids: Sequence[int],
-    expected_dsc: np.ndarray,
-) -> Outcome:
-    """Compare the labels of an altered scan with those of the scan as it is, and with the reference.
-
-    Label maps on different grids are compared in space, each voxel as the box that it is: all of them are read at the
-    centers of boxes of half the baseline's voxel size. On the baseline's own grid, labels would be moved by up to half
-    a voxel, which for thin structures counts more than most alterations.
-
-    Args:
-        condition: what was done.
-        change: the same, as far as it has to be undone.
-        labels: label map of the altered scan.
-        baseline: label map of the scan as it is.
-        reference: label map to compare with, too, on any grid.
-        table: the classes.
-        ids: the C structures to compare.
-        expected_dsc: see `expected_overlaps`.
-    """
-    found, moved = change.undo(labels, table)
-    expected, affine = np.asanyarray(baseline.dataobj), baseline.affine
-    resampled = onto_grid(expected, affine, found.shape, moved)
-    maps = [(expected, affine), (found, moved), (resampled, moved)]
-    if reference is not None:
-        maps.append((np.asanyarray(reference.dataobj), reference.affine))
-    maps = [(np.where(np.isin(values, ids), values, 0), place) for values, place in maps]
-    shape, grid = fine_grid(maps, expected.shape, affine)
-    truth, prediction, itself, *others = (onto_grid(values, place, shape, grid) for values, place in maps)
-    back = onto_grid(found, moved, expected.shape, affine)
-    return Outcome(
-        condition=condition,
-        detail=change.detail,
-        dsc=overlaps(prediction, truth, ids),
-        volumes=volumes(found, moved, ids),
-        grid_dsc=overlaps(itself, truth, ids),
-        reference_dsc=overlaps(prediction, others[0], ids) if others else None,
-        expected_dsc=expected_dsc,
-        changed=int(np.count_nonzero(back != expected)),
-    )
-
-
-def fine_grid(
-    maps: Sequence[tuple[np.ndarray, np.ndarray]], shape: Sequence[int], affine: np.ndarray
-) -> tuple[tuple[int, ...], np.ndarray]:
-    """The part of a grid that holds all labels, each of its voxels split into 8.
-
-    Args:
-        maps: label ids `(H, W, D)` with their affines `(4, 4)`; one of them at least has a label in the grid.
-        shape: of the grid.
-        affine: `(4, 4)` of the grid.
-
-    Returns:
-        Shape and affine of the fine grid.
-    """
-    boxes = []
-    for ids, place in maps:
-        for part in ndimage.find_objects((ids > 0).astype(np.uint8)):
-            ends = np.array([[axis.start - 0.5, axis.stop - 0.5] for axis in part]).T
-            boxes.append(map_box(voxel_map(place, affine), *ends, shape))
-    boxes = [box for box in boxes if box]
-    start = np.min([[axis.start for axis in box] for box in boxes], axis=0)
-    stop = np.max([[axis.stop for axis in box] for box in boxes], axis=0)
-    halves = nib.affines.from_matvec(np.eye(3) / 2, start - 0.25)
-    return tuple(2 * (stop - start)), affine @ halves
-
-
-def overlaps(prediction: np.ndarray, reference: np.ndarray, ids: Sequence[int]) -> np.ndarray:
-    """DSC of each of the C structures, `(C,)`, 0..1; NaN where it is in neither of two label maps on one grid."""
-    length = int(max(*ids, prediction.max(), reference.max())) + 1
-    sizes = sum(np.bincount(labels.ravel(), minlength=length) for labels in (prediction, reference))[list(ids)]
-    common = np.bincount(prediction[prediction == reference], minlength=length)[list(ids)]
-    return np.where(sizes > 0, 2 * common / np.maximum(sizes, 1), np.nan)
-
-
-def volumes(labels: np.ndarray, affine: np.ndarray, ids: Sequence[int]) -> np.ndarray:
-    """Volume of each of the C structures in mm3, voxels times voxel volume, `(C,)`."""
-    voxels = np.bincount(labels.ravel(), minlength=max(ids) + 1)
-    return voxels[list(ids)] * abs(np.linalg.det(affine[:3, :3]))
 
 
 def choose_conditions(groups: Sequence[str], scan: Scan) -> tuple[list[Condition], list[str]]:
@@ -238,9 +147,6 @@ def measure(options: argparse.Namespace) -> None:
     table = LabelTable.load(options.labels) if options.labels else bundle_table(config)
     source = Path(options.input).expanduser()
     check_header(source)
-    document = None if options.document is None else Path(options.document).expanduser()
-    if document is not None:
-        document_text(document, [])
     reference = None if options.reference is None else read_label_map(Path(options.reference).expanduser())
     brain = None
     if options.brain_mask is not None:
@@ -266,7 +172,7 @@ def measure(options: argparse.Namespace) -> None:
     baseline = read_label_map(maps[UNALTERED])
     found = {name: set(np.unique(read_label_ids(path)).tolist()) for name, path in maps.items()}
     if not any(entry.id in found[UNALTERED] for entry in table.structures):
-        raise InputError(f"{source}: the bundle finds no structure in it. Give a scan of the kind it is made for.")
+        raise InputError(f"{source}: the bundle finds no structure in it. Use a scan of the kind that it is made for.")
     structures = tuple(entry for entry in table.structures if entry.id in set.union(*found.values()))
     ids = [entry.id for entry in structures]
     if reference is not None:
@@ -283,11 +189,8 @@ def measure(options: argparse.Namespace) -> None:
     sources = {"bundle": str(options.bundle), "scan": str(options.input)}
     if reference is not None:
         sources["reference"] = str(options.reference)
-    result = Robustness(sources, structures, tuple(outcomes), tuple(notes), shlex.join(["python", *sys.argv]))
-    write_report_files(folder, report_files(result))
-    if document is not None:
-        text = document_text(document, summary_lines(result))
-        write_report_files(document.parent, {document.name: text})
+    write_files(folder, report_files(Robustness(sources, structures, tuple(outcomes), tuple(notes))))
+    print(f"Wrote {folder / 'report.md'}. {ABSENT_RULE}")
 
 
 def _save(image: nib.Nifti1Image, path: Path) -> None:
@@ -313,13 +216,8 @@ def main() -> int:
     )
     parser.add_argument("--conditions", nargs="+", choices=GROUPS, default=GROUPS, help="kinds of alteration (all)")
     parser.add_argument("--labels", help="label table: a name or a TSV file (that of the bundle)")
-    parser.add_argument(
-        "--document",
-        metavar="FILE",
-        help=f"a Markdown file; the summary replaces what stands between its lines {BEGIN} and {END}",
-    )
     parser.add_argument("bundle_options", nargs="*", metavar="-- OPTION", help="options of the bundle, after --")
-    return make_report(measure, parser.parse_args())
+    return run_command(measure, parser.parse_args())
 
 
 if __name__ == "__main__":

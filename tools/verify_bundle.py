@@ -2,19 +2,8 @@
 
     python tools/verify_bundle.py bundles/subcortical bundles/hippocampal_subfields
 
-One line per check says `ok`, `failed` or `skipped`, and why. The exit status is 1 if a check failed. The checks are
-those that the MONAI model zoo makes of a bundle, as far as they need neither its server nor a GPU, and the rules of
-this project:
-
-- files: license, documents and the license of the data are there, no Python, no file above 25 MB;
-- configs, metadata: JSON without duplicate keys; `metadata.json` as `bundle_schema.json` beside this file says;
-- versions: version with its entry in the changelog; packages in the versions that the tests are run with;
-- weights: each file of `models` is in the metadata with its SHA-256 and holds tensors only;
-- data: the license of each file of the sample data is stated;
-- network: channels and type of the output, for `inference.json` and each overlay of it;
-- properties: MONAI finds everything that a bundle has to define, for each config that can be run;
-- export: the weights fit the network, whose TorchScript file gives the same logits;
-- run (with `--run`): the sample data are segmented.
+One line per check says `ok`, `failed` or `skipped`, and why. The exit status is 1 if a check failed. `docs/sharing.md`
+lists the checks: those of the MONAI model zoo, as far as they need neither its server nor a GPU, and this project's.
 
 A config with the key `bundle_root` stands alone. An overlay belongs to `inference.json` if its name contains
 `inference` or starts with `network_`, and to `train.json` if it contains `train` or `evaluate`.
@@ -35,8 +24,8 @@ from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
-from bundle_files import FILE_CHECKS, config_files, quietly, read_json, read_metadata
 from monai.bundle import ConfigParser, ConfigWorkflow, ckpt_export, verify_net_in_out
+from release.bundle_files import FILE_CHECKS, config_files, quietly, read_json, read_metadata
 
 from monai_mamba.errors import InputError, MonaiMambaError
 from monai_mamba.handlers.weights import load_weights
@@ -222,7 +211,7 @@ def verify(bundle: Path, data: Mapping[str, str] | None = None, run: bool = Fals
         failed += [name] * (result.status == "failed")
         yield result
     if {"files", "configs", "metadata"} & set(failed):
-        yield Result("network, properties, export, run", "skipped", f"mend first: {', '.join(failed)}")
+        yield Result("network, properties, export, run", "skipped", f"fix first: {', '.join(failed)}")
         return
     sets = list(config_sets(bundle))
     for configs in sets:

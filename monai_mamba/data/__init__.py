@@ -12,7 +12,7 @@ from monai_mamba.data.label_maps import find_label_maps
 from monai_mamba.data.label_values import with_label_ids
 from monai_mamba.data.modalities import modality_subsets, with_subsets
 from monai_mamba.data.pairs import find_pairs, split_pairs
-from monai_mamba.data.scan_table import describe_pairs, split_fold
+from monai_mamba.data.scan_table import describe_pairs, draw_weights, split_fold
 from monai_mamba.data.scans import find_scans
 from monai_mamba.data.window_loader import WindowLoader
 
@@ -23,6 +23,7 @@ __all__ = [
     "add_asegs",
     "describe_derivatives",
     "describe_pairs",
+    "draw_weights",
     "find_cases",
     "find_label_maps",
     "find_labeled_cases",

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from monai_mamba.errors import OutputError
@@ -33,6 +34,48 @@ def t1_weighted_scans(root: Path) -> list[Path]:
     """List `sub-*/[ses-*/]anat/*_T1w.nii[.gz]` of a BIDS data set by path: no derivatives, no other suffixes."""
     patterns = [f"{subject}/anat/*_T1w.nii{packed}" for subject in SUBJECTS for packed in ("", ".gz")]
     return sorted(path for pattern in patterns for path in root.glob(pattern) if not path.name.startswith("."))
+
+
+def parts_and_echoes(files: Iterable[Path]) -> dict[Path, str]:
+    """Images that are phase, real or imaginary, or an echo after the first, by their BIDS names; and what they are.
+
+    Every run, acquisition and reconstruction is a scan of its own.
+    """
+    first: set[Path] = set()
+    others = {}
+    for path in sorted(files, key=lambda path: int((re.search(r"_echo-(\d+)", path.name) or [0, 0])[1])):
+        scan = path.with_name(re.sub(r"_echo-\d+", "", path.name))
+        if re.search("_part-(?!mag)", path.name):
+            others[path] = "phase, real or imaginary"
+        elif scan in first:
+            others[path] = "later echoes"
+        first.add(scan)
+    return others
+
+
+def ignored_files(root: Path, files: Iterable[Path]) -> dict[Path, str]:
+    """Files that `.bidsignore` names; its lines are those of `.gitignore`, of which the last that fits decides."""
+    try:
+        lines = (root / ".bidsignore").read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        return {}
+    rules = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+
+    def is_ignored(path: Path) -> bool:
+        place = path.relative_to(root).as_posix()
+        fitting = [rule for rule in rules if re.fullmatch(_expression(rule.removeprefix("!")), place)]
+        return bool(fitting) and not fitting[-1].startswith("!")
+
+    return {path: "named in .bidsignore" for path in files if is_ignored(path)}
+
+
+def _expression(rule: str) -> str:
+    """A line of `.gitignore` as a regular expression for the paths of files: it may name them or a folder above."""
+    name = rule.strip("/")
+    pattern = re.escape(name).replace(r"\*\*/", "(?:.*/)?").replace(r"\*\*", ".*")
+    pattern = pattern.replace(r"\*", "[^/]*").replace(r"\?", "[^/]")
+    anywhere = "" if "/" in rule.rstrip("/") else "(?:.*/)?"
+    return anywhere + pattern + ("/.*" if rule.endswith("/") else "(?:/.*)?")
 
 
 def describe_derivatives(source: str | Sequence[str], output_dir: str | Path, task: str, labels: str) -> None:

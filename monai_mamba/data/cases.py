@@ -13,10 +13,13 @@ from pathlib import Path
 import nibabel as nib
 from monai.data import load_decathlon_datalist
 
-from monai_mamba.data.image_header import IMAGE_SUFFIXES, check_header
+from monai_mamba.data.bids import ignored_files, is_raw_dataset, parts_and_echoes
+from monai_mamba.data.content import other_than_scan
+from monai_mamba.data.image_header import check_header
 from monai_mamba.data.modalities import DISPLAY, MODALITIES, NAMES_KNOWN, channel_order, recognize, subset_name
+from monai_mamba.data.modality_folders import in_modality_folders
 from monai_mamba.data.pairs import check_same_grid
-from monai_mamba.data.scans import bare_name, fixed_part, is_finished
+from monai_mamba.data.scans import bare_name, describe_left_out, fixed_part, is_image, matches, plan_results
 from monai_mamba.errors import InputError
 from monai_mamba.files import files_below
 from monai_mamba.labels import RegionTable
@@ -80,7 +83,12 @@ class TumorCase:
         if self.problem:
             raise InputError(self.problem)
         if isinstance(self.image, Mapping):
-            for path in self.image.values():
+            for modality, path in self.image.items():
+                if kind := other_than_scan(path):
+                    raise InputError(
+                        f"{path}: {kind}, no scan, but it is named as the modality {DISPLAY[modality]} of the case "
+                        f"{self.name}. Give that image, or take this one away."
+                    )
                 check_header(path)
             return
         count = _volumes(self.image)
@@ -101,7 +109,7 @@ class TumorCase:
 
 @on_first_rank
 def find_cases(
-    source: str | Sequence[str] | Mapping[str, str], output_dir: str, task: str = "tumor", overwrite: bool = False
+    source: str | Sequence[str] | Mapping[str, str], output_dir: str, task: str, overwrite: bool = False
 ) -> list[dict]:
     """List the cases of a run. Headers of those to segment are checked; voxels are not read.
 
@@ -123,29 +131,8 @@ def find_cases(
     Raises:
         InputError: nothing was found, or no case can be processed.
     """
-    items: list[dict] = []
-    first_of: dict[str, str] = {}
-    for case in _collect(source, labeled=False):
-        output = str(Path(str(output_dir)).expanduser() / case.folder / f"{case.name}_desc-{task}")
-        item = {**case.item(), "output": output}
-        if output in first_of:
-            item["problem"] = f"{case.title}: two cases have this name ({output}*). Give one of them another name."
-        elif not overwrite and is_finished(output):
-            item["finished"] = True
-        else:
-            try:
-                case.check()
-            except InputError as error:
-                item["problem"] = str(error)
-        first_of[output] = case.title
-        items.append(item)
-    if finished := sum("finished" in item for item in items):
-        have = "1 case has its" if finished == 1 else f"{finished} cases have their"
-        logger.info("%s results in %s already (--overwrite True does them again).", have, output_dir)
-    problems = [item["problem"] for item in items if "problem" in item]
-    if problems and len(problems) == len(items):
-        raise InputError("\n".join(problems))
-    return items
+    found = [(case.item(), case.folder / case.name, case.check) for case in _collect(source, labeled=False)]
+    return plan_results(found, output_dir, task, overwrite)
 
 
 def find_labeled_cases(dataset_dir: str, label_convention: str) -> list[dict]:
@@ -210,10 +197,9 @@ def _collect(
     if (root / DATALIST).is_file():
         return _from_datalist(root / DATALIST, labeled, table)
     if root.is_dir():
-        return _group((path for path in files_below(root) if _is_input(path)), root)
+        return _group(files_below(root), root)
     if glob.has_magic(str(root)) and not root.exists():
-        files = [Path(name) for name in sorted(glob.glob(str(root), recursive=True))]
-        return _group((path for path in files if _is_input(path)), fixed_part(root), what=f"the pattern {source}")
+        return _group(matches(root), fixed_part(root), what=f"the pattern {source}")
     if not root.is_file():
         raise InputError(f"{root}: there is no such file or folder. Check the path given as 'input'.")
     return [_one_case([root])]
@@ -244,24 +230,31 @@ def _one_case(paths: list[Path]) -> TumorCase:
     return case
 
 
-def _group(paths: Iterable[Path], root: Path, what: str | None = None) -> list[TumorCase]:
-    """Cases of files found below a folder: those of one name, side by side; and every file with four volumes."""
+def _group(files: Iterable[Path], root: Path, what: str | None = None) -> list[TumorCase]:
+    """Cases of files found below a folder: those of one name, side by side; and every file with four volumes.
+
+    Files of one case may also lie in a folder for each modality.
+    """
+    paths = [path for path in files if is_image(path) and not bare_name(path).endswith(RESULT)]
+    if is_raw_dataset(root):
+        paths = [path for path in paths if path.relative_to(root).parts[0].startswith("sub-")]
+    left_out = ignored_files(root, paths) | parts_and_echoes(paths)
+    paths = [path for path in paths if path not in left_out]
+    placed = in_modality_folders(paths, root)
     cases: dict[tuple[Path, str], TumorCase] = {}
-    ignored = []
     for path in paths:
-        name, kind = recognize(path)
-        folder = path.parent.relative_to(root)
+        folder, name, kind = placed.get(path) or (path.parent.relative_to(root), *recognize(path))
         if kind is None and _volumes(path) == len(MODALITIES):
             cases[folder, str(path)] = TumorCase(name, folder, str(path))
         elif kind is None:
-            ignored.append(path)
+            left_out[path] = "whose names tell no modality"
         else:
             cases.setdefault((folder, name), TumorCase(name, folder)).add(kind, str(path))
+    if left_out:
+        logger.warning("Not taken from %s: %s.", what or root, describe_left_out(left_out))
     found = [case for case in cases.values() if case.image]
     if not found:
         raise InputError(f"{what or root}: no file there is a modality of a case. {NAMES_KNOWN}")
-    if ignored:
-        logger.warning("%d images tell no modality by their names and are ignored, first %s.", len(ignored), ignored[0])
     return found
 
 
@@ -312,12 +305,6 @@ def _compare_label_names(path: Path, names: object, table: RegionTable) -> None:
                 f"{path}: label {number} is '{name}', but the convention {table.convention} expects edema to be "
                 f"{expected}. Set --label_convention (brats_msd is that of Decathlon Task01)."
             )
-
-
-def _is_input(path: Path) -> bool:
-    """Whether a file is an image, but no result of the tumor bundle: a prediction is no reference."""
-    is_image = path.name.lower().endswith(IMAGE_SUFFIXES) and not path.name.startswith(".")
-    return is_image and not bare_name(path).endswith(RESULT)
 
 
 def _volumes(path: str | Path) -> int | None:

@@ -15,6 +15,7 @@ import numpy as np
 from nibabel.affines import voxel_sizes
 
 from monai_mamba.errors import InputError
+from monai_mamba.grids import largest_shift
 
 NOTED_SIZE, LARGEST_SIZE = 0.005, 0.03  # relative differences of voxel sizes that are warned of, and refused
 NOTED_SHIFT = 1.0  # mm
@@ -121,12 +122,6 @@ def _directions(affine: np.ndarray) -> np.ndarray:
     """The axes of the voxels without their sizes and shears, `(3, 3)`: the nearest rotation, or mirrored rotation."""
     left, _, right = np.linalg.svd(affine[:3, :3] / voxel_sizes(affine))
     return left @ right
-
-
-def largest_shift(one: np.ndarray, other: np.ndarray, shape: Sequence[int]) -> float:
-    """Largest distance in mm between the places that two affines `(4, 4)` give to a voxel of a volume `(H, W, D)`."""
-    corners = np.array([[*corner, 1] for corner in np.ndindex(2, 2, 2)]) * [*(np.asarray(shape) - 1), 1]
-    return float(np.linalg.norm((corners @ (np.asarray(one) - np.asarray(other)).T)[:, :3], axis=1).max())
 
 
 def _text(sizes: Sequence[float]) -> str:

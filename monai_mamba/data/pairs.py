@@ -12,10 +12,10 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from monai_mamba.data.geometry import largest_shift
 from monai_mamba.data.image_header import IMAGE_SUFFIXES, check_header
 from monai_mamba.errors import InputError
 from monai_mamba.files import files_below
+from monai_mamba.grids import largest_shift
 
 IMAGE_ENDING, LABEL_ENDING = "_T1w", "_desc-aseg_dseg"
 LARGEST_SHIFT = 0.05  # mm by which a voxel of a label map may lie elsewhere than that of its image
@@ -82,16 +82,18 @@ def split_pairs(
 
     Args:
         pairs: what `find_pairs` returned.
-        val_fraction: part of the persons to validate on, between 0 and 1; at least one person is taken.
+        val_fraction: part of the persons to validate on, 0 to below 1; at least one person is taken, with 0 none.
 
     Returns:
         Training pairs and validation pairs.
 
     Raises:
-        InputError: the fraction is not between 0 and 1.
+        InputError: the fraction is out of range.
     """
-    if not 0 < val_fraction < 1:
-        raise InputError(f"val_fraction is {val_fraction}, expected a number between 0 and 1, such as 0.2.")
+    if not 0 <= val_fraction < 1:
+        raise InputError(f"val_fraction is {val_fraction}, expected a number from 0 to below 1, such as 0.2.")
+    if val_fraction == 0 or not pairs:
+        return list(pairs), []
     persons = sorted({_person(pair) for pair in pairs}, key=lambda name: hashlib.sha256(os.fsencode(name)).hexdigest())
     if len(persons) == 1:
         warnings.warn(

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 def describe_pairs(
-    pairs: Sequence[dict[str, Any]], table: str | Path | None = None, leave_out: str = ""
+    pairs: Sequence[dict[str, Any]], table: str | Path | None = None, leave_out: str | None = None
 ) -> list[dict[str, Any]]:
     """Add to pairs what a table says of them.
 
@@ -74,6 +74,26 @@ def split_fold(pairs: Sequence[dict[str, Any]], fold: int | None) -> tuple[list[
             f"{known}; --fold None trains on all scans."
         )
     return [pair for pair in pairs if pair.get("fold") != fold], inside
+
+
+def draw_weights(pairs: Sequence[dict[str, Any]], maps: Sequence[str], synthetic_fraction: float) -> list[float]:
+    """How often each scan, and then each label map for synthetic images, is drawn; the sum is 1.
+
+    Args:
+        pairs: scans, of which `draws` says how often each is drawn, compared with the others (1 where it is absent).
+        maps: label maps, drawn equally often.
+        synthetic_fraction: share of synthetic images, 0 to 1, where there are both.
+
+    Raises:
+        InputError: the share is out of range, or there is nothing to draw.
+    """
+    if not 0 <= synthetic_fraction <= 1:
+        raise InputError(f"--synthetic_fraction is {synthetic_fraction}, expected a number from 0 to 1, such as 0.15.")
+    if not pairs and not maps:
+        raise InputError("Nothing to train on: set --dataset_dir to labeled scans, or --label_maps to label maps.")
+    synthetic = synthetic_fraction if pairs and maps else float(not pairs)
+    draws = [float(pair.get("draws", 1.0)) for pair in pairs]
+    return [(1 - synthetic) * each / sum(draws) for each in draws] + [synthetic / len(maps) for _ in maps]
 
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:

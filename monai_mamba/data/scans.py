@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import glob
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
-from monai_mamba.data.bids import is_raw_dataset, t1_weighted_scans
+from monai_mamba.data.bids import ignored_files, is_raw_dataset, parts_and_echoes, t1_weighted_scans
+from monai_mamba.data.content import other_than_scan
+from monai_mamba.data.freesurfer import beside_scans_of_subjects, subject_of
 from monai_mamba.data.image_header import IMAGE_SUFFIXES, check_header
 from monai_mamba.errors import InputError
 from monai_mamba.files import files_below
@@ -16,22 +19,23 @@ from monai_mamba.ranks import on_first_rank
 BIDS_SUFFIX = "_T1w"
 DERIVATIVES = ("_dseg", "_mask", "_probseg")
 RESULTS = {"labels": "_dseg.nii.gz", "volumes": "_volumes.tsv", "picture": "_picture.png"}
+NAMES_LOGGED = 5  # of the files of a kind that are left out
 
 logger = logging.getLogger(__name__)
 
+LeftOut = dict[Path, str]  # and what the file is
+
 
 @on_first_rank
-def find_scans(
-    source: str | Sequence[str], output_dir: str, task: str = "subcortical", overwrite: bool = False
-) -> list[dict]:
-    """List the scans of a run. Headers of those to segment are checked; their voxels are not read.
+def find_scans(source: str | Sequence[str], output_dir: str, task: str, overwrite: bool = False) -> list[dict]:
+    """List the scans of a run. Headers of those to segment are checked, and some voxels, to tell label maps.
 
     Args:
         source: a file, a folder (searched with its subfolders), a pattern such as `data/*/anat/*_T1w.nii.gz` (`**`
             stands for any depth), or a list of those. Of a BIDS data set (a folder with a `dataset_description.json`,
             unless that of a derivative) only `sub-*/[ses-*/]anat/*_T1w.nii[.gz]` are taken. Of another folder that
-            holds names ending in `_T1w`, only those; label maps and masks by their BIDS names (`_dseg`, `_mask`,
-            `_probseg`) never.
+            holds names ending in `_T1w`, only those. Of a FreeSurfer subject one volume, see
+            `beside_scans_of_subjects`. Label maps never, nor what `parts_and_echoes` names. What is left out is logged.
         output_dir: folder of the results; the subfolders below `source` are repeated there.
         task: goes into the names of the results, `<name>_desc-<task>_dseg.nii.gz`.
         overwrite: also segment scans whose results are complete.
@@ -44,31 +48,78 @@ def find_scans(
     Raises:
         InputError: nothing was found, or none of the scans can be processed.
     """
-    scans: list[dict] = []
+    found: dict[Path, tuple[Path, bool]] = {}
+    left_out: LeftOut = {}
+    for one in source if isinstance(source, (list, tuple)) else [source]:
+        root, files, is_named = _expand(str(one), left_out)
+        for path in files:
+            found.setdefault(path, (root, is_named))
+    entries = []
+    for path, (root, is_named) in found.items():
+        subject = subject_of(path)
+        folder = subject.parent if subject else path.absolute().parent
+        below = folder.relative_to(root.absolute()) if folder.is_relative_to(root.absolute()) else Path()
+        name = subject.name if subject else bare_name(path).removesuffix(BIDS_SUFFIX)
+        entries.append(({"image": str(path)}, below / name, partial(_check, path, is_named)))
+    scans = plan_results(entries, output_dir, task, overwrite, left_out)
+    if left_out:
+        logger.info("Not taken from %s: %s.", source, describe_left_out(left_out))
+    if not scans:
+        raise InputError(f"{source}: no scan there. Found {describe_left_out(left_out)}.")
+    return scans
+
+
+def plan_results(
+    found: Sequence[tuple[dict, Path, Callable[[], str | None]]],
+    output_dir: str | Path,
+    task: str,
+    overwrite: bool,
+    left_out: LeftOut | None = None,
+) -> list[dict]:
+    """Say where the results of scans or cases go, which of them are there, and which cannot be made.
+
+    Args:
+        found: for each its entries; the name of its results relative to `output_dir`, without `_desc-<task>`; and what
+            checks its files, raising an `InputError`, or saying what the image is if it is no scan.
+        output_dir: folder of the results.
+        task: see `find_scans`.
+        overwrite: whether to take those again whose results are complete.
+        left_out: takes the images that are no scans, where some may be.
+
+    Returns:
+        The entries with `output`, and `finished` or `problem` where there is one, see `find_scans`.
+
+    Raises:
+        InputError: none of them can be processed.
+    """
+    items: list[dict] = []
     first_of: dict[str, str] = {}
-    for path, folder in _expand(source if isinstance(source, (list, tuple)) else [source]):
-        output = str(Path(str(output_dir)).expanduser() / folder / f"{_stem(path)}_desc-{task}")
-        scan: dict = {"image": str(path), "output": output}
-        if first_of.setdefault(output, str(path)) != str(path):
-            scan["problem"] = (
-                f"{path}: its results would get the same name as those of {first_of[output]} ({output}*). Give the two "
-                "runs different output folders."
-            )
-        elif not overwrite and is_finished(output):
-            scan["finished"] = True
+    for entries, name, check in found:
+        output = str(Path(str(output_dir)).expanduser() / name.parent / f"{name.name}_desc-{task}")
+        item, title = {**entries, "output": output}, entries.get("name", entries["image"])
+        if not overwrite and output not in first_of and is_finished(output):
+            item["finished"] = True
         else:
             try:
-                check_header(path)
+                if kind := check():
+                    left_out[Path(entries["image"])] = kind
+                    continue
+                if output in first_of:
+                    raise InputError(
+                        f"{title}: its results would get the same name as those of {first_of[output]} ({output}*). "
+                        "Rename one, or run them with different output folders."
+                    )
             except InputError as error:
-                scan["problem"] = str(error)
-        scans.append(scan)
-    if finished := sum("finished" in scan for scan in scans):
-        have = "1 scan has its" if finished == 1 else f"{finished} scans have their"
-        logger.info("%s results in %s already (--overwrite True does them again).", have, output_dir)
-    problems = [scan["problem"] for scan in scans if "problem" in scan]
-    if problems and len(problems) == len(scans):
+                item["problem"] = str(error)
+        first_of.setdefault(output, title)
+        items.append(item)
+    if finished := sum("finished" in item for item in items):
+        text = "Finished before: %d of %d, in %s (--overwrite True makes them again)."
+        logger.info(text, finished, len(items), output_dir)
+    problems = [item["problem"] for item in items if "problem" in item]
+    if problems and len(problems) == len(items):
         raise InputError("\n".join(problems))
-    return scans
+    return items
 
 
 def is_finished(output: str) -> bool:
@@ -76,55 +127,63 @@ def is_finished(output: str) -> bool:
     return all(Path(output + ending).is_file() for ending in RESULTS.values())
 
 
-def _expand(sources: Sequence[str]) -> list[tuple[Path, Path]]:
-    """Files and, for each, its folder relative to where the search began."""
-    found: dict[Path, Path] = {}
-    for source in sources:
-        root = Path(str(source)).expanduser()  # Fire turns a name such as 0012 into a number
-        if root.is_dir():
-            bids = is_raw_dataset(root)
-            files = t1_weighted_scans(root) if bids else _images_below(root)
-            if not files and bids:
-                raise InputError(
-                    f"{root}: no T1-weighted scan in this BIDS data set; expected sub-*/[ses-*/]anat/*_T1w.nii[.gz]. "
-                    'Other files are taken by a pattern, such as --input "FOLDER/**/*.nii.gz".'
-                )
-            if not files:
-                raise InputError(
-                    f"{root}: no image in this folder or its subfolders ({', '.join(IMAGE_SUFFIXES)}). DICOM has to be "
-                    "converted first, for example with dcm2niix."
-                )
-        elif root.exists() or not glob.has_magic(str(root)):
-            root, files = root.parent, [root]
-        else:
-            files = sorted(Path(name) for name in glob.glob(str(root), recursive=True))
-            files = [file for file in files if _is_image(file)]
-            if not files:
-                raise InputError(
-                    f"No image matches the pattern {source}. Check it with 'ls', and quote it in the shell."
-                )
-            root = fixed_part(root)
-        for file in files:
-            found.setdefault(file, file.parent.relative_to(root))
-    return list(found.items())
+def _check(path: Path, is_named: bool) -> str | None:
+    """Check a scan before it is read; see `plan_results`."""
+    kind = other_than_scan(path)
+    if kind is None:
+        check_header(path)
+    elif is_named:
+        raise InputError(f"{path}: {kind}, no scan. Expected the gray values of a head.")
+    return kind
 
 
-def _images_below(root: Path) -> list[Path]:
-    files = [path for path in files_below(root) if _is_image(path)]
-    t1_weighted = [path for path in files if bare_name(path).endswith(BIDS_SUFFIX)]
-    if t1_weighted and len(t1_weighted) < len(files):
-        count = f"{len(t1_weighted)} of {len(files)}"
-        logger.info("%s: %s images end in %s; the others are not taken.", root, count, BIDS_SUFFIX)
-    return t1_weighted or files
+def _expand(source: str, left_out: LeftOut) -> tuple[Path, list[Path], bool]:
+    """Where the search begins, the files, and whether the user has named the file itself."""
+    root = Path(source).expanduser()
+    if root.is_dir() and is_raw_dataset(root):
+        images = t1_weighted_scans(root)
+        if not images:
+            raise InputError(
+                f"{root}: no T1-weighted scan in this BIDS data set; expected sub-*/[ses-*/]anat/*_T1w.nii[.gz]. "
+                'Other files are taken by a pattern, such as --input "FOLDER/**/*.nii.gz".'
+            )
+        left_out |= ignored_files(root, images)
+    elif root.is_dir():
+        images = [path for path in files_below(root) if is_image(path)]
+        if not images:
+            raise InputError(
+                f"{root}: no image in this folder or its subfolders ({', '.join(IMAGE_SUFFIXES)}). DICOM has to be "
+                "converted first, for example with dcm2niix."
+            )
+        left_out |= beside_scans_of_subjects(images)
+        if any(bare_name(path).endswith(BIDS_SUFFIX) for path in images):
+            others = [path for path in images if not bare_name(path).endswith(BIDS_SUFFIX)]
+            left_out |= dict.fromkeys(others, f"with names that do not end in {BIDS_SUFFIX}") | left_out
+    elif root.exists() or not glob.has_magic(str(root)):
+        return root.parent, [root], True
+    else:
+        images = [path for path in matches(root) if is_image(path)]
+        if not images:
+            raise InputError(f"No image matches the pattern {source}. Check it with 'ls', and quote it in the shell.")
+        left_out |= beside_scans_of_subjects(images)
+        root = fixed_part(root)
+    left_out |= {path: "label maps by their names" for path in images if bare_name(path).endswith(DERIVATIVES)}
+    left_out |= parts_and_echoes(path for path in images if path not in left_out)
+    return root, [path for path in images if path not in left_out], False
 
 
-def _is_image(path: Path) -> bool:
+def is_image(path: Path) -> bool:
+    """Whether a file is an image by its name, and not a hidden one."""
     return (
         path.name.lower().endswith(IMAGE_SUFFIXES)
         and not path.name.startswith(".")
-        and not bare_name(path).endswith(DERIVATIVES)
         and (path.is_file() or path.is_symlink())  # a link that leads nowhere is reported, not passed over
     )
+
+
+def matches(pattern: Path) -> list[Path]:
+    """Files that match a pattern, by path."""
+    return [Path(name) for name in sorted(glob.glob(str(pattern), recursive=True))]
 
 
 def fixed_part(pattern: Path) -> Path:
@@ -146,6 +205,10 @@ def bare_name(path: Path) -> str:
     return name
 
 
-def _stem(path: Path) -> str:
-    """Name for the results: BIDS derivatives put another suffix in the place of `_T1w`."""
-    return bare_name(path).removesuffix(BIDS_SUFFIX)
+def describe_left_out(left_out: LeftOut) -> str:
+    """What is not taken, in words, with some names of each kind."""
+    kinds: dict[str, list[str]] = {}
+    for path, kind in left_out.items():
+        kinds.setdefault(kind, []).append(str(path))
+    some = {kind: names[:NAMES_LOGGED] + ["..."] * (len(names) > NAMES_LOGGED) for kind, names in kinds.items()}
+    return "; ".join(f"{len(names)} {kind} ({', '.join(some[kind])})" for kind, names in kinds.items())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import pickle
+import textwrap
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,10 @@ import torch
 from ignite.engine import Engine, Events
 from monai.data.utils import set_rnd
 from monai.utils import set_determinism
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
+from monai_mamba.bundle import options_in_use
 from monai_mamba.errors import InputError, WeightsError
 from monai_mamba.files import write_atomically
 
@@ -28,12 +33,16 @@ class ResumableCheckpoint:
     epoch and the rank alone, not from what was drawn before. A training that is stopped anywhere and continued with the
     same options therefore equals the one that was not stopped, on a CPU bit for bit.
 
+    Options are those of this run, not of the file: an optimizer keeps its learning rate, weight decay and so on, and a
+    scheduler takes as many steps as it had taken. What differs from the run before is logged.
+
     The file is written beside its final name and then renamed, so a killed training leaves the last complete one.
 
     Args:
         path: the checkpoint.
         content: name -> object with ``state_dict`` and ``load_state_dict`` (networks, optimizer, scheduler, ...); the
-            trainer's own state (epoch, iteration) is added.
+            trainer's own state (epoch, iteration), the options and the names of the data are added. Schedulers step
+            without arguments.
         seed: seed of the training, >= 0.
         resume: False starts over; an earlier file stays until the first epoch is complete.
         map_location: device the tensors are read to.
@@ -52,6 +61,7 @@ class ResumableCheckpoint:
         self.seed = seed
         self.resume = resume
         self.map_location = map_location
+        self.about: dict[str, Any] = {}
         self.logger = logging.getLogger(__name__)
 
     def attach(self, engine: Engine) -> None:
@@ -65,22 +75,53 @@ class ResumableCheckpoint:
 
         Raises:
             WeightsError: the file is damaged, or its content does not fit.
+            InputError: the training has more epochs behind it than it is to have.
         """
-        if not self.resume or engine.state.epoch > 0 or not self.path.is_file():
+        if engine.state.epoch > 0:
             return
+        self.about = {"options": options_in_use(), "data": _names(engine.state.dataloader)}
+        if not self.resume or not self.path.is_file():
+            return
+        before: dict[str, Any] = {}
         try:
             checkpoint = torch.load(self.path, map_location=self.map_location, weights_only=True)
+            before = {"options": checkpoint.get("options", {}), "data": checkpoint.get("data", [])}
+            epoch, iteration = checkpoint["trainer"]["epoch"], checkpoint["trainer"]["iteration"]
+            if epoch > engine.state.max_epochs:
+                raise InputError(
+                    f"{self.path}: {epoch} epochs are complete, but --epochs is {engine.state.max_epochs}. Give more, "
+                    "or another --output_dir, or start over with --resume False."
+                )
             for name, item in self.content.items():
-                item.load_state_dict(checkpoint[name])
-            # max_epochs belongs to this run, so that a training can be continued for longer
-            engine.state.epoch = checkpoint["trainer"]["epoch"]
-            engine.state.iteration = checkpoint["trainer"]["iteration"]
+                if isinstance(item, Optimizer):
+                    _load_state(item, checkpoint[name])
+                elif not isinstance(item, LRScheduler):
+                    item.load_state_dict(checkpoint[name])
+            for name, item in self.content.items():
+                if isinstance(item, LRScheduler):
+                    _step_to(item, checkpoint[name]["last_epoch"])
+        except InputError:
+            raise
         except (KeyError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+            holds = ", ".join(f"{name} {_short(old)}" for name, old, _ in _changes(before, self.about))
             raise WeightsError(
                 f"{self.path}: the training cannot go on from this checkpoint, which is damaged or belongs to another "
-                "config or network. Use that one, or another --output_dir, or start over with --resume False."
+                f"config or network{holds and f' (its options: {holds})'}. Use that one, or another --output_dir, or "
+                "start over with --resume False."
             ) from error
-        self.logger.info("Continuing %s after epoch %d.", self.path, engine.state.epoch)
+        engine.state.epoch, engine.state.iteration = epoch, iteration
+        self.logger.info("Continuing %s after epoch %d of %d.", self.path, epoch, engine.state.max_epochs)
+        for name, old, new in _changes(before, self.about):
+            self.logger.info("--%s is now %s (before: %s).", name, _short(new), _short(old))
+        old, new = set(before["data"]), set(self.about["data"])
+        if old and new and old != new:
+            self.logger.warning(
+                "Other data than before: %d scans were there then, %d are now; %d of them are new. What the network "
+                "has learned, and the best value so far, come from both.",
+                len(old),
+                len(new),
+                len(new - old),
+            )
 
     def start_epoch(self, engine: Engine) -> None:
         """Seed everything that draws random numbers, and start a new pass over the data.
@@ -107,5 +148,37 @@ class ResumableCheckpoint:
         if idist.get_rank() != 0:
             return
         checkpoint = {name: item.state_dict() for name, item in self.content.items()}
+        checkpoint |= self.about
         checkpoint["trainer"] = {"epoch": engine.state.epoch, "iteration": engine.state.iteration}
         write_atomically(self.path, lambda file: torch.save(checkpoint, file))
+
+
+def _load_state(optimizer: Optimizer, state: dict[str, Any]) -> None:
+    """Take the state of the parameters, but keep the settings (learning rate, weight decay, ...)."""
+    settings = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    for group, own in zip(optimizer.param_groups, settings, strict=True):
+        group.update(own)
+
+
+def _step_to(scheduler: LRScheduler, count: int) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of steps before the first one of the optimizer
+        for _ in range(count - scheduler.last_epoch):
+            scheduler.step()
+
+
+def _names(loader: Any) -> list[str]:
+    """Names of the scans of a loader, sorted, where its items have names."""
+    data = getattr(getattr(loader, "dataset", None), "data", ())
+    return sorted(str(item["subject"]) for item in data if isinstance(item, Mapping) and "subject" in item)
+
+
+def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Options that both runs have with other values: name, value before, value now."""
+    old, new = before.get("options", {}), now["options"]
+    return [(name, old[name], new[name]) for name in new if name in old and old[name] != new[name]]
+
+
+def _short(value: str) -> str:
+    return textwrap.shorten(value, 80, placeholder=" ...")

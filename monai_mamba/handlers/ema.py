@@ -1,4 +1,4 @@
-"""A moving average of the weights whose warm-up survives a stop."""
+"""A moving average of the weights that starts where the training does, and goes on where it was stopped."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ __all__ = ["ResumableEMA"]
 
 
 class ResumableEMA(EMAHandler):
-    """Ignite's `EMAHandler`, but a resumed training goes on with the warm-up of the momentum instead of repeating it.
+    """Ignite's `EMAHandler`, for networks that get their weights when a training starts, and for one that is resumed.
+
+    Ignite copies the network when the handler is made: weights that another handler loads later would be averaged with
+    random ones. It also repeats the warm-up of the momentum after a stop.
 
     Args:
         args: as for `EMAHandler`.
@@ -21,7 +24,12 @@ class ResumableEMA(EMAHandler):
     def attach(self, engine: Engine, *args: Any, **kwargs: Any) -> None:
         """Follow a trainer; arguments as for `EMAHandler.attach`."""
         super().attach(engine, *args, **kwargs)
+        engine.add_event_handler(Events.STARTED, self._copy)
         engine.add_event_handler(Events.EPOCH_STARTED, self._catch_up)
+
+    def _copy(self, engine: Engine) -> None:
+        if engine.state.iteration == 0:
+            self.ema_model.load_state_dict(self.model.state_dict())
 
     def _catch_up(self, engine: Engine) -> None:
         scheduler = getattr(self, "momentum_scheduler", None)  # there only with a warm-up

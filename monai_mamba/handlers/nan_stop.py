@@ -20,7 +20,7 @@ from monai_mamba.networks.finite import first_not_finite, is_finite, title
 __all__ = ["NaNStop"]
 
 ADVICE = (
-    "Files of earlier epochs are unchanged. Look at the scan, and go on from the last checkpoint with a smaller "
+    "Files of earlier epochs are unchanged. Check the scan, and continue from the last checkpoint with a smaller "
     "--learning_rate or without mixed precision (--amp False)."
 )
 
@@ -66,9 +66,9 @@ class NaNStop:
         ruined = _ruined_layer(_bare(engine.network))
         if ruined:
             raise MonaiMambaError(
-                f"The last step of epoch {engine.state.epoch} (iteration {engine.state.iteration}, scan "
-                f"{self._scans_before}) has left weights that are not finite, first in {ruined}: its gradients were "
-                f"not finite. {ADVICE}"
+                f"After the last step of epoch {engine.state.epoch} (iteration {engine.state.iteration}, scan "
+                f"{self._scans_before}) weights are not finite, first in {ruined}: the gradients of that step were not "
+                f"finite. {ADVICE}"
             )
 
     def _scans(self, batch: Mapping[str, Any]) -> str:
@@ -85,7 +85,7 @@ class NaNStop:
         if ruined:
             return f"the weights of {ruined} are not finite since the step before (scan {self._scans_before})"
         if is_finite(engine.state.output[CommonKeys.PRED]):
-            return "the output of the network is finite, so the loss function made it"
+            return "the output of the network is finite, so it comes from the loss function"
         return first_not_finite(network, lambda: self._run_again(engine, network))
 
     def _run_again(self, engine: SupervisedTrainer, network: nn.Module) -> None:

@@ -15,6 +15,7 @@ from monai_mamba.data.image_file import read_image
 from monai_mamba.data.scans import RESULTS
 from monai_mamba.errors import OutputError
 from monai_mamba.files import MISSING, write_atomically
+from monai_mamba.grids import voxel_volume
 from monai_mamba.labels import LabelTable
 from monai_mamba.picture import draw_labels
 
@@ -36,9 +37,7 @@ class ResultSaver:
         written_ids: for each id of the table the id in the label map, see `LabelTable.ids_in`; None writes the same.
     """
 
-    def __init__(
-        self, labels: str = "subcortical", close_up: bool = False, written_ids: Mapping[int, int] | None = None
-    ) -> None:
+    def __init__(self, labels: str, close_up: bool = False, written_ids: Mapping[int, int] | None = None) -> None:
         self.table = LabelTable.load(labels)
         self.close_up = close_up
         self.written_ids = written_ids
@@ -96,13 +95,13 @@ class ResultSaver:
 
     def _volume_table(self, prediction: MetaTensor, affine: np.ndarray) -> str:
         labels, meta = prediction.numpy(), prediction.meta
-        voxel_volume = abs(np.linalg.det(affine[:3, :3]))
+        mm3 = voxel_volume(affine)
         counts = np.bincount(labels.ravel(), minlength=max(self.table.ids) + 1)
         lines = ["id\tname\tvoxels\tmm3\tmm3_soft\texpected_dsc"]
         for entry in self.table.structures:
             voxels, soft = int(counts[entry.id]), float(meta["soft_volumes"][entry.id])
             expected = f"{meta['expected_dsc'][entry.id]:.3f}" if voxels else MISSING
-            lines.append(f"{entry.id}\t{entry.name}\t{voxels}\t{voxels * voxel_volume:.1f}\t{soft:.1f}\t{expected}")
+            lines.append(f"{entry.id}\t{entry.name}\t{voxels}\t{voxels * mm3:.1f}\t{soft:.1f}\t{expected}")
         return "\n".join(lines) + "\n"
 
 

@@ -6,11 +6,10 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-import ignite.distributed as idist
-from ignite.engine import Engine, Events
+import torch
 from monai.handlers import IgniteMetricHandler
-from monai.utils import string_list_all_gather
 
+from monai_mamba.handlers.score_writer import ScoreWriter
 from monai_mamba.labels import LabelTable
 from monai_mamba.metrics.score_tables import write_score_tables
 from monai_mamba.metrics.structure_scores import ABSENT_RULE, SCORES, StructureScoresMetric, mean_over_scans
@@ -34,13 +33,11 @@ class StructureScores(IgniteMetricHandler):
         super().__init__(metric_fn=metric, output_transform=output_transform)
 
 
-class ScoreTables:
-    """Writes the scores of a `StructureScores` metric as tables when the evaluation is complete.
-
-    In a distributed run the first rank writes them for all.
+class ScoreTables(ScoreWriter):
+    """Writes the scores of a `StructureScores` metric as `scores.tsv`, `summary.tsv` and `scores.json`.
 
     Args:
-        output_dir: folder for `scores.tsv`, `summary.tsv` and `scores.json`.
+        output_dir: folder for the files.
         table: the classes, as given to the metric.
         metric: name of the metric in the engine.
         batch_transform: takes the list of the scans' names out of `engine.state.batch`, such as
@@ -51,27 +48,12 @@ class ScoreTables:
     def __init__(
         self, output_dir: str | Path, table: LabelTable, metric: str, batch_transform: Callable, grid: str
     ) -> None:
-        self.output_dir = Path(output_dir)
+        super().__init__(output_dir, metric, batch_transform)
         self.table = table
-        self.metric = metric
-        self.batch_transform = batch_transform
         self.grid = grid
-        self._subjects: list[str] = []
 
-    def attach(self, engine: Engine) -> None:
-        """Follow an evaluator; attach it after the metric, as the `handlers` of MONAI's engines are."""
-        engine.add_event_handler(Events.EPOCH_STARTED, lambda _: self._subjects.clear())
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self._write)
-
-    def _collect(self, engine: Engine) -> None:
-        self._subjects.extend(str(name) for name in self.batch_transform(engine.state.batch))
-
-    def _write(self, engine: Engine) -> None:
-        scores = engine.state.metric_details[self.metric].cpu()
-        subjects = string_list_all_gather(self._subjects) if idist.get_world_size() > 1 else self._subjects
-        if idist.get_rank() != 0:
-            return
+    def write(self, scores: torch.Tensor, subjects: list[str]) -> None:
+        """Write the scores `(N, structures, 4)` of scans."""
         write_score_tables(self.output_dir, subjects, scores, self.table.structures, self.grid)
         means = ", ".join(
             f"{name} {value:.3f}" for name, value in zip(SCORES, mean_over_scans(scores).nanmean(dim=0), strict=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from monai.data import MetaTensor
 
+from monai_mamba.grids import voxel_volume
 from monai_mamba.handlers.result_saver import ResultSaver
 from monai_mamba.labels import RegionTable
 
@@ -23,12 +24,12 @@ class TumorResultSaver(ResultSaver):
         self.regions = RegionTable.load(label_convention)
 
     def _volume_table(self, prediction: MetaTensor, affine: np.ndarray) -> str:
-        voxel_volume = abs(np.linalg.det(affine[:3, :3]))
+        mm3 = voxel_volume(affine)
         counts = np.bincount(prediction.numpy().ravel(), minlength=max(self.table.ids) + 1)
         rows = [(f"{region.title} ({region.name})", self.regions.ids_of(region)) for region in self.regions.regions]
         rows += [(entry.name, (entry.id,)) for entry in self.table.structures]
         lines = ["name\tlabels\tvoxels\tmm3"]
         for name, ids in rows:
             voxels = int(counts[list(ids)].sum())
-            lines.append(f"{name}\t{'+'.join(map(str, ids))}\t{voxels}\t{voxels * voxel_volume:.1f}")
+            lines.append(f"{name}\t{'+'.join(map(str, ids))}\t{voxels}\t{voxels * mm3:.1f}")
         return "\n".join(lines) + "\n"

@@ -17,6 +17,7 @@ from ignite.engine import Engine, Events
 
 from monai_mamba.errors import WeightsError
 from monai_mamba.files import read_whole, write_atomically
+from monai_mamba.ranks import rank_and_size
 
 ENTRIES = ("model", "state_dict", "network")  # of a training checkpoint, where it holds the network's weights
 END_OF_ARCHIVE = 22  # bytes of the record at its end
@@ -168,7 +169,12 @@ def load_weights(network: torch.nn.Module, path: str | Path, bundle_root: str | 
 
 
 def save_weights(path: str | Path, network: torch.nn.Module) -> None:
-    """Write a network's state dict, on the CPU, for `read_weights`; the file is complete or not there."""
+    """Write a network's state dict, on the CPU, for `read_weights`; the file is complete or not there.
+
+    In a distributed run the first rank writes.
+    """
+    if rank_and_size()[0] != 0:
+        return
     state = {name: value.cpu() for name, value in network.state_dict().items()}
     write_atomically(path, lambda file: torch.save(state, file))
 

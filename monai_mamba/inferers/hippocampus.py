@@ -12,15 +12,9 @@ from monai.inferers import Inferer
 from scipy import ndimage
 
 from monai_mamba.errors import InputError, NotFiniteError
+from monai_mamba.grids import Grid, add_box, cut_box, one_affine
 from monai_mamba.labels import LabelTable
-from monai_mamba.transforms.hippocampus_box import (
-    Grid,
-    add_box,
-    centered_box,
-    cut_box,
-    find_hippocampus,
-    scale_to_surroundings,
-)
+from monai_mamba.transforms.hippocampus_box import centered_box, find_hippocampus, scale_to_surroundings
 
 __all__ = ["HippocampusInferer", "fill_outline"]
 
@@ -96,7 +90,7 @@ class HippocampusInferer(Inferer):
                 or the two are exchanged.
             NotFiniteError: see `SlidingWindowProbabilityInferer`.
         """
-        source, affine = Grid.of(inputs.meta), np.asarray(inputs.affine, dtype=float).reshape(-1, 4, 4)[0]
+        source, affine = Grid.of(inputs.meta), one_affine(inputs.affine)
         image = inputs.as_tensor()
         with _named(f"{source.name}, search for the hippocampi"):
             ids, outlines = self._locate(image, aseg)

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from monai.metrics import CumulativeIterationMetric, compute_dice, compute_hausdorff_distance
+from monai.metrics import compute_dice, compute_hausdorff_distance
 from scipy import ndimage
 
-from monai_mamba.metrics.structure_scores import voxel_sizes
+from monai_mamba.metrics.case_scores import CaseScoresMetric
 
 REGION_SCORES = ("dsc", "hd95_mm")
 LESION_SCORES = ("lesion_dsc", "lesion_hd95_mm", "lesions", "lesions_missed", "lesions_false")
@@ -103,12 +103,11 @@ def _overlap_and_distance(predicted: np.ndarray, expected: np.ndarray, spacing: 
     return compute_dice(*masks).item(), distance.item()
 
 
-class RegionScoresMetric(CumulativeIterationMetric):
-    """`region_scores` of every case and region, and `lesion_scores` if asked for, gathered over the iterations.
+class RegionScoresMetric(CaseScoresMetric):
+    """`region_scores` of every case and region, and `lesion_scores` if asked for.
 
-    Inputs are masks `(B, R, H, W, D)`. The size of a voxel is taken from the affine of the reference if that is a
-    `MetaTensor`, otherwise it is 1 mm. The buffer is `(N, R, S)` with the columns `REGION_SCORES` and then, if asked
-    for, `LESION_SCORES`.
+    Inputs are masks `(B, R, H, W, D)`. The buffer is `(N, R, S)` with the columns `REGION_SCORES` and then, if asked
+    for, `LESION_SCORES`; the metric is the DSC, averaged over regions and cases.
 
     Args:
         lesion_wise: whether to score lesions, too.
@@ -118,26 +117,14 @@ class RegionScoresMetric(CumulativeIterationMetric):
         super().__init__()
         self.lesion_wise = lesion_wise
 
-    def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
-        predicted, reference = (torch.as_tensor(masks).cpu().numpy() for masks in (y_pred, y))
-        return torch.tensor(
-            [
-                [self._scores(p, r, spacing) for p, r in zip(case_predicted, case_reference, strict=True)]
-                for case_predicted, case_reference, spacing in zip(predicted, reference, voxel_sizes(y), strict=True)
-            ]
-        )
+    def score(self, predicted: np.ndarray, reference: np.ndarray, spacing: Sequence[float]) -> torch.Tensor:
+        """Scores of one case."""
+        scores = []
+        for masks in zip(predicted, reference, strict=True):
+            lesions = lesion_scores(*masks, spacing) if self.lesion_wise else ()
+            scores.append(region_scores(*masks, spacing) + lesions)
+        return torch.tensor(scores)
 
-    def _scores(self, predicted: np.ndarray, reference: np.ndarray, spacing: Sequence[float]) -> tuple[float, ...]:
-        whole = region_scores(predicted, reference, spacing)
-        return whole + lesion_scores(predicted, reference, spacing) if self.lesion_wise else whole
-
-    def aggregate(self) -> torch.Tensor:  # type: ignore[override]
-        """DSC, averaged over regions and cases.
-
-        Raises:
-            ValueError: nothing has been accumulated.
-        """
-        scores = self.get_buffer()
-        if scores is None:
-            raise ValueError("There is nothing to aggregate: call the metric on at least one batch before.")
+    def mean(self, scores: torch.Tensor) -> torch.Tensor:
+        """DSC, averaged over regions and cases."""
         return scores[:, :, 0].mean()

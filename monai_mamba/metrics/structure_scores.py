@@ -6,23 +6,22 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from monai.data import MetaTensor
-from monai.data.utils import affine_to_spacing
 from monai.metrics import (
-    CumulativeIterationMetric,
     compute_average_surface_distance,
     compute_dice,
     compute_hausdorff_distance,
 )
 from scipy import ndimage
 
+from monai_mamba.grids import box_union
+from monai_mamba.metrics.case_scores import CaseScoresMetric
 from monai_mamba.metrics.volume_similarity import compute_volume_similarity
 
 SCORES = ("dsc", "vs", "assd_mm", "hd95_mm")
 
 ABSENT_RULE = (
-    "A structure absent in both label maps is left out. Absent in one of them, it scores DSC 0 and VS 0, and its "
-    "distances are missing and counted."
+    "A structure absent from both label maps is left out. Absent from one of them, it scores DSC 0 and VS 0, and its "
+    "distances are counted as missing."
 )
 
 
@@ -63,9 +62,7 @@ def structure_scores(
         if box_predicted is None or box_expected is None:
             scores[row, :2] = 0
             continue
-        box = tuple(
-            slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(box_predicted, box_expected, strict=True)
-        )
+        box = box_union([box_predicted, box_expected])
         masks = [torch.from_numpy(labels_map[box] == label)[None, None] for labels_map in (predicted, expected)]
         step = [float(size) for size in spacing]
         scores[row, 0] = compute_dice(*masks).item()
@@ -75,13 +72,6 @@ def structure_scores(
         ).item()
         scores[row, 3] = compute_hausdorff_distance(*masks, include_background=True, percentile=95, spacing=step).item()
     return scores
-
-
-def voxel_sizes(batch: torch.Tensor) -> list[list[float]]:
-    """Size in mm of a voxel along each axis, of each item of a batch `(B, ...)`; 1 mm if it is no `MetaTensor`."""
-    affines = torch.as_tensor(batch.affine).reshape(-1, 4, 4) if isinstance(batch, MetaTensor) else torch.eye(4)[None]
-    sizes = [affine_to_spacing(affine).tolist() for affine in affines]
-    return sizes * (len(batch) // len(sizes))
 
 
 def mean_over_scans(scores: torch.Tensor) -> torch.Tensor:
@@ -98,11 +88,11 @@ def _box(boxes: list[tuple[slice, ...] | None], label: int) -> tuple[slice, ...]
     return boxes[label - 1] if label <= len(boxes) else None
 
 
-class StructureScoresMetric(CumulativeIterationMetric):
-    """`structure_scores` of every case, gathered over the iterations (and over the ranks of a distributed run).
+class StructureScoresMetric(CaseScoresMetric):
+    """`structure_scores` of every case.
 
-    Inputs are label maps `(B, 1, H, W, D)`. The size of a voxel is taken from the affine of the reference if that is a
-    `MetaTensor`, otherwise it is 1 mm. The buffer is `(N, len(labels), 4)`, columns as in `SCORES`.
+    Inputs are label maps `(B, 1, H, W, D)`. The buffer is `(N, len(labels), 4)`, columns as in `SCORES`; the metric is
+    the DSC, averaged over the structures of each scan and then over the scans.
 
     Args:
         labels: label values to compare, each > 0.
@@ -112,22 +102,10 @@ class StructureScoresMetric(CumulativeIterationMetric):
         super().__init__()
         self.labels = tuple(labels)
 
-    def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
-        predicted, reference = torch.as_tensor(y_pred), torch.as_tensor(y)
-        return torch.stack(
-            [
-                structure_scores(p[0], r[0], self.labels, spacing)
-                for p, r, spacing in zip(predicted, reference, voxel_sizes(y), strict=True)
-            ]
-        )
+    def score(self, predicted: np.ndarray, reference: np.ndarray, spacing: Sequence[float]) -> torch.Tensor:
+        """Scores of one case, see `structure_scores`."""
+        return structure_scores(predicted[0], reference[0], self.labels, spacing)
 
-    def aggregate(self) -> torch.Tensor:  # type: ignore[override]
-        """DSC, averaged over the structures of each scan and then over the scans.
-
-        Raises:
-            ValueError: nothing has been accumulated.
-        """
-        scores = self.get_buffer()
-        if scores is None:
-            raise ValueError("There is nothing to aggregate: call the metric on at least one batch before.")
+    def mean(self, scores: torch.Tensor) -> torch.Tensor:
+        """DSC, averaged over the structures of each scan and then over the scans."""
         return mean_over_scans(scores)[:, 0].nanmean()

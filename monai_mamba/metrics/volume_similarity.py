@@ -90,6 +90,6 @@ class VolumeSimilarityMetric(CumulativeIterationMetric):
         """
         values = self.get_buffer()
         if values is None:
-            raise ValueError("There is nothing to aggregate: call the metric on at least one batch before.")
+            raise ValueError("There is nothing to aggregate: call the metric on at least one batch first.")
         reduced, counts = do_metric_reduction(values, reduction or self.reduction)
         return (reduced, counts) if self.get_not_nans else reduced

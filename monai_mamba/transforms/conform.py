@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 from monai.transforms import MapTransform, Orientation
+from nibabel.affines import apply_affine, voxel_sizes
 
 from monai_mamba.errors import InputError
-from monai_mamba.transforms.resample import map_box, sample_linearly, voxel_map
+from monai_mamba.grids import map_box, sample_linearly, voxel_map
 
 LIA = np.array([[-1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
 SIZE = 256
@@ -59,14 +60,14 @@ def conform_affine(
         Size of the cube (256, or more, even, where the field of view is larger, so that no head is cut) and its affine.
     """
     center = np.asarray(shape, dtype=float) / 2 if center is None else center
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    spacing = voxel_sizes(affine)
     size, extent = SIZE, spacing * np.asarray(shape)
     if extent.max() > SIZE + 1e-3:
         # One voxel more, because the center of FreeSurfer is half a voxel beside the middle.
         size = 2 * int(np.ceil((extent + spacing).max() / 2))
     conformed = np.eye(4)
     conformed[:3, :3] = LIA
-    conformed[:3, 3] = (affine @ [*center, 1.0])[:3] - LIA @ np.full(3, size / 2)
+    conformed[:3, 3] = apply_affine(affine, center) - LIA @ np.full(3, size / 2)
     return size, conformed
 
 

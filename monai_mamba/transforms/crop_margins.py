@@ -10,6 +10,8 @@ import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, Randomizable, SpatialCrop
 
+from monai_mamba.grids import bounding_box, box_corners
+
 
 class RandCropMarginsd(Randomizable, MapTransform):
     """Cuts random parts of the margins around the labeled voxels away, on each of the six sides by itself.
@@ -47,11 +49,11 @@ class RandCropMarginsd(Randomizable, MapTransform):
         """Return the data with the entries cut alike."""
         result = dict(data)
         label = result[self.label_key]
-        marked = torch.nonzero(label[0])
-        if len(marked) == 0:
+        marked = bounding_box(torch.as_tensor(label)[:1], lambda ids: ids != 0)
+        if marked is None:
             return result
         shape = np.array(label.shape[1:])
-        first, last = marked.min(dim=0).values.cpu().numpy(), marked.max(dim=0).values.cpu().numpy()
+        first, last = box_corners(marked)
         low, high = self.randomize(np.stack([first, shape - 1 - last]))
         crop = SpatialCrop(roi_start=low, roi_end=shape - high)
         for key in self.key_iterator(result):

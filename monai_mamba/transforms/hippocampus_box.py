@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
+from nibabel.affines import apply_affine
 from scipy import ndimage
 
 from monai_mamba.errors import InputError
-from monai_mamba.transforms.resample import Box, voxel_map
+from monai_mamba.grids import Box, Grid, bounding_box, box_union, cut_box, voxel_map, voxel_volume
 
 SMALLEST_MM3 = 500.0  # less is no hippocampus, not even a severely atrophied one
 SMALL_MM3 = 1500.0
@@ -24,36 +24,6 @@ SURROUNDINGS = 5  # voxels around a hippocampus, about as many as the crops of t
 PERCENTILES = (1.0, 99.0)
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Grid:
-    """The image file that a conformed image comes from.
-
-    Attributes:
-        name: its path, for messages.
-        affine: `(4, 4)`, voxel index to millimeters.
-        shape: `(H, W, D)`.
-    """
-
-    name: str
-    affine: np.ndarray
-    shape: tuple[int, ...]
-
-    @classmethod
-    def of(cls, meta: dict) -> Grid:
-        """Read it from the meta data that MONAI's readers leave, of one image or of a batch of one."""
-        name = meta.get("filename_or_obj", "image")
-        return cls(
-            name=str(name if isinstance(name, str) else name[0]),
-            affine=np.asarray(meta["original_affine"], dtype=float).reshape(-1, 4, 4)[0],
-            shape=tuple(int(size) for size in np.ravel(meta["spatial_shape"])[:3]),
-        )
-
-    def distance_to_border(self, points: np.ndarray) -> np.ndarray:
-        """How far points `(N, 3)` in voxels of this grid are inside its border, in mm; negative outside."""
-        spacing = np.linalg.norm(self.affine[:3, :3], axis=0)
-        return (np.minimum(points + 0.5, np.array(self.shape) - 0.5 - points) * spacing).min(axis=1)
 
 
 def find_hippocampus(ids: np.ndarray, label: int, affine: np.ndarray, side: str, source: Grid) -> Box:
@@ -76,22 +46,21 @@ def find_hippocampus(ids: np.ndarray, label: int, affine: np.ndarray, side: str,
         raise InputError(f"{whole} was not found (no voxel of id {label}). {advice}")
     parts, _ = ndimage.label(ids[around[0]] == label, structure=np.ones((3, 3, 3)))
     sizes = np.bincount(parts.ravel())[1:]
-    volume = float(sizes.max()) * abs(np.linalg.det(affine[:3, :3]))
+    volume = float(sizes.max()) * voxel_volume(affine)
     if volume < SMALLEST_MM3:
-        raise InputError(f"{whole} has {volume:.0f} mm3 where at least {SMALLEST_MM3:.0f} are expected. {advice}")
+        raise InputError(f"{whole} has {volume:.0f} mm3; expected at least {SMALLEST_MM3:.0f} mm3. {advice}")
     if volume < SMALL_MM3:
         logger.warning("%s is small (%.0f mm3): atrophy, or a poor segmentation. Check the picture.", whole, volume)
     largest = parts == 1 + int(sizes.argmax())
     inside = ndimage.find_objects(largest.astype(np.uint8))[0]
     box = tuple(slice(a.start + b.start, a.start + b.stop) for a, b in zip(around[0], inside, strict=True))
 
-    to_source = voxel_map(affine, source.affine)
     voxels = np.argwhere(largest) + [part.start for part in around[0]]
-    touching = source.distance_to_border(voxels @ to_source[:3, :3].T + to_source[:3, 3]) < EDGE_MM
+    touching = source.distance_to_border(apply_affine(voxel_map(affine, source.affine), voxels)) < EDGE_MM
     if touching.sum() >= EDGE_VOXELS:
         raise InputError(
-            f"{whole} is cut by the border of the image ({int(touching.sum())} of its {int(sizes.max())} voxels lie "
-            "there). A scan that covers both temporal lobes is needed."
+            f"{whole} is cut off by the border of the image ({int(touching.sum())} of its {int(sizes.max())} voxels "
+            "touch it). Use a scan that covers both temporal lobes."
         )
     return box
 
@@ -111,8 +80,7 @@ def centered_box(inner: Sequence[Box], size: Sequence[int], affine: np.ndarray, 
     Raises:
         InputError: it is too small for what it has to hold.
     """
-    first = np.array([[part.start for part in box] for box in inner]).min(axis=0)
-    last = np.array([[part.stop for part in box] for box in inner]).max(axis=0)
+    first, last = np.array([(part.start, part.stop) for part in box_union(inner)]).T
     if (last - first > size).any():
         raise InputError(
             f"{source.name}: the hippocampus found measures {' x '.join(map(str, last - first))} mm, more than the box "
@@ -121,8 +89,7 @@ def centered_box(inner: Sequence[Box], size: Sequence[int], affine: np.ndarray, 
         )
     start = first - (np.array(size) - (last - first)) // 2
     corners = np.stack(np.meshgrid(*zip(start - 0.5, start + size - 0.5, strict=True)), axis=-1).reshape(-1, 3)
-    to_source = voxel_map(affine, source.affine)
-    outside = -source.distance_to_border(corners @ to_source[:3, :3].T + to_source[:3, 3]).min()
+    outside = -source.distance_to_border(apply_affine(voxel_map(affine, source.affine), corners)).min()
     if outside > 0.01:
         logger.warning(
             "%s: the box around the hippocampus reaches %.0f mm beyond the image; it is filled with 0 there.",
@@ -158,7 +125,7 @@ class LabeledBoxd(MapTransform):
         result = dict(data)
         label = result[self.label_key]
         affine = np.asarray(label.affine, dtype=float)
-        inner = ndimage.find_objects((label[0].cpu().numpy() > 0).astype(np.uint8))[0]
+        inner = bounding_box(label.as_tensor(), lambda ids: ids > 0)
         box = centered_box([inner], self.roi_size, affine, Grid.of(label.meta))
         shifted = affine.copy()
         shifted[:3, 3] += affine[:3, :3] @ [part.start for part in box]
@@ -166,20 +133,6 @@ class LabeledBoxd(MapTransform):
             cut = cut_box(result[key].as_tensor(), box)
             result[key] = MetaTensor(cut, meta={**result[key].meta, "affine": torch.from_numpy(shifted)})
         return result
-
-
-def cut_box(image: torch.Tensor, box: Box) -> torch.Tensor:
-    """Copy a box out of an image `(..., H, W, D)`; it is 0 where it lies outside."""
-    there, here = _overlap(box, image.shape[-3:])
-    cut = image.new_zeros((*image.shape[:-3], *(part.stop - part.start for part in box)))
-    cut[(..., *here)] = image[(..., *there)]
-    return cut
-
-
-def add_box(image: torch.Tensor, values: torch.Tensor, box: Box) -> None:
-    """Add what belongs into a box to an image `(..., H, W, D)` in place; what lies outside is dropped."""
-    there, here = _overlap(box, image.shape[-3:])
-    image[(..., *there)] += values[(..., *here)]
 
 
 def scale_to_surroundings(box: torch.Tensor, image: torch.Tensor, inner: Box) -> torch.Tensor:
@@ -196,10 +149,3 @@ def scale_to_surroundings(box: torch.Tensor, image: torch.Tensor, inner: Box) ->
     near = tuple(slice(max(part.start - SURROUNDINGS, 0), part.stop + SURROUNDINGS) for part in inner)
     low, high = np.percentile(image[near].float().cpu().numpy(), PERCENTILES)
     return ((box - low) / max(high - low, 1e-6)).clamp(0, 1)
-
-
-def _overlap(box: Box, shape: Sequence[int]) -> tuple[Box, Box]:
-    """Part of a box that lies in an image: where in the image, and where in the box."""
-    there = tuple(slice(max(part.start, 0), min(part.stop, size)) for part, size in zip(box, shape, strict=True))
-    here = tuple(slice(a.start - b.start, a.stop - b.start) for a, b in zip(there, box, strict=True))
-    return there, here

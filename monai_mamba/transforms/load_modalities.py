@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Hashable, Mapping
 
 import nibabel as nib
@@ -12,13 +13,12 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import LoadImage, MapTransform
 
-from monai_mamba.data.geometry import largest_shift
 from monai_mamba.data.image_reader import VerifyingNibabelReader
 from monai_mamba.data.modalities import DISPLAY, MODALITIES, REFERENCE_ORDER, subset_name
 from monai_mamba.data.pairs import LARGEST_SHIFT
 from monai_mamba.errors import InputError
+from monai_mamba.grids import bounding_box, largest_shift, one_affine, sample_linearly, voxel_map, voxel_volume
 from monai_mamba.transforms.check_image import CheckImaged
-from monai_mamba.transforms.resample import sample_linearly, voxel_map
 
 MIN_INSIDE = 0.5
 MAX_BRAIN = 0.75  # a brain fills about half of its own box
@@ -98,25 +98,25 @@ class LoadModalitiesd(MapTransform):
         values = image.as_tensor()[inside]
         if values.min() == values.max():
             raise InputError(f"{path}: every voxel that is not 0 is {values[0]:g}; expected an image, not a mask.")
-        corners = torch.nonzero(inside[0])
-        box = (corners.max(dim=0).values - corners.min(dim=0).values + 1).prod().item()
-        if len(corners) > MAX_BRAIN * box:
+        box = bounding_box(inside, lambda mask: mask)
+        filled = len(values) / math.prod(part.stop - part.start for part in box)
+        if filled > MAX_BRAIN:
             logger.warning(
-                "%s: the voxels that are not 0 fill %.0f %% of the box around them, those of a brain about half: the "
-                "skull seems to be there. Strip it first (with SynthStrip or HD-BET, for example).",
+                "%s: nonzero voxels fill %.0f %% of the box around them; a brain fills about half. The skull seems to "
+                "be present: strip it first, for example with SynthStrip or HD-BET.",
                 path,
-                100 * len(corners) / box,
+                100 * filled,
             )
         return image
 
     def _stack(self, volumes: dict[str, MetaTensor], label: str | None) -> MetaTensor:
         order = [name for name in REFERENCE_ORDER if name in volumes]
-        sizes = {name: abs(np.linalg.det(_affine(volumes[name])[:3, :3])) for name in order}
+        sizes = {name: voxel_volume(one_affine(volumes[name].affine)) for name in order}
         reference = next(name for name in order if sizes[name] <= 1.001 * min(sizes.values()))
-        affine, shape = _affine(volumes[reference]), tuple(volumes[reference].shape[1:])
+        affine, shape = one_affine(volumes[reference].affine), tuple(volumes[reference].shape[1:])
         if label is not None:
             header = nib.load(label)
-            affine, shape = np.asarray(header.affine, dtype=float), header.shape[:3]
+            affine, shape = one_affine(header.affine), header.shape[:3]
         image = torch.zeros(len(MODALITIES), *shape)
         for name, volume in volumes.items():
             image[MODALITIES.index(name)] = _on_grid(volume, affine, shape, DISPLAY[name], DISPLAY[reference])
@@ -125,20 +125,16 @@ class LoadModalitiesd(MapTransform):
         return MetaTensor(image, meta=meta)
 
 
-def _affine(volume: MetaTensor) -> np.ndarray:
-    return np.asarray(volume.affine, dtype=float)
-
-
 def _on_grid(volume: MetaTensor, affine: np.ndarray, shape: tuple[int, ...], name: str, reference: str) -> torch.Tensor:
     """The volume `(H, W, D)` at the voxels of a grid."""
-    matrix = voxel_map(affine, _affine(volume))
-    if tuple(volume.shape[1:]) == shape and largest_shift(affine, _affine(volume), shape) <= LARGEST_SHIFT:
+    matrix = voxel_map(affine, one_affine(volume.affine))
+    if tuple(volume.shape[1:]) == shape and largest_shift(affine, one_affine(volume.affine), shape) <= LARGEST_SHIFT:
         return volume[0].as_tensor()
     source = volume[0].numpy().astype(np.float32)
     values = sample_linearly(source, matrix, tuple(slice(0, size) for size in shape), mode="grid-constant")
     path = volume.meta.get("filename_or_obj", name)
     # Voxels of the grid per voxel of the volume: what is inside keeps its size in mm.
-    inside = np.count_nonzero(values) * abs(np.linalg.det(matrix[:3, :3])) / np.count_nonzero(source)
+    inside = np.count_nonzero(values) * voxel_volume(matrix) / np.count_nonzero(source)
     if inside < MIN_INSIDE:
         raise InputError(
             f"{path}: only {inside:.0%} of the brain in {name} lies in the field of view of {reference}. Expected "

@@ -9,8 +9,21 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
+from monai_mamba.grids import (
+    Box,
+    Grid,
+    bounding_box,
+    box_corners,
+    box_intersection,
+    box_union,
+    box_within,
+    map_box,
+    one_affine,
+    sample_part,
+    voxel_map,
+    voxel_volume,
+)
 from monai_mamba.labels import LabelTable
-from monai_mamba.transforms.resample import Box, map_box, sample_linearly, voxel_map
 
 
 class RestoreLabelsd(MapTransform):
@@ -29,9 +42,7 @@ class RestoreLabelsd(MapTransform):
         allow_missing_keys: do not raise if a key is missing.
     """
 
-    def __init__(
-        self, keys: Hashable, labels: LabelTable | str = "subcortical", allow_missing_keys: bool = False
-    ) -> None:
+    def __init__(self, keys: Hashable, labels: LabelTable | str, allow_missing_keys: bool = False) -> None:
         super().__init__(keys, allow_missing_keys)
         self.table = LabelTable.load(labels) if isinstance(labels, str) else labels
 
@@ -55,59 +66,47 @@ class RestoreLabelsd(MapTransform):
 def _restore(probabilities: MetaTensor, table: LabelTable) -> MetaTensor:
     table = table.for_channels(probabilities.shape[0])
     classes = probabilities.as_tensor().cpu()
-    affine = _matrix(probabilities.affine)
-    native_affine = _matrix(probabilities.meta["original_affine"])
-    native_shape = tuple(int(size) for size in np.ravel(probabilities.meta["spatial_shape"])[:3])
-    to_native, to_crop = voxel_map(affine, native_affine), voxel_map(native_affine, affine)
+    affine, source = one_affine(probabilities.affine), Grid.of(probabilities.meta)
+    to_native, to_crop = voxel_map(affine, source.affine), voxel_map(source.affine, affine)
 
-    ids = np.zeros(native_shape, dtype=np.uint8 if max(table.ids) < 256 else np.uint16)
-    boxes = {entry.index: _candidates(classes[entry.index], len(table)) for entry in table}
-    native = {index: box and map_box(to_native, *_corners(box), native_shape) for index, box in boxes.items() if index}
+    ids = np.zeros(source.shape, dtype=np.uint8 if max(table.ids) < 256 else np.uint16)
+    # Where a class can be the most probable one, and one voxel more, because linear interpolation reaches that far.
+    boxes = {entry.index: bounding_box(classes[entry.index, None], lambda p: p >= 1 / len(table), 1) for entry in table}
+    native = {
+        index: box and map_box(to_native, *box_corners(box), source.shape) for index, box in boxes.items() if index
+    }
     found = [native[entry.index] for entry in table.structures if native[entry.index]]
     certain = np.zeros(max(table.ids) + 1)
     if found:
         # Background and auxiliary classes are of interest only where they compete with a structure.
-        area = _union(found)
+        area = box_union(found)
         whole = tuple(slice(0, size) for size in classes.shape[1:])
-        best = _sample(classes[0], whole, to_crop, area, outside=1.0)
+        best = sample_part(classes[0], whole, to_crop, area, outside=1.0)
         for entry in table:
-            box = native.get(entry.index) and _intersection(native[entry.index], area)
+            box = native.get(entry.index) and box_intersection(native[entry.index], area)
             if box is None:
                 continue
-            values = _sample(classes[entry.index], boxes[entry.index], to_crop, box)
-            inside = tuple(slice(b.start - a.start, b.stop - a.start) for a, b in zip(area, box, strict=True))
+            values = sample_part(classes[entry.index], boxes[entry.index], to_crop, box)
+            inside = box_within(box, area)
             wins = values > best[inside]
             best[inside][wins] = values[wins]
             ids[box][wins] = entry.id if entry.written else 0
         certain = np.bincount(ids[area].ravel(), weights=best.ravel(), minlength=len(certain))
 
-    meta = {**probabilities.meta, "affine": torch.from_numpy(native_affine)}
-    soft = _soft_volumes(classes, boxes, table, abs(np.linalg.det(affine[:3, :3])))
+    meta = {**probabilities.meta, "affine": torch.from_numpy(source.affine)}
+    soft = _soft_volumes(classes, boxes, table, voxel_volume(affine))
     meta["soft_volumes"] = soft
-    counts, voxel_volume = np.bincount(ids.ravel(), minlength=len(certain)), abs(np.linalg.det(native_affine[:3, :3]))
-    sizes = {label: counts[label] * voxel_volume + volume for label, volume in soft.items()}
+    counts = np.bincount(ids.ravel(), minlength=len(certain)) * source.voxel_volume
+    sizes = {label: counts[label] + volume for label, volume in soft.items()}
     meta["expected_dsc"] = {
-        label: 2 * float(certain[label]) * voxel_volume / size if size else np.nan for label, size in sizes.items()
+        label: 2 * float(certain[label]) * source.voxel_volume / size if size else np.nan
+        for label, size in sizes.items()
     }
     return MetaTensor(torch.from_numpy(ids)[None], meta=meta)
 
 
-def _candidates(probability: torch.Tensor, classes: int) -> Box | None:
-    """Box around the voxels where a class can be the most probable one: those of probability 1 / classes or more."""
-    mask = probability >= 1 / classes
-    box = []
-    for axis in range(3):
-        others = tuple(other for other in range(3) if other != axis)
-        hits = torch.nonzero(mask.any(dim=others[1]).any(dim=others[0])).flatten()
-        if len(hits) == 0:
-            return None
-        # One voxel more, because linear interpolation reaches that far.
-        box.append(slice(max(int(hits[0]) - 1, 0), min(int(hits[-1]) + 2, probability.shape[axis])))
-    return tuple(box)
-
-
 def _soft_volumes(
-    classes: torch.Tensor, boxes: dict[int, Box | None], table: LabelTable, voxel_volume: float
+    classes: torch.Tensor, boxes: dict[int, Box | None], table: LabelTable, volume_of_voxel: float
 ) -> dict[int, float]:
     """Volume of each structure from its probabilities, in cubic millimeters.
 
@@ -118,33 +117,5 @@ def _soft_volumes(
     for entry in table.structures:
         box = boxes[entry.index]
         values = classes[entry.index][box].float() if box else torch.zeros(1)
-        volumes[entry.id] = float(values[values >= 1 / len(table)].sum()) * voxel_volume
+        volumes[entry.id] = float(values[values >= 1 / len(table)].sum()) * volume_of_voxel
     return volumes
-
-
-def _sample(probability: torch.Tensor, part: Box, to_crop: np.ndarray, box: Box, outside: float = 0.0) -> np.ndarray:
-    """Values of `probability[part]` at the voxels `box` of the input grid."""
-    shift = np.eye(4)
-    shift[:3, 3] = [-axis.start for axis in part]
-    values = probability[part].to(torch.float32).numpy()
-    return sample_linearly(values, shift @ to_crop, box, mode="grid-constant", cval=outside)
-
-
-def _corners(box: Box) -> tuple[np.ndarray, np.ndarray]:
-    return np.array([axis.start for axis in box]), np.array([axis.stop - 1 for axis in box])
-
-
-def _union(boxes: list[Box]) -> Box:
-    return tuple(
-        slice(min(box[axis].start for box in boxes), max(box[axis].stop for box in boxes)) for axis in range(3)
-    )
-
-
-def _intersection(first: Box, second: Box) -> Box | None:
-    box = tuple(slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(first, second, strict=True))
-    return box if all(axis.start < axis.stop for axis in box) else None
-
-
-def _matrix(affine: torch.Tensor | np.ndarray) -> np.ndarray:
-    """One `(4, 4)` matrix, also from a batch of one."""
-    return np.asarray(affine, dtype=float).reshape(-1, 4, 4)[0]

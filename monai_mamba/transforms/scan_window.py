@@ -17,6 +17,7 @@ from monai_mamba.transforms.head_window import RandHeadWindow, linear, nearest
 __all__ = ["RandScanWindowd"]
 
 WHITE_MATTER = "Cerebral-White-Matter"
+DEEP = ("Pallidum", "Thalamus", "VentralDC", "Putamen", "Caudate")
 
 
 class RandScanWindowd(RandHeadWindow):
@@ -30,7 +31,8 @@ class RandScanWindowd(RandHeadWindow):
     Args:
         keys: key of the image ``(1, H, W, D)``, float32 in [0, 1], left-right as the first axis. Its window
             ``(1, *roi_size)`` takes its place.
-        table: the classes.
+        table: the classes. Only where they fill the whole brain, auxiliary classes included, are images stripped and
+            structures made as bright as white matter.
         label_key: key of the class indices ``(1, H, W, D)``, on the grid of the image. Its window takes its place.
         contrast_prob: share of images with structures brighter or darker than they are.
         bright_prob: share of images in which one structure becomes nearly as bright as white matter.
@@ -53,7 +55,8 @@ class RandScanWindowd(RandHeadWindow):
         names = [without_side(name) for name in table.names]
         self.tissues = sorted(set(names))
         self.tissue = torch.tensor([self.tissues.index(name) for name in names])
-        self.deep = [self.tissues.index(name) for name in ("Pallidum", "Thalamus", "VentralDC", "Putamen", "Caudate")]
+        self.deep = [self.tissues.index(name) for name in DEEP]
+        self.white_matter = self.tissues.index(WHITE_MATTER) if WHITE_MATTER in names else None
 
     def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict[Hashable, torch.Tensor]:
         """Return the data with image and label cut to the window: float32 in [0, 1], and uint8."""
@@ -67,8 +70,9 @@ class RandScanWindowd(RandHeadWindow):
         image, label = linear(image, positions), nearest(label, positions)
         if mirrored:
             label = self.mirror[label]
-        image = self._contrast(image, label)
-        image = self.strip(image * self.R.uniform(0.85, 1.15), label > 0)
+        image = self._contrast(image, label) * self.R.uniform(0.85, 1.15)
+        if self.white_matter is not None:
+            image = self.strip(image, label > 0)
         image = self.scan(image, self.R.uniform(0.3, 0.9) if self.R.rand() < 0.3 else 0.0)
         result[key] = convert_to_tensor(image[None], track_meta=get_track_meta())
         result[self.label_key] = convert_to_tensor(label[None].to(torch.uint8), track_meta=get_track_meta())
@@ -80,9 +84,9 @@ class RandScanWindowd(RandHeadWindow):
         if self.R.rand() < self.contrast_prob:
             shift += torch.as_tensor(self.R.normal(0, self.R.uniform(0, 0.04), len(shift)), dtype=torch.float32)
         tissue = self.tissue[label]
-        if self.R.rand() < self.bright_prob:
+        if self.R.rand() < self.bright_prob and self.white_matter is not None:
             structure = self.deep[0] if self.R.rand() < 0.5 else int(self.R.choice(self.deep))
-            inside, white = tissue == structure, tissue == self.tissues.index(WHITE_MATTER)
+            inside, white = tissue == structure, tissue == self.white_matter
             if inside.any() and white.any():
                 shift[structure] = self.R.uniform(0.4, 1.1) * float(image[white].mean() - image[inside].mean())
         if not shift.any():

@@ -68,8 +68,8 @@ class SynthesisTable:
         if unknown:
             name = ids.meta.get("filename_or_obj", "The label map") if isinstance(ids, MetaTensor) else "The label map"
             raise InputError(
-                f"{name}: {len(unknown)} of its values are no ids of the synthesis table, first "
-                f"{', '.join(map(str, unknown[:8]))}. Map them to listed ids, or give a table that has them."
+                f"{name}: {len(unknown)} of its values are not in the synthesis table, first "
+                f"{', '.join(map(str, unknown[:8]))}. Map them to listed ids, or use a table that lists them."
             )
         return ids
 

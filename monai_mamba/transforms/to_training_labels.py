@@ -63,8 +63,8 @@ class ToTrainingLabels(Transform):
             first, last = (f"{entry.id} ({entry.name})" for entry in (self.table.entries[1], self.table.entries[-1]))
             if table := self._table_without_sides(ids):
                 raise InputError(
-                    f"{problem} They are ids of the label table {table}, which do not say the side. Expected ids that "
-                    f"do, from {first} to {last}: give each side its own."
+                    f"{problem} They are ids of the label table {table}, which have no side. Expected ids with "
+                    f"sides, from {first} to {last}."
                 )
             raise InputError(
                 f"{problem} Expected ids such as {last}; the structures of a whole head are in FreeSurfer's aseg or "

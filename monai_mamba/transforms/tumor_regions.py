@@ -9,12 +9,11 @@ import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
-from monai.transforms.utils import generate_spatial_bounding_box
 
 from monai_mamba.data.label_values import with_label_ids
 from monai_mamba.errors import InputError
+from monai_mamba.grids import Grid, bounding_box, box_corners, map_box, one_affine, sample_part, voxel_map
 from monai_mamba.labels import RegionTable, fitting_conventions
-from monai_mamba.transforms.resample import map_box, sample_linearly, voxel_map
 
 
 class ToTumorRegionsd(MapTransform):
@@ -104,30 +103,14 @@ def _restore_regions(probabilities: MetaTensor, table: RegionTable) -> MetaTenso
             f"The network has {probabilities.shape[0]} output channels, but the regions are {', '.join(table.names)}. "
             "Use a network with 3 output channels."
         )
-    affine = _square(probabilities.affine)
-    native_affine = _square(probabilities.meta["original_affine"])
-    shape = tuple(int(size) for size in np.ravel(probabilities.meta["spatial_shape"])[:3])
-    ids = np.zeros(shape, dtype=np.uint8)
+    affine, source = one_affine(probabilities.affine), Grid.of(probabilities.meta)
+    ids = np.zeros(source.shape, dtype=np.uint8)
     regions = probabilities.as_tensor().cpu()
     # One voxel more than where a region is likely, because linear interpolation reaches that far.
-    low, high = generate_spatial_bounding_box(regions, select_fn=lambda p: p > 0.5, margin=1)
-    box = None
-    if max(high) > 0:
-        low, last = np.maximum(low, 0), np.minimum(high, regions.shape[1:]) - 1
-        box = map_box(voxel_map(affine, native_affine), low, last, shape)
+    part = bounding_box(regions, lambda p: p > 0.5, margin=1)
+    box = part and map_box(voxel_map(affine, source.affine), *box_corners(part), source.shape)
     if box is not None:
-        part = tuple(slice(start, stop + 1) for start, stop in zip(low, last, strict=True))
-        shift = np.eye(4)
-        shift[:3, 3] = -low
-        matrix = shift @ voxel_map(native_affine, affine)
-        masks = [
-            sample_linearly(region[part].float().numpy(), matrix, box, mode="grid-constant") > 0.5 for region in regions
-        ]
-        ids[box] = table.to_ids(masks)
-    meta = {**probabilities.meta, "affine": torch.from_numpy(native_affine)}
+        to_regions = voxel_map(source.affine, affine)
+        ids[box] = table.to_ids([sample_part(region, part, to_regions, box) > 0.5 for region in regions])
+    meta = {**probabilities.meta, "affine": torch.from_numpy(source.affine)}
     return MetaTensor(torch.from_numpy(ids)[None], meta=meta)
-
-
-def _square(affine: torch.Tensor | np.ndarray) -> np.ndarray:
-    """One `(4, 4)` matrix, also from a batch of one."""
-    return np.asarray(affine, dtype=float).reshape(-1, 4, 4)[0]

@@ -1,4 +1,4 @@
-"""Commands that the documents of the brain tumor bundle name do what is said of them."""
+"""Commands that docs/benchmarks/tumors.md names do what is said of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from monai.bundle import ConfigWorkflow
 from monai_mamba import SegMaFormer
 
 BUNDLE = Path(__file__).resolve().parents[2] / "bundles" / "brats_multimodal"
-README = (BUNDLE / "docs" / "README.md").read_text(encoding="utf-8")
+DOCUMENT = (BUNDLE.parents[1] / "docs" / "benchmarks" / "tumors.md").read_text(encoding="utf-8")
 
 
 def value(text: str) -> object:
@@ -24,7 +24,7 @@ def value(text: str) -> object:
 
 
 def test_one_case_is_learned_as_it_is_and_where_it_is_validated(tmp_path):
-    (command,) = [line for line in README.splitlines() if "--output_dir by_heart" in line]
+    (command,) = [line for line in DOCUMENT.splitlines() if "--output_dir by_heart" in line]
     words = shlex.split(command)
     options = {name[2:]: value(text) for name, text in zip(words[4::2], words[5::2], strict=True)}
     configs = [name.replace("$C", str(BUNDLE / "configs")) for name in options.pop("config_file")]
@@ -42,10 +42,4 @@ def test_one_case_is_learned_as_it_is_and_where_it_is_validated(tmp_path):
 
 
 def test_no_shell_expands_what_belongs_to_a_config():
-    assert not re.findall(r'"[^"\n]*\$@[^"\n]*"', README)  # the shell knows "$@"
-
-
-def test_tools_named_in_the_readme_exist():
-    tools = set(re.findall(r"python (tools/\w+\.py)", README))
-    assert len(tools) >= 3
-    assert all((BUNDLE.parents[1] / tool).is_file() for tool in tools)
+    assert not re.findall(r'"[^"\n]*\$@[^"\n]*"', DOCUMENT)  # the shell knows "$@"

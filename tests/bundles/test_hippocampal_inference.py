@@ -167,8 +167,8 @@ def test_a_hippocampus_that_is_missing_small_or_cut_is_refused_and_the_others_go
     text = str(error)
     assert "4 of 5 scans failed" in text
     assert "missing_T1w.nii.gz: the right hippocampus was not found (no voxel of id 53)" in text
-    assert "small_T1w.nii.gz: the left hippocampus has 400 mm3 where at least 500 are expected" in text
-    assert "cut_T1w.nii.gz: the right hippocampus is cut by the border of the image" in text
+    assert "small_T1w.nii.gz: the left hippocampus has 400 mm3; expected at least 500 mm3" in text
+    assert "cut_T1w.nii.gz: the right hippocampus is cut off by the border of the image" in text
     assert "wide_T1w.nii.gz: the hippocampus found measures 52 x" in text
     assert [path.name for path in (tmp_path / "out").glob("*_dseg.nii.gz")] == ["good_desc-hippocampus_dseg.nii.gz"]
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import functools
 import json
+import logging
 from pathlib import Path
 
 import hippocampus_phantom as phantom
@@ -201,3 +203,18 @@ def test_fs60_trains_on_boxes_of_both_sides_and_is_evaluated(subfields, tmp_path
     assert_predictions_lie_on(subfields / "labelsTr", tmp_path / "scores", names)
     found = nib.load(tmp_path / "scores" / PREDICTIONS / f"{names[0]}_dseg.nii.gz")
     assert set(np.unique(found.dataobj)) <= set(LabelTable.load("hippocampus_fs60").ids)
+
+
+def test_a_continued_training_says_what_is_other_than_before(dataset, tmp_path, caplog):
+    train = functools.partial(workflow, dataset, tmp_path, learning_rate=0.001)
+    train(epochs=1).run()
+    caplog.set_level(logging.INFO, "monai_mamba")
+    train(epochs=2, learning_rate=0.0004).run()
+    assert "after epoch 1 of 2." in caplog.text
+    assert "--learning_rate is now 0.0004 (before: 0.001)." in caplog.text
+    group = checkpoint(tmp_path)["optimizer"]["param_groups"][0]
+    assert group["initial_lr"] == 0.0004
+    with pytest.raises(RuntimeError) as caught:
+        train(epochs=3, network_def={**NETWORK, "depth": 2}).run()
+    assert "another config or network (its options: " in str(caught.value.__cause__)
+    assert "network_def {'_target_': 'MedSegMamba'" in str(caught.value.__cause__)

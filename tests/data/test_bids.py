@@ -31,7 +31,10 @@ def describe(root: Path, **entries: str) -> None:
 
 
 def outputs(root: Path) -> list[str]:
-    return [os.path.relpath(scan["output"], root / "out") for scan in find_scans(str(root / "in"), str(root / "out"))]
+    return [
+        os.path.relpath(scan["output"], root / "out")
+        for scan in find_scans(str(root / "in"), str(root / "out"), "subcortical")
+    ]
 
 
 def test_only_t1_weighted_scans_in_their_places_are_taken(tmp_path):
@@ -48,7 +51,46 @@ def test_only_t1_weighted_scans_in_their_places_are_taken(tmp_path):
         "sub-02/ses-b/anat/sub-02_ses-b_acq-x_run-1_desc-subcortical",
         "sub-03/anat/sub-03_desc-subcortical",
     ]
-    assert "a link to" in find_scans(str(raw), str(tmp_path / "out"))[2]["problem"]
+    assert "a link to" in find_scans(str(raw), str(tmp_path / "out"), "subcortical")[2]["problem"]
+
+
+def test_of_parts_and_echoes_one_is_taken_and_every_run_and_acquisition(tmp_path, caplog):
+    raw = tmp_path / "in"
+    describe(raw)
+    names = ["part-mag", "part-phase", "part-real", "part-imag", "run-1", "run-2", "acq-x_echo-2", "acq-x_echo-10"]
+    make(raw, *(f"sub-1/anat/sub-1_{name}_T1w.nii.gz" for name in names))
+    taken = [f"sub-1/anat/sub-1_{name}_desc-subcortical" for name in ("acq-x_echo-2", "part-mag", "run-1", "run-2")]
+    with caplog.at_level("INFO", "monai_mamba"):
+        assert outputs(tmp_path) == taken
+    assert "3 phase, real or imaginary" in caplog.text
+    assert "1 later echoes" in caplog.text
+    (raw / "dataset_description.json").unlink()
+    assert outputs(tmp_path) == taken
+
+
+@pytest.mark.parametrize(
+    ("lines", "kept"),
+    [
+        (["sub-02/"], [1, 3]),
+        (["# sub-01", "", "*_acq-bad_*"], [1, 2]),
+        (["/sub-0[1]", "sub-*/**/sub-02_*"], [1, 3]),
+        (["**/anat/*", "!sub-01/"], [1]),
+        (["sub-0?", "!sub-03"], [3]),
+        (["anat"], []),
+        (["sub-01_T1w.nii.gz", "sub-02_T1w.nii.gz/"], [2, 3]),
+    ],
+)
+def test_bidsignore_is_respected(tmp_path, lines, kept):
+    raw = tmp_path / "in"
+    describe(raw)
+    names = ["sub-01/anat/sub-01", "sub-02/ses-1/anat/sub-02", "sub-03/anat/sub-03_acq-bad"]
+    make(raw, *(f"{name}_T1w.nii.gz" for name in names))
+    (raw / ".bidsignore").write_text("\n".join(lines))
+    if not kept:
+        with pytest.raises(InputError, match=r"no scan there\. Found 3 named in \.bidsignore"):
+            outputs(tmp_path)
+        return
+    assert outputs(tmp_path) == [f"{names[number - 1]}_desc-subcortical" for number in kept]
 
 
 def test_a_data_set_without_t1_weighted_scans_is_refused(tmp_path):
@@ -95,7 +137,7 @@ def test_a_validator_finds_no_error(tmp_path):
     raw, out = tmp_path / "in", tmp_path / "out"
     describe(raw)
     make(raw, "sub-02/ses-b/anat/sub-02_ses-b_acq-x_run-1_T1w.nii.gz", "sub-01/anat/sub-01_T1w.nii")
-    for scan in find_scans(str(raw), str(out)):
+    for scan in find_scans(str(raw), str(out), "subcortical"):
         make(out, scan["output"] + RESULTS["labels"])
         for kind in ("volumes", "picture"):
             Path(scan["output"] + RESULTS[kind]).touch()

@@ -25,7 +25,7 @@ def tiny(path: Path, volumes: int = 1, shape: tuple[int, ...] = (8, 8, 8)) -> st
 
 def outputs(source: object, root: Path) -> dict[str, str]:
     """Present modalities by output path."""
-    cases = find_cases(source, str(root / "out"))
+    cases = find_cases(source, str(root / "out"), "tumor")
     return {os.path.relpath(case["output"], root / "out"): case["present"] for case in cases}
 
 
@@ -57,7 +57,7 @@ def test_files_a_mapping_and_4d_images(tmp_path):
     assert outputs(files, tmp_path) == {"a_desc-tumor": ALL}
     assert outputs(files[2], tmp_path) == {"a_desc-tumor": "t1ce"}
     strange = tiny(tmp_path / "scan_7.nii.gz")
-    (case,) = find_cases({"FLAIR": strange}, str(tmp_path / "out"))
+    (case,) = find_cases({"FLAIR": strange}, str(tmp_path / "out"), "tumor")
     assert case["image"] == {"flair": strange}
     tiny(tmp_path / "in" / "x.nii.gz", 4)
     tiny(tmp_path / "in" / "y.nii.gz", 4)
@@ -112,7 +112,7 @@ def test_a_datalist_with_files_and_another_order(tmp_path):
         find_labeled_cases(str(path), "brats2023")
     path.write_text("[]")
     with pytest.raises(InputError, match="not a datalist"):
-        find_cases(str(path), str(tmp_path / "out"))
+        find_cases(str(path), str(tmp_path / "out"), "tumor")
 
 
 def test_labeled_cases_know_persons_and_grids(tmp_path):
@@ -133,10 +133,10 @@ def test_labeled_cases_know_persons_and_grids(tmp_path):
 
 def test_predictions_beside_the_scans_are_no_reference(tmp_path):
     save_case(tmp_path / "sub-1" / "anat", "sub-1", "bids")
-    (case,) = find_cases(str(tmp_path), str(tmp_path))
+    (case,) = find_cases(str(tmp_path), str(tmp_path), "tumor")
     Path(case["output"]).parent.mkdir(exist_ok=True)
     tiny(Path(case["output"] + "_dseg.nii.gz"))
-    assert len(find_cases(str(tmp_path), str(tmp_path / "out"))) == 1
+    assert len(find_cases(str(tmp_path), str(tmp_path / "out"), "tumor")) == 1
     with pytest.raises(InputError, match="no case with modalities and a label map"):
         find_labeled_cases(str(tmp_path), "brats2023")
 
@@ -147,5 +147,83 @@ def test_finished_cases_are_marked(tmp_path):
         (tmp_path / "out").mkdir(exist_ok=True)
         (tmp_path / "out" / f"a_desc-tumor{ending}").touch()
     source = [str(tmp_path / "a_t1.nii.gz")]
-    assert ["finished" in case for case in find_cases(source, str(tmp_path / "out"))] == [True]
-    assert ["finished" in case for case in find_cases(source, str(tmp_path / "out"), overwrite=True)] == [False]
+    for overwrite in (False, True):
+        (case,) = find_cases(source, str(tmp_path / "out"), "tumor", overwrite)
+        assert ("finished" in case) != overwrite
+
+
+LAYOUTS = {
+    "folders of all cases": ({"{kind}/{case}.nii.gz"}, ["a_desc-tumor", "b_desc-tumor"]),
+    "names that tell the modality too": ({"MR_{kind}/{case}_{kind}.nii.gz"}, ["MR/a_desc-tumor", "MR/b_desc-tumor"]),
+    "folders in each case": ({"{case}/{kind}/{kind}.nii.gz"}, ["a/a_desc-tumor", "b/b_desc-tumor"]),
+    "names of series": ({"{case}/{kind}/series-{kind}-7.nii.gz"}, ["a/a_desc-tumor", "b/b_desc-tumor"]),
+    "folders named as files": (
+        {"{case}/{case}_{kind}.nii.gz/00{kind}_x.nii"},
+        ["a/a/a_desc-tumor", "b/b/b_desc-tumor"],
+    ),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("spelling", [("flair", "t1", "t1ce", "t2"), ("FLAIR", "T1w", "T1Gd", "T2w")])
+def test_a_folder_for_each_modality(tmp_path, layout, spelling):
+    (pattern,), expected = LAYOUTS[layout]
+    for case in ("a", "b"):
+        for kind in (*spelling, "seg"):
+            tiny(tmp_path / "in" / pattern.format(case=case, kind=kind))
+    assert outputs(str(tmp_path / "in"), tmp_path) == dict.fromkeys(expected, ALL)
+    assert len(find_labeled_cases(str(tmp_path / "in"), "brats2023")) == 2
+
+
+def test_folders_whose_names_only_look_like_modalities(tmp_path):
+    for point in ("t1", "t2"):  # time points
+        for name in ("flair", "t2"):
+            tiny(tmp_path / "in" / point / f"a_{name}.nii.gz")
+    tiny(tmp_path / "in" / "study_t1" / "b_t1.nii.gz")
+    assert outputs(str(tmp_path / "in"), tmp_path) == {
+        "study_t1/b_desc-tumor": "t1",
+        "t1/a_desc-tumor": "flair+t2",
+        "t2/a_desc-tumor": "flair+t2",
+    }
+
+
+def test_folders_of_modalities_without_names_in_common_are_refused(tmp_path):
+    for place in ("FLAIR/a", "FLAIR/b", "T1/c"):
+        tiny(tmp_path / "in" / f"{place}.nii.gz")
+    with pytest.raises(InputError, match="no file of one has the name of a file in another"):
+        outputs(str(tmp_path / "in"), tmp_path)
+    for place in ("FLAIR/b", "T1/c"):
+        (tmp_path / "in" / f"{place}.nii.gz").unlink()
+    tiny(tmp_path / "in" / "T1/d.nii.gz")  # one file each, perhaps of two persons
+    with pytest.raises(InputError, match="no file of one has the name of a file in another"):
+        outputs(str(tmp_path / "in"), tmp_path)
+
+
+def test_two_cases_of_one_name_are_an_error(tmp_path):
+    folder = decathlon(tmp_path / "in", test=["./imagesTs/BRATS_485.nii.gz", "./imagesTr/../imagesTs/BRATS_485.nii.gz"])
+    first, second = find_cases(str(folder), str(tmp_path / "out"), "tumor")
+    assert "problem" not in first
+    assert "its results would get the same name as those of BRATS_485" in second["problem"]
+    entries = [{"image": "./imagesTr/BRATS_001.nii.gz", "label": "./labelsTr/BRATS_001.nii.gz"}] * 2
+    folder = decathlon(tmp_path / "in", training=entries)
+    with pytest.raises(InputError, match="two cases are named BRATS_001"):
+        find_labeled_cases(str(folder), "brats_msd")
+
+
+def test_a_label_map_is_no_modality(tmp_path):
+    save_case(tmp_path / "in", "a", only=("flair", "t2"), label=True)
+    (tmp_path / "in" / "a_seg.nii.gz").rename(tmp_path / "in" / "a_t1.nii.gz")
+    with pytest.raises(InputError, match=r"a_t1\.nii\.gz: label map by its voxels, no scan, but it is named as .* T1"):
+        outputs(str(tmp_path / "in"), tmp_path)
+
+
+def test_bids_cases_leave_out_parts_and_what_is_ignored(tmp_path, caplog):
+    raw = tmp_path / "in"
+    for case in ("sub-1", "sub-2", "derivatives/x/sub-1"):
+        save_case(raw / case / "anat", case.rpartition("/")[2], "bids")
+    tiny(raw / "sub-1" / "anat" / "sub-1_part-phase_T1w.nii.gz")
+    (raw / "dataset_description.json").write_text('{"Name": "x"}')
+    (raw / ".bidsignore").write_text("sub-2/")
+    assert outputs(str(raw), tmp_path) == {"sub-1/anat/sub-1_desc-tumor": ALL}
+    assert "1 phase, real or imaginary" in caplog.text
+    assert "4 named in .bidsignore" in caplog.text

@@ -10,6 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from monai_mamba.data.content import other_than_scan
 from monai_mamba.data.scans import RESULTS, find_scans
 from monai_mamba.errors import InputError
 
@@ -23,7 +24,7 @@ def make(root: Path, *names: str) -> None:
 
 def outputs(source: object, root: Path, **options: object) -> list[str]:
     """Results that are to be made, relative to the folder of the results."""
-    scans = find_scans(source, str(root / "out"), **options)
+    scans = find_scans(source, str(root / "out"), **{"task": "subcortical", **options})
     return [os.path.relpath(scan["output"], root / "out") for scan in scans if "finished" not in scan]
 
 
@@ -56,7 +57,7 @@ def test_label_maps_and_hidden_files_are_not_scans(tmp_path):
 
 def test_two_scans_must_not_share_a_result(tmp_path):
     make(tmp_path, "in/a.nii.gz", "in/a.nii")
-    scans = find_scans(str(tmp_path / "in"), str(tmp_path / "out"))
+    scans = find_scans(str(tmp_path / "in"), str(tmp_path / "out"), "subcortical")
     assert [sorted(scan) for scan in scans] == [["image", "output"], ["image", "output", "problem"]]
     assert "the same name" in scans[1]["problem"]
 
@@ -69,23 +70,23 @@ def test_finished_scans_are_marked_unless_asked_for(tmp_path, caplog):
         (tmp_path / "out" / f"a_desc-subcortical{ending}").touch()
     with caplog.at_level(logging.INFO, "monai_mamba"):
         assert outputs(str(tmp_path / "in"), tmp_path) == ["b_desc-subcortical"]
-    assert "1 scan has its results" in caplog.text
+    assert "Finished before: 1 of 2, in" in caplog.text
     assert len(outputs(str(tmp_path / "in"), tmp_path, overwrite=True)) == 2
 
 
 def test_one_bad_header_is_noted_and_only_bad_ones_are_an_error(tmp_path):
     make(tmp_path, "in/a.nii.gz")
     (tmp_path / "in/b.nii").touch()
-    scans = find_scans(str(tmp_path / "in"), str(tmp_path / "out"))
+    scans = find_scans(str(tmp_path / "in"), str(tmp_path / "out"), "subcortical")
     assert "problem" not in scans[0]
     assert "empty (0 bytes)" in scans[1]["problem"]
     with pytest.raises(InputError, match="empty"):
-        find_scans(str(tmp_path / "in/b.nii"), str(tmp_path / "out"))
+        find_scans(str(tmp_path / "in/b.nii"), str(tmp_path / "out"), "subcortical")
     # Where the others are finished, the run goes on to its table.
     (tmp_path / "out").mkdir()
     for ending in RESULTS.values():
         (tmp_path / "out" / f"a_desc-subcortical{ending}").touch()
-    finished, broken = find_scans(str(tmp_path / "in"), str(tmp_path / "out"))
+    finished, broken = find_scans(str(tmp_path / "in"), str(tmp_path / "out"), "subcortical")
     assert finished["finished"]
     assert "empty (0 bytes)" in broken["problem"]
 
@@ -102,7 +103,7 @@ def test_links_are_followed_once_and_broken_ones_reported(tmp_path):
     (tmp_path / "in" / "sub-1").symlink_to(tmp_path / "store" / "sub-1")
     (tmp_path / "in" / "loop").symlink_to(tmp_path / "in")
     (tmp_path / "in" / "b.nii.gz").symlink_to(tmp_path / "absent.nii.gz")
-    broken, good = find_scans(str(tmp_path / "in"), str(tmp_path / "out"))
+    broken, good = find_scans(str(tmp_path / "in"), str(tmp_path / "out"), "subcortical")
     assert "a link to" in broken["problem"]
     assert good == {
         "image": str(tmp_path / "in/sub-1/a.nii.gz"),
@@ -117,3 +118,101 @@ def test_patterns_share_a_data_set_among_the_jobs_of_an_array(tmp_path):
     parts = [outputs(str(tmp_path / pattern), tmp_path) for pattern in patterns]
     assert [len(part) for part in parts] == [2, 1, 2]
     assert sorted(output for part in parts for output in part) == outputs(str(tmp_path / "in"), tmp_path)
+
+
+def labels(path: Path, kind: type = nib.Nifti1Image, dtype: str = "uint8") -> Path:
+    """A label map of two structures; as floating-point numbers too."""
+    ids = np.zeros((20, 24, 22), dtype)
+    ids[2:18, 2:12, 2:20], ids[2:18, 12:22, 2:20] = 17, 53
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(kind(ids, np.eye(4)), path)
+    return path
+
+
+def scan(path: Path) -> Path:
+    """A noisy ball in the whole numbers of an 8-bit scan."""
+    kind = nib.MGHImage if path.suffix == ".mgz" else nib.Nifti1Image
+    index = np.moveaxis(np.indices((20, 24, 22)), 0, -1) - (10, 12, 11)
+    gray = np.random.default_rng(0).normal(100, 10, index.shape[:3])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(kind(np.where((index**2).sum(-1) < 81, gray, 0).astype(np.uint8), np.eye(4)), path)
+    return path
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int32", "float32"])
+def test_label_maps_of_any_name_are_left_out_and_listed(tmp_path, caplog, dtype):
+    scan(tmp_path / "in/a.nii.gz")
+    labels(tmp_path / "in/b.nii.gz", dtype=dtype)
+    mask = nib.load(tmp_path / "in/b.nii.gz").get_fdata() > 0
+    nib.save(nib.Nifti1Image(mask.astype(dtype), np.eye(4)), tmp_path / "in/T1.nii.gz")
+    with caplog.at_level(logging.INFO, "monai_mamba"):
+        assert outputs(str(tmp_path / "in"), tmp_path) == ["a_desc-subcortical"]
+    assert f"2 label map by its voxels ({tmp_path / 'in/T1.nii.gz'}, {tmp_path / 'in/b.nii.gz'})" in caplog.text
+    assert outputs(str(tmp_path / "in/*.nii.gz"), tmp_path) == ["a_desc-subcortical"]
+    with pytest.raises(InputError, match=r"b\.nii\.gz: label map by its voxels, no scan\. Expected the gray values"):
+        outputs(str(tmp_path / "in/b.nii.gz"), tmp_path)
+    (tmp_path / "in/a.nii.gz").unlink()
+    with pytest.raises(InputError, match=r"in: no scan there\. Found 2 label map by its voxels"):
+        outputs(str(tmp_path / "in"), tmp_path)
+
+
+def test_labels_far_from_the_middle_are_found(tmp_path):
+    ids = np.zeros((20, 24, 30), np.uint8)
+    ids[4:8, 4:8, 1:4] = 1
+    nib.save(nib.Nifti1Image(ids, np.eye(4)), tmp_path / "lesion.nii.gz")
+    with pytest.raises(InputError, match="label map"):
+        outputs(str(tmp_path / "lesion.nii.gz"), tmp_path)
+
+
+def test_real_scans_are_told_from_their_label_maps(shared):
+    images, maps = 0, 0
+    for path in sorted((shared / "data" / "real_labelled").glob("*.nii.gz"))[::7]:
+        is_map = path.name.endswith("_dseg.nii.gz")
+        assert (other_than_scan(path) is not None) == is_map, path
+        images, maps = images + (not is_map), maps + is_map
+    assert images > 3
+    assert maps > 3
+
+
+def freesurfer(subject: Path, *volumes: str) -> None:
+    for name in volumes:
+        scan(subject / "mri" / f"{name}.mgz")
+    for name in ("aseg", "wmparc", "ribbon"):
+        labels(subject / "mri" / f"{name}.mgz", nib.MGHImage, "int32")
+    scan(subject / "mri" / "brainmask.mgz")
+    scan(subject / "mri" / "orig" / "001.mgz")
+    (subject / "surf").mkdir()
+    nib.save(nib.MGHImage(np.ones((500, 1, 1), np.float32), np.eye(4)), subject / "surf" / "lh.thickness.mgh")
+
+
+def test_a_freesurfer_subject_is_one_scan(tmp_path, caplog):
+    freesurfer(tmp_path / "subjects/bert", "orig", "T1", "nu", "norm", "brain")
+    freesurfer(tmp_path / "subjects/site 2/ernie", "norm", "brain", "T1")
+    freesurfer(tmp_path / "subjects/fsaverage", "orig", "T1")
+    with caplog.at_level(logging.INFO, "monai_mamba"):
+        scans = find_scans(str(tmp_path / "subjects"), str(tmp_path / "out"), "subcortical")
+    assert [os.path.relpath(item["image"], tmp_path / "subjects") for item in scans] == [
+        "bert/mri/orig.mgz",
+        "site 2/ernie/mri/T1.mgz",
+    ]
+    assert [os.path.relpath(item["output"], tmp_path / "out") for item in scans] == [
+        "bert_desc-subcortical",
+        "site 2/ernie_desc-subcortical",
+    ]
+    assert not any("problem" in item for item in scans)
+    assert caplog.text.count("Not taken from") == 1
+    assert "18 beside the scans of FreeSurfer's subjects" in caplog.text
+    assert "in templates of FreeSurfer" in caplog.text
+    for place in ("subjects/bert", "subjects/bert/mri", "subjects/bert/mri/orig.mgz"):
+        assert outputs(str(tmp_path / place), tmp_path) == ["bert_desc-subcortical"]
+    assert outputs(str(tmp_path / "subjects/*/mri/*.mgz"), tmp_path) == ["bert_desc-subcortical"]
+
+
+def test_values_on_surfaces_are_no_scans(tmp_path, caplog):
+    scan(tmp_path / "in/a.nii.gz")
+    nib.save(nib.MGHImage(np.ones((500, 1, 1), np.float32), np.eye(4)), tmp_path / "in/lh.area.mgh")
+    axes = nib.cifti2.ScalarAxis(["x"]), nib.cifti2.BrainModelAxis.from_mask(np.ones(40), "cortex_left")
+    nib.save(nib.Cifti2Image(np.ones((1, 40), np.float32), axes), tmp_path / "in/sub.dscalar.nii")
+    with caplog.at_level(logging.INFO, "monai_mamba"):
+        assert outputs(str(tmp_path / "in"), tmp_path) == ["a_desc-subcortical"]
+    assert "2 values on a surface" in caplog.text

@@ -11,6 +11,7 @@ from ignite.engine import Engine
 from monai.data import DataLoader, Dataset
 from monai.transforms import RandGaussianNoise
 from torch import nn
+from torch.optim import lr_scheduler
 
 from monai_mamba.errors import InputError, WeightsError
 from monai_mamba.handlers.checkpoint import ResumableCheckpoint
@@ -81,3 +82,75 @@ def test_workers_that_would_keep_their_random_numbers_are_refused(tmp_path):
     loader = DataLoader(Dataset([0.0]), num_workers=1, persistent_workers=True)
     with pytest.raises(InputError, match="persistent_workers"):
         engine.run(loader)
+
+
+SCHEDULES = {
+    "none": None,
+    "closed form": lambda optimizer: lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (step + 1)),
+    "recursive": lambda optimizer: lr_scheduler.StepLR(optimizer, step_size=2),
+    "restarts": lambda optimizer: lr_scheduler.CosineAnnealingWarmRestarts(optimizer, T_0=3, eta_min=1e-5),
+}
+
+
+def learning_rates(path: Path, epochs: int, schedule: str, lr: float, weight_decay: float = 0.0) -> list[float]:
+    """Those that the epochs of one run have used."""
+    network = nn.Linear(1, 1)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=lr, weight_decay=weight_decay)
+    content = {"network": network, "optimizer": optimizer}
+    if SCHEDULES[schedule]:
+        content["lr_scheduler"] = SCHEDULES[schedule](optimizer)
+    used = []
+
+    def step(engine: Engine, batch: object) -> None:
+        assert optimizer.param_groups[0]["weight_decay"] == weight_decay
+        used.append(optimizer.param_groups[0]["lr"])
+        network(torch.ones(1)).backward()
+        optimizer.step()
+        if SCHEDULES[schedule]:
+            content["lr_scheduler"].step()
+
+    engine = Engine(step)
+    ResumableCheckpoint(path, content).attach(engine)
+    engine.run([0], max_epochs=epochs)
+    return used
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_a_continued_training_takes_its_own_learning_rate_and_weight_decay(tmp_path, schedule):
+    before = learning_rates(tmp_path / "a.pt", 2, schedule, 0.1)
+    assert before + learning_rates(tmp_path / "a.pt", 5, schedule, 0.1) == learning_rates(
+        tmp_path / "b.pt", 5, schedule, 0.1
+    )
+    learning_rates(tmp_path / "c.pt", 2, schedule, 0.1)
+    lower = learning_rates(tmp_path / "c.pt", 5, schedule, 0.01, weight_decay=0.3)
+    assert lower == learning_rates(tmp_path / "d.pt", 5, schedule, 0.01, weight_decay=0.3)[2:]
+
+
+def test_fewer_epochs_than_are_complete_are_refused_and_as_many_change_nothing(tmp_path):
+    learning_rates(tmp_path / "a.pt", 3, "none", 0.1)
+    before = (tmp_path / "a.pt").read_bytes()
+    with pytest.raises(InputError, match=r"a.pt: 3 epochs are complete, but --epochs is 2\. Give more"):
+        learning_rates(tmp_path / "a.pt", 2, "none", 0.1)
+    assert learning_rates(tmp_path / "a.pt", 3, "none", 0.1) == []
+    assert (tmp_path / "a.pt").read_bytes() == before
+
+
+def test_other_data_are_warned_of(tmp_path, caplog):
+    def train(epochs: int, *subjects: str) -> None:
+        engine = Engine(lambda *_: None)
+        ResumableCheckpoint(tmp_path / "checkpoint.pt", {}).attach(engine)
+        engine.run(DataLoader(Dataset([{"subject": name} for name in subjects])), max_epochs=epochs)
+
+    train(1, "a", "b")
+    train(2, "b", "a")
+    assert "Other data" not in caplog.text
+    train(3, "a", "c", "d")
+    assert "Other data than before: 2 scans were there then, 3 are now; 2 of them are new." in caplog.text
+
+
+def test_a_checkpoint_without_names_and_options_is_continued(tmp_path):
+    network, path = nn.Linear(1, 1), tmp_path / "checkpoint.pt"
+    torch.save({"network": network.state_dict(), "trainer": {"epoch": 1, "iteration": 1}}, path)
+    engine = Engine(lambda *_: None)
+    ResumableCheckpoint(path, {"network": network}).attach(engine)
+    assert engine.run([0], max_epochs=2).epoch == 2

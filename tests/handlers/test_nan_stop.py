@@ -116,7 +116,7 @@ def test_an_image_and_a_loss_function_can_be_the_cause_too():
     assert "scan scan.nii.gz: the image itself holds values that are not finite" in stop_message(network(), [image])
     message = stop_message(network(), [batch(1.0, "sub-1")], loss_function=lambda y, _: (y.mean() * 0).log())
     assert "The loss is -inf in iteration 1" in message
-    assert "so the loss function made it" in message
+    assert "so it comes from the loss function" in message
 
 
 def test_values_that_a_module_makes_between_its_layers_are_attributed_to_the_layer_that_receives_them():

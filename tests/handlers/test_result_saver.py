@@ -60,7 +60,7 @@ def test_volumes_count_voxels_in_cubic_millimeters(tmp_path):
     labels[:2, :3, :4] = THALAMUS
     affine = np.diag([2.0, 0.5, 1.5, 1.0])
     nib.save(nib.Nifti1Image(np.ones((10, 11, 12), np.float32), affine), tmp_path / "scan.nii")
-    ResultSaver().save(prediction(tmp_path / "scan.nii", labels), str(tmp_path / "deep" / "er" / "scan"))
+    ResultSaver("subcortical").save(prediction(tmp_path / "scan.nii", labels), str(tmp_path / "deep" / "er" / "scan"))
     lines = (tmp_path / "deep" / "er" / f"scan{RESULTS['volumes']}").read_text().splitlines()
     assert lines[0] == "id\tname\tvoxels\tmm3\tmm3_soft\texpected_dsc"
     assert len(lines) == 1 + len(TABLE.structures)
@@ -79,7 +79,9 @@ def test_a_full_disk_leaves_nothing_under_a_final_name(tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(nib, "save", full)
         with pytest.raises(OutputError, match="No space left on device"):
-            ResultSaver().save(prediction(tmp_path / "scan.nii", np.ones((10, 11, 12), np.uint8)), str(tmp_path / "x"))
+            ResultSaver("subcortical").save(
+                prediction(tmp_path / "scan.nii", np.ones((10, 11, 12), np.uint8)), str(tmp_path / "x")
+            )
     assert not [path for path in tmp_path.iterdir() if path.name.endswith((".gz", ".gz.tmp"))]
 
 

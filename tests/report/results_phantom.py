@@ -36,7 +36,7 @@ def save_results(scan: Path, labels: np.ndarray, output: Path) -> None:
     ids = [entry.id for entry in TABLE.structures]
     meta = {"soft_volumes": dict.fromkeys(ids, 1.0), "expected_dsc": dict.fromkeys(ids, 0.9)}
     meta["filename_or_obj"] = str(scan)
-    ResultSaver().save(MetaTensor(torch.from_numpy(labels)[None], meta=meta), str(output))
+    ResultSaver("subcortical").save(MetaTensor(torch.from_numpy(labels)[None], meta=meta), str(output))
 
 
 def copy_results(output: Path, copy: Path, volumes: dict[int, float], expected_dsc: float = 0.9) -> None:

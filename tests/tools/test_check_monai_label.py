@@ -72,7 +72,7 @@ def test_numbers_of_slicer_become_ids_as_documented(tmp_path, monkeypatch):
 def test_the_document_installs_what_the_tool_installs(monkeypatch):
     monkeypatch.syspath_prepend(TOOLS)
     command = next(line for line in DOCUMENT.splitlines() if "pip install" in line).replace('"', "")
-    assert set(importlib.import_module("monai_label_server").PACKAGES) <= set(command.split())
+    assert set(importlib.import_module("release.monai_label_server").PACKAGES) <= set(command.split())
 
 
 @pytest.mark.skipif(

@@ -71,8 +71,8 @@ def test_nuclei_get_the_ids_of_their_structures_and_sides(run, atlas, tmp_path):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (None, "no JSON object of labels and names"),
-        ([], "no JSON object of labels and names"),
+        (None, "expected a JSON object of labels and names"),
+        ([], "expected a JSON object of labels and names"),
         ({1: "L Putamen"}, "it has no label for L Caudate, L Nucleus Accumbens"),
         ({**NAMES, 99: "L Caudate"}, "it has no voxel of Left-Caudate"),
     ],

@@ -32,9 +32,9 @@ def tool(monkeypatch):
 @pytest.fixture
 def report(tool):
     """The module that writes its report."""
-    import network_report
+    import studies.report
 
-    return network_report
+    return studies.report
 
 
 def call(tool, *arguments: object) -> int:
@@ -89,10 +89,13 @@ def test_two_tumor_networks_are_trained_scored_and_compared(tool, report, monkey
     assert sizes[0][0] > sizes[1][0]
     for name, (parameters, operations) in zip(networks, sizes, strict=True):
         cells = (report.number(parameters, 1e6), report.number(operations, 1e9))
-        assert f"| {name} | {cells[0]} | {cells[1]} | 10 | 5 | 1 | 10 |" in text
-    assert "Training cases: 2. Test cases: 1." in text
-    assert "2 steps from scratch" in text
-    assert "| DSC | tiny-no_mamba |" in text
+        assert f"| {name} | {cells[0]} | 32x32x32 | {cells[1]} | 10 | 5 | 1 | 10 |" in text
+    assert "2 training cases, 1 test cases." in text
+    assert "from scratch for 2 steps" in text
+    table = (tmp_path / "out" / "scores.tsv").read_text().splitlines()
+    assert table[0].split("\t") == ["metric", "network", "structure", "mean", "sd"]
+    assert len(table) == 1 + 2 * 2 * 4  # metrics, networks, regions and their mean
+    assert "DSC\ttiny-no_mamba\t" in (tmp_path / "out" / "tests.tsv").read_text()
 
     # The same command trains nothing again, other settings do.
     calls.clear()
@@ -105,7 +108,7 @@ def test_two_tumor_networks_are_trained_scored_and_compared(tool, report, monkey
     assert call(tool, *arguments, "--window", 40) == 1
     assert "--window is 40" in capsys.readouterr().err
     assert call(tool, *arguments, "--networks", "unet") == 1
-    assert "['unet'] are none of tiny, tiny-no_mamba" in capsys.readouterr().err
+    assert "['unet'] are not in the study. Choose from tiny, tiny-no_mamba" in capsys.readouterr().err
 
 
 def test_a_twin_lacks_what_its_name_says(tool, report):
@@ -175,12 +178,16 @@ def test_scores_and_tests_have_the_figures_of_their_cases(report):
     worse = better.copy()
     worse[..., 0] -= np.linspace(0.1, 0.2, 8)[:, None]
     worse[..., 1] += 2
-    assert report.score_cells(better[..., 0], 3) == ["0.850 ± 0.035"] * 4  # 8 even steps, n - 1
-    assert report.score_cells(better[..., 1], 1) == ["0.0 ± 0.0"] * 4
-    assert report.score_cells(better[:1, :, 0], 3)[0] == "0.800"
     worse[0, 0, 1] = np.nan  # a missing distance: left out of the means
-    assert report.score_cells(worse[..., 1], 1)[0] == "2.0 ± 0.0"
-    dsc, hd95 = report.test_rows({"better": better, "worse": worse}, [("DSC", 3), ("HD95 (mm)", 1)])
+    scores, metrics = {"better": better, "worse": worse}, [("DSC", 3), ("HD95 (mm)", 1)]
+    rows = report.score_rows(scores, metrics, "abc")
+    assert rows[:4] == [["DSC", "better", name, "0.850", "0.035"] for name in ("a", "b", "c", "mean")]  # n - 1
+    assert rows[12:] == [["HD95 (mm)", "worse", name, "2.0", "0.0"] for name in ("a", "b", "c", "mean")]
+    assert report.score_rows({"better": better[:1]}, metrics, "abc")[0][3:] == ["0.800", "n/a"]
+    dsc, hd95 = tests = report.test_rows(scores, metrics)
+    text = report.summary("network", scores, metrics, tests)
+    assert "| better | 0.850 ± 0.035 | 0.0 ± 0.0 | 0 | - | - |" in text
+    assert f"| 2.0 ± 0.0 | 1 | 0.150 | {dsc[6]} |" in text
     assert dsc[:4] == ["DSC", "worse", "0.150", "0.150"]
     assert hd95[:4] == ["HD95 (mm)", "worse", "-2.0", "-2.0"]
     assert (dsc[4], hd95[4]) == ("1.00", "-1.00")
@@ -222,15 +229,17 @@ def test_two_subcortical_networks_are_trained_on_maps_and_tested_on_scans(tool, 
     assert calls[0].options["iterations_per_epoch"] == 2
     assert "at 2 mm" in json.loads((tmp_path / "out" / "tiny" / "scores.json").read_text())["grid"]
     text = (tmp_path / "out" / "report.md").read_text()
-    assert "Training cases: 2. Test cases: 2." in text
-    assert "| DSC | tiny | whole |" in text
-    assert text.count("| Left-Thalamus |") == 4  # a table for each metric
+    assert "2 training cases, 2 test cases." in text
+    table = (tmp_path / "out" / "scores.tsv").read_text()
+    assert table.count("\tLeft-Thalamus\t") == 4 * 2  # for each metric and network
     missing = [
         int(np.isnan(study.read_scores(tmp_path / "out" / name / "scores.tsv").values[..., 2]).sum())
         for name in ("tiny", "whole")
     ]
     assert sum(missing) > 0
-    assert f"| without a score, left out | {missing[0]} | {missing[1]} |" in text
+    for name, count in zip(("tiny", "whole"), missing, strict=True):
+        (line,) = [line for line in text.splitlines() if line.startswith(f"| {name} |") and "x" not in line]
+        assert line.split(" | ")[5] == str(count)
 
     assert call(tool, *arguments, "--held_out", 3) == 1
     assert "--held_out is 3; expected 1 to 2" in capsys.readouterr().err

@@ -120,7 +120,7 @@ def test_missing_file_fails_with_a_sentence_and_a_status(tool, tmp_path, monkeyp
         tool.convert_file(tmp_path / "none.pth", tmp_path / "model.pt")
     monkeypatch.setattr(sys, "argv", ["convert_weights.py", str(tmp_path / "none.pth"), str(tmp_path / "model.pt")])
     assert tool.main() == 1
-    assert capsys.readouterr().err.startswith("error: ")
+    assert capsys.readouterr().err.startswith("Error: ")
 
 
 def test_a_single_tensor_is_not_a_checkpoint(tool, tmp_path):

@@ -145,7 +145,7 @@ def test_a_case_depends_on_its_seed_map_and_number_only(tool, maps, datasets, tm
 
 
 def test_edema_follows_white_matter(tool, maps):
-    synthesis = sys.modules["tumor_synthesis"]
+    synthesis = sys.modules["synthesis.tumors"]
     tissue = synthesis.random_brain(
         synthesis.read_anatomy(maps / "map_0.nii.gz"), (60, 60, 39), SPACING, np.random.default_rng(0), (1, 1, 1)
     )
@@ -165,7 +165,7 @@ def test_edema_follows_white_matter(tool, maps):
 
 def test_the_core_pushes_the_brain_away(tool):
     tissue = np.broadcast_to(np.arange(41, dtype=np.uint8)[:, None, None], (41, 9, 9))
-    pushed = sys.modules["tumor_synthesis"]._push(tissue, np.array([20, 4, 4]), 10.0, 3.0, spacing=1.0)
+    pushed = sys.modules["synthesis.tumors"]._push(tissue, np.array([20, 4, 4]), 10.0, 3.0, spacing=1.0)
     line = pushed[:, 4, 4].astype(int)
     assert (line[20], line[30], line[10]) == (20, 27, 13)  # 3 mm at the radius, on both sides
     assert (np.diff(line) >= 0).all()
@@ -173,7 +173,7 @@ def test_the_core_pushes_the_brain_away(tool):
 
 
 def test_every_tissue_of_a_brain_has_an_intensity(tool):
-    synthesis = sys.modules["tumor_synthesis"]
+    synthesis = sys.modules["synthesis.tumors"]
     tissue_of, brain_ids = synthesis._tissue_tables()
     assert len(brain_ids) > 1000  # with the cortical parcels of aparc+aseg
     assert {tissue_of[value] for value in brain_ids} <= set(synthesis.INTENSITIES)
@@ -187,7 +187,7 @@ def test_every_tissue_of_a_brain_has_an_intensity(tool):
 
 def test_noise_has_the_same_strength_everywhere(tool):
     random = np.random.default_rng(0)
-    samples = np.stack([sys.modules["tumor_synthesis"].smooth_noise((9, 7, 8), 3.0, random) for _ in range(400)])
+    samples = np.stack([sys.modules["synthesis.tumors"].smooth_noise((9, 7, 8), 3.0, random) for _ in range(400)])
     # 400 samples: the standard error of a standard deviation of 1 is 0.035, of the mean 0.05.
     assert np.abs(samples.std(axis=0) - 1).max() < 0.18
     assert np.abs(samples.mean(axis=0)).max() < 0.25
@@ -252,7 +252,7 @@ def test_what_cannot_be_used_is_refused(tool, maps, tmp_path, capsys):
     save_map(tmp_path / "skull" / "map.nii.gz", np.where(ids == 516, 516, 0))
     out = tmp_path / "out"
     expected = {
-        (tmp_path / "unknown",): "ids of no known tissue: 999",
+        (tmp_path / "unknown",): "unknown ids: 999",
         (tmp_path / "skull",): "no cerebral white matter",
         (tmp_path / "nothing",): "there is no such folder",
         (maps, "--spacing", 5): "--spacing is 5",

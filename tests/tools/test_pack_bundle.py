@@ -50,7 +50,7 @@ def contents(folder: Path) -> set[str]:
 def test_configs_differ_in_their_root_alone(tool, good, tmp_path, capsys):
     assert tool.main([str(good), "--output_dir", str(tmp_path / "packed")]) == 0
     packed = tmp_path / "packed" / "subcortical"
-    assert capsys.readouterr().out == f"wrote {packed}\n"
+    assert capsys.readouterr().out == f"Wrote {packed}.\n"
     roots = []
     for path in (packed / "configs").glob("*.json"):
         before, after = (json.loads((folder / "configs" / path.name).read_text()) for folder in (good, packed))
@@ -119,7 +119,7 @@ def test_weights_that_lie_elsewhere(tool, good, tmp_path):
         f'    hash_val: "{digest}"',
         '    hash_type: "sha256"',
     ]
-    files = importlib.import_module("bundle_files")
+    files = importlib.import_module("release.bundle_files")
     assert files.check_weights(light) == "0 here, 1 in large_files.yml"
     pytest.importorskip("yaml", reason="MONAI needs PyYAML to read large_files.yml")
     monai.bundle.download_large_files(bundle_path=str(light))
@@ -182,7 +182,7 @@ def test_what_is_unfit_is_refused_and_leaves_nothing(tool, bundle, tmp_path, cap
     output = tmp_path / "packed"
     edit(bundle / "configs" / "metadata.json", lambda data: data.update(version="0.2.0"))
     assert tool.main([str(bundle), "--output_dir", str(output)]) == 1
-    assert re.search(r"error: \S+ is not packed: version 0\.2\.0 has no entry in changelog", capsys.readouterr().err)
+    assert re.search(r"Error: \S+ is not packed: version 0\.2\.0 has no entry in changelog", capsys.readouterr().err)
     edit(bundle / "configs" / "metadata.json", lambda data: data.update(version="0.1.0"))
     with pytest.raises(InputError, match=r"--url_prefix host: expected a URL"):
         tool.pack(bundle, output, "host")
@@ -202,7 +202,7 @@ def test_a_missing_first_stage_is_refused(tool, two_stages, tmp_path):
 
 def test_nothing_is_replaced_or_half_written(tool, good, tmp_path, monkeypatch):
     (tmp_path / "subcortical").mkdir()
-    with pytest.raises(OutputError, match="is there already and is not replaced"):
+    with pytest.raises(OutputError, match="already exists and is not replaced"):
         tool.pack(good, tmp_path)
     assert not list((tmp_path / "subcortical").iterdir())
 

@@ -33,7 +33,7 @@ def tools():
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(TOOL.parent)
         import robustness
-        import robustness_conditions
+        from evaluation import robustness_conditions
 
         yield robustness, robustness_conditions
 
@@ -58,12 +58,11 @@ def phantom(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def report(tools, phantom, tmp_path_factory) -> Path:
-    """A report, and the document that shows it."""
+    """A report, in the folder `out`."""
     folder = tmp_path_factory.mktemp("report")
     torch.save(IntensityNetwork().state_dict(), folder / "weights.pt")
-    (folder / "page.md").write_text("before\n<!-- robustness: begin -->\nold\n<!-- robustness: end -->\nafter\n")
     arguments = ["--bundle", BUNDLE, "--input", phantom / "scan.nii.gz", "--reference", phantom / "labels.nii.gz"]
-    arguments += ["--output_dir", folder / "out", "--document", folder / "page.md"]
+    arguments += ["--output_dir", folder / "out"]
     arguments += ["--conditions", "repeat", "orientation", "gamma", "mirror", "stripped"]
     assert call(tools[0], *arguments, "--", "--weights", folder / "weights.pt", *NETWORK) == 0
     return folder
@@ -109,6 +108,7 @@ def test_report_names_conditions_rule_and_worst_structure(report):
     out = report / "out"
     assert sorted(path.name for path in out.iterdir()) == [
         "columns.json",
+        "conditions.tsv",
         "labels",
         "report.md",
         "robustness.csv",
@@ -121,29 +121,21 @@ def test_report_names_conditions_rule_and_worst_structure(report):
     line = next(line for line in text.splitlines() if "power of 0.7" in line)
     cells = [cell.strip() for cell in line.split("|")[1:-1]]
     lost = int(float(rows(report)["unaltered", LEFT]["volume_mm3"]))
-    assert cells == [
-        "intensities to the power of 0.7",
-        "0.500",
-        "0.000 (Left-Hippocampus)",
-        "1.000",
-        "50.0 %",
-        "-100.0 % (Left-Hippocampus)",
-        str(lost),
-        "0.500",
-        f"{float(rows(report)['gamma-0.7', RIGHT]['expected_dsc']):.3f}",
+    expected = f"{float(rows(report)['gamma-0.7', RIGHT]['expected_dsc']):.3f}"
+    assert cells == ["intensities to the power of 0.7", "0.500", "1.000", "50.0", "0.500", expected]
+    with (out / "conditions.tsv").open(newline="") as file:
+        (row,) = [row for row in csv.DictReader(file, delimiter="\t") if "power of 0.7" in row["condition"]]
+    assert list(row.values()) == [
+        *("intensities to the power of 0.7", "0.500", "0.000", "Left-Hippocampus", "1.000", "50.0", "-100.0"),
+        *("Left-Hippocampus", str(lost), "0.500", expected),
     ]
     with (out / "robustness.csv").open() as file:
         assert list(json.loads((out / "columns.json").read_text())) == file.readline().strip().split(",")
     assert imread(out / "robustness.png").std() > 0
-    page = (report / "page.md").read_text()
-    assert page.startswith("before\n<!-- robustness: begin -->\n")
-    assert page.endswith("<!-- robustness: end -->\nafter\n")
-    assert line in page
-    assert "old" not in page
 
 
 def test_what_the_network_expects_is_compared_with_what_is_found(tools):
-    tool = sys.modules["robustness_report"]
+    tool = sys.modules["evaluation.robustness_report"]
     condition = tool.Condition("unaltered", "unaltered", "the scan as it is", None)
 
     def result(*pairs: tuple[list[float], list[float]]) -> object:
@@ -152,21 +144,22 @@ def test_what_the_network_expects_is_compared_with_what_is_found(tools):
             tool.Outcome(condition, "", ones, ones, ones, np.array(found), np.array(expected), 0)
             for found, expected in pairs
         ]
-        return tool.Robustness({}, list(LabelTable.load("subcortical").structures[:2]), outcomes, (), "")
+        return tool.Robustness({}, list(LabelTable.load("subcortical").structures[:2]), outcomes, ())
 
     agreeing = result(([0.9, 0.8], [0.95, 0.9]), ([0.7, 0.6], [0.85, 0.8]), ([0.4, 0.1], [0.7, 0.5]))
     opposed = result(([0.9, 0.8], [0.5, 0.7]), ([0.7, 0.6], [0.8, 0.85]), ([0.4, 0.1], [0.9, 0.95]))
     for given, number in ((agreeing, "1.00"), (opposed, "-1.00")):
-        text = "\n".join(tool.summary_lines(given))
-        assert f"rank correlation: {number} over the means of the 3 scans, {number} over all 6 structures." in text
+        text = tool.foresight(given)
+        assert text.endswith(f"{number} over the means of the 3 scans, {number} over all 6 structures.")
     silent = result(*(([0.9, 0.8], [np.nan, np.nan]) for _ in range(3)))
-    assert "expected" not in "\n".join(tool.summary_lines(silent)).lower()
+    assert tool.foresight(silent) is None
+    assert "expected" not in tool.report_files(silent)["report.md"].lower()
 
 
 @pytest.mark.parametrize("label", [LEFT, RIGHT])
 def test_labels_come_back_from_every_condition(tools, phantom, tmp_path, label):
     """A structure is found again where it was; bounds: voxels at the border of a sphere of 7 mm."""
-    tool, conditions = tools
+    _, conditions = tools
     bounds = {"spacing": 0.88, "slices": 0.9, "shift": 0.88}
     affine = nib.load(phantom / "labels.nii.gz").affine
     structure = np.asarray(nib.load(phantom / "labels.nii.gz").dataobj) == label
@@ -181,27 +174,28 @@ def test_labels_come_back_from_every_condition(tools, phantom, tmp_path, label):
         shown = {LEFT: RIGHT, RIGHT: LEFT}[label] if change.mirrored else label
         labels = nib.Nifti1Image(np.where(np.asarray(image.dataobj) > 0.5, shown, 0).astype(np.uint8), image.affine)
         ids, moved_back = change.undo(labels, TABLE)
-        overlap = overlap_in_space(tool, ids, moved_back, expected, affine)
+        overlap = overlap_in_space(ids, moved_back, expected, affine)
         assert overlap > bounds.get(condition.group, 0.93), condition.name
         assert overlap == 1 or not condition.exact
         as_stored = np.where(np.asarray(labels.dataobj) > 0, label, 0)
-        where_it_is_stored[condition.name] = overlap_in_space(tool, as_stored, image.affine, expected, affine)
+        where_it_is_stored[condition.name] = overlap_in_space(as_stored, image.affine, expected, affine)
     # The head was really moved, and where only the grid was turned it was not.
     assert where_it_is_stored["head-turned-15"] < 0.75
     assert where_it_is_stored["mirror"] == 0
     assert where_it_is_stored["grid-oblique-15"] > 0.93
 
 
-def overlap_in_space(tool, ids: np.ndarray, place: np.ndarray, expected: np.ndarray, affine: np.ndarray) -> float:
+def overlap_in_space(ids: np.ndarray, place: np.ndarray, expected: np.ndarray, affine: np.ndarray) -> float:
     maps = [(ids, place), (expected, affine)]
-    shape, grid = tool.fine_grid(maps, SHAPE, affine)
-    one, other = (tool.onto_grid(values, where, shape, grid) for values, where in maps)
-    return tool.overlaps(one, other, [expected.max()])[0]
+    scores = sys.modules["evaluation.robustness_scores"]
+    shape, grid = scores.fine_grid(maps, SHAPE, affine)
+    one, other = (scores.onto_grid(values, where, shape, grid) for values, where in maps)
+    return scores.overlaps(one, other, [expected.max()])[0]
 
 
 def test_label_maps_are_compared_in_space(tools):
     """A bar of 4 x 2 x 2 voxels of 2 mm and the same bar on a grid that lies 1 mm further along the first axis."""
-    tool, _ = tools
+    tool = sys.modules["evaluation.robustness_scores"]
     labels = np.zeros((8, 4, 4), dtype=np.int32)
     labels[2:6, 1:3, 1:3] = LEFT
     affine, shifted = np.diag([2.0, 2.0, 2.0, 1.0]), np.diag([2.0, 2.0, 2.0, 1.0])
@@ -276,7 +270,6 @@ def test_stripping_keeps_the_brain_only(tools, phantom):
         ({"--reference": "SCAN"}, "none|its values are no label ids"),
         ({"--labels": "nothing"}, "There is no label table 'nothing'"),
         ({"--conditions": "stripped"}, "No condition is left to measure"),
-        ({"--document": "SCAN"}, "cannot be read"),
     ],
 )
 def test_inputs_that_cannot_be_used(tools, phantom, tmp_path, capsys, change, message):

@@ -126,7 +126,7 @@ FILE_DAMAGES = [
         metadata(lambda data: data["required_packages_version"].update(torchfoo="1.0")),
         r"torchfoo 1\.0, expected a version \(constraints\.txt\)",
     ),
-    ("weights", one_other_byte, r"models/model\.pt: SHA-256 is [0-9a-f]{64}, the metadata say"),
+    ("weights", one_other_byte, r"models/model\.pt: SHA-256 is [0-9a-f]{64}, expected"),
     ("weights", remove("models/model.pt"), r"models/model\.pt is in the metadata but not in the bundle"),
     ("weights", write("models/best.pt", "x"), r"models/best\.pt is not in the metadata"),
     ("weights", lambda bundle: save_weights(bundle, {"a": Payload()}), "not a file of plain tensors"),
@@ -238,7 +238,7 @@ def test_command_fails_with_a_line_and_a_status(tool, bundle, capsys):
     lines = lines_of(output)
     assert lines["configs"][0] == "failed"
     assert "train.json" in lines["configs"][1]
-    assert lines["network, properties, export, run"] == ("skipped", "mend first: configs")
+    assert lines["network, properties, export, run"] == ("skipped", "fix first: configs")
     assert re.search(r"failed +\S+docs: no configs/metadata\.json; expected the folder of a MONAI bundle", output)
     assert output.splitlines()[-1] == "5 ok, 2 failed, 1 skipped"
 

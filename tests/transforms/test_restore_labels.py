@@ -27,7 +27,7 @@ def probabilities(
 
 
 def restore(image: MetaTensor) -> MetaTensor:
-    return RestoreLabelsd("pred")({"pred": image})["pred"]
+    return RestoreLabelsd("pred", "subcortical")({"pred": image})["pred"]
 
 
 def test_on_the_same_lattice_the_labels_are_exact():

@@ -64,22 +64,23 @@ def test_a_structure_becomes_as_bright_as_white_matter_now_and_then_on_both_side
     data = head(0.3, 0.3)
     for source, target in ((17, 13), (53, 52)):
         data["label"][data["label"] == INDEX[source]] = INDEX[target]
-    bright = 0
-    for seed in range(30):
-        transform = RandScanWindowd(
-            "image", LABELS, roi_size=SIZE, contrast_prob=0.0, bright_prob=1.0, anywhere_prob=0.0, strip_prob=0.0
-        )
-        sample = transform.set_random_state(seed)(data)
-        image, label = sample["image"][0], sample["label"][0]
-        values = [image[label == INDEX[side]].median() for side in (13, 52, 2)]
-        bright += bool(values[0] > 0.75 * values[2]) and bool(values[1] > 0.75 * values[2])
-    assert bright >= 8  # half of the draws choose the pallidum, not all as bright as that
+    options = {"roi_size": SIZE, "contrast_prob": 0.0, "strip_prob": 0.0, "center": (20, 20, 20), "elastic": 0.0}
+    bright = {0.0: 0, 1.0: 0}
+    for bright_prob in bright:
+        transform = RandScanWindowd("image", LABELS, bright_prob=bright_prob, **options)
+        for seed in range(20):
+            sample = transform.set_random_state(seed)(data)
+            image, label = sample["image"][0], sample["label"][0]
+            left, right, white = (image[label == INDEX[side]].median() for side in (13, 52, 2))
+            bright[bright_prob] += bool(min(left, right) > 0.65 * white)
+    assert bright[0.0] <= 1  # a dark structure may look so where the coil is bright
+    assert bright[1.0] >= 5  # half of the draws choose the pallidum, not all as bright as that
 
 
 def test_stripping_leaves_the_brain_and_removes_the_skin():
     sample = plain(strip_prob=1.0, center=(20, 20, 20), elastic=0.0).set_random_state(1)(head())
     image, label = sample["image"][0], sample["label"][0]
-    far = torch.nn.functional.max_pool3d((label > 0).float()[None, None], 15, 1, 7)[0, 0] == 0
+    far = torch.nn.functional.max_pool3d((label > 0).float()[None, None], 9, 1, 4)[0, 0] == 0
     assert image[label > 0].median() > 0.3
     assert far.sum() > 200
     assert image[far].median() < 0.1

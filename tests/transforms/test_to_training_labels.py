@@ -78,7 +78,7 @@ def test_a_map_without_any_class_is_refused_and_names_what_it_holds():
 
 
 def test_subfields_without_a_side_are_refused_and_the_ids_with_one_named():
-    with pytest.raises(InputError, match=r"\(0, 203, 226, 7001\).*hippocampus_fs60_plain, which do not say the side"):
+    with pytest.raises(InputError, match=r"\(0, 203, 226, 7001\).*hippocampus_fs60_plain, which have no side"):
         ToTrainingLabels("hippocampus_fs60")(volume(0, 203, 226, 7001))
     with pytest.raises(InputError, match=r"Expected ids such as 2226"):
         ToTrainingLabels("hippocampus_fs60")(volume(0, 17, 53))

@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -100,6 +100,14 @@ class Stopwatch:
         """Median and shortest wall time and median processor time of a call, in seconds."""
         cpu = {"cpu_seconds": median(self.cpu_seconds)} if self.cpu_seconds else {}
         return {"seconds": median(self.seconds), "shortest_seconds": min(self.seconds), **cpu}
+
+
+def take_turns(watches: Iterable[Stopwatch | Rates], rounds: int) -> None:
+    """Take so many samples of each, in turns, so that a change of the machine's speed meets all of them."""
+    watches = list(watches)
+    for _ in range(rounds):
+        for watch in watches:
+            watch.sample()
 
 
 def run_measured(command: Sequence[str], threads: int, quiet: bool = False) -> tuple[float, float]:

@@ -7,19 +7,20 @@ import os
 import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import torch
+from matplotlib.figure import Figure
 from monai.losses import DiceCELoss
 from monai.networks.nets import DynUNet, HyenaNDUNETR, SegResNet, SwinUNETR
+from reports import dates, machine_line, number, percent, table
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from monai_mamba import MedSegMamba, SegMamba, medsegmamba_small, segmamba_small
 
-from . import report
-from .machine import Stopwatch, describe, peak_extra_memory
-from .report import Row, dates, groups, machine_line, number, percent, table
+from . import results
+from .machine import Stopwatch, describe, peak_extra_memory, take_turns
+from .results import Row, groups, panels
 
 KEY = ("network", "pass", "window", "classes", "settings", "device", "cpu", "gpu", "threads")
 
@@ -109,9 +110,7 @@ def measure(training: bool, options: argparse.Namespace) -> list[Row]:
         except (ImportError, ValueError, RuntimeError) as error:  # a package, window or memory that it lacks
             print(f"{name} is left out: {error}", file=sys.stderr)
             steps.pop(name, None)
-    for _ in range(options.repeats):
-        for watch in watches.values():
-            watch.sample()
+    take_turns(watches.values(), options.repeats)
     settings = [name for name in ("amp", "channels_last_3d", "compile") if getattr(options, name)]
     rows = []
     for name, watch in watches.items():
@@ -164,25 +163,18 @@ def _cells(row: Row) -> list[str]:
     ]
 
 
-def plot(rows: list[Row], file: Path) -> None:
+def plot(rows: list[Row]) -> Figure:
     """Bars of the time of a window, one panel per machine, window, settings and pass."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    panels = groups(rows, "device", "cpu", "gpu", "threads", "window", "classes", "settings", "pass").values()
-    figure = Figure(figsize=(8, sum(1.2 + 0.3 * len(same) for same in panels)), layout="constrained")
-    FigureCanvasAgg(figure)
-    heights = [1.2 + 0.3 * len(same) for same in panels]
-    for axes, same in zip(
-        figure.subplots(len(panels), squeeze=False, height_ratios=heights)[:, 0], panels, strict=True
-    ):
+    parts = groups(rows, "device", "cpu", "gpu", "threads", "window", "classes", "settings", "pass").values()
+    figure, drawings = panels([1.2 + 0.3 * len(same) for same in parts], 8)
+    for axes, same in zip(drawings, parts, strict=True):
         first = same[0]
         axes.barh([row["network"] for row in same], [row["seconds"] for row in same], color="C0")
         axes.invert_yaxis()
         axes.set_xlabel("seconds")
         title = f"{first['pass']}, {first['window']}, {first['settings']}, {machine_line(first)}"
         axes.set_title(title, fontsize="small")
-    figure.savefig(file, dpi=110)
+    return figure
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -198,7 +190,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--memory", action=switch, default=True, help="measure memory as well")
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1), help="of the CPU")
     parser.add_argument("--repeats", type=int, default=3)
-    report.add_common_arguments(parser)
+    results.add_common_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -207,4 +199,4 @@ def run(options: argparse.Namespace) -> None:
     torch.set_num_threads(options.threads)
     for name in options.passes:
         rows = measure(name == "training", options)
-        report.write("network", rows, KEY, options.output_dir, markdown, plot)
+        results.write("network", rows, KEY, options.output_dir, markdown, plot)

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from monai_mamba.ops import cross_selective_scan, explain, recurrence, torch_scan
-from monai_mamba.ops.choice import BACKENDS
+from monai_mamba.ops.choice import BACKENDS as CHOICES
 
-from . import report, scan_report
+from . import results, scan_report
 from .baselines import CudaKernel, naive_scan, parallel_scan, repeating_scan
-from .machine import Rates, Stopwatch, describe, peak_extra_memory
+from .machine import Rates, Stopwatch, describe, peak_extra_memory, take_turns
 from .problems import PROBLEMS, Inputs, Problem, make_inputs, parse_problem
 
 BASELINES = {
@@ -30,6 +30,7 @@ BASELINES = {
     "parallel scan": parallel_scan,
 }
 KERNEL = "selective_scan_cuda"
+BACKENDS = tuple(name for name in CHOICES if name not in ("auto", "reference", "export"))
 NO_SEGMENTS, TOKEN_BY_TOKEN = "torch, no segments", "torch, token by token"
 LAYOUTS = ("bare", "fused", "gathered")
 CPU_BASELINE_UPDATES = 1 << 27  # larger problems: baselines do one direction, in gigabytes of memory even so
@@ -101,16 +102,24 @@ def prepare(problem: Problem, contender: Contender, backward: bool, device: torc
     else:
         function = {"bare": bare_scan, "fused": fused_scan, "gathered": gathered_scan}[layout]
         scan = partial(function, "torch" if method in (NO_SEGMENTS, TOKEN_BY_TOKEN) else method)
-    leaves = [tensor for tensor in arguments.values() if tensor.is_floating_point()]
-    for leaf in leaves:
-        leaf.requires_grad_(backward)
-    grad_y = torch.ones_like(inputs.delta if layout == "bare" else inputs.x)
+    run = step(scan, arguments, backward)
+
+    def run_with_setting() -> Tensor:
+        with _setting(method):
+            return run()
+
+    return run_with_setting
+
+
+def step(scan: Callable[..., Tensor], arguments: dict[str, Tensor], backward: bool) -> Callable[[], Tensor]:
+    """The function that scans, and computes the gradients of all arguments if ``backward``; it returns the result."""
+    leaves = [tensor.requires_grad_(backward) for tensor in arguments.values() if tensor.is_floating_point()]
 
     def run() -> Tensor:
-        with _setting(method), torch.set_grad_enabled(backward):
+        with torch.set_grad_enabled(backward):
             y = scan(**arguments)
             if backward:
-                torch.autograd.grad(y, leaves, grad_y)
+                torch.autograd.grad(y, leaves, torch.ones_like(y))
             return y
 
     return run
@@ -157,13 +166,10 @@ def measure(
         try:
             watches[contender] = Stopwatch(prepare(part, contender, backward, device), device)
         except torch.cuda.OutOfMemoryError:
-            print(f"{problem.name}: {contender.method} does not fit into the memory", file=sys.stderr)
+            print(f"{problem.name}: {contender.method} does not fit into memory", file=sys.stderr)
             continue
         parts[contender] = part
-    for _ in range(options.repeats):
-        rates.sample()
-        for watch in watches.values():
-            watch.sample()
+    take_turns([rates, *watches.values()], options.repeats)
     for contender, watch in watches.items():
         part = parts[contender]
         scale = problem.updates // part.updates
@@ -198,9 +204,8 @@ def add_ratios(row: dict[str, object], rows: list[dict[str, object]]) -> None:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this benchmark."""
-    backends = [name for name in BACKENDS if name not in ("auto", "reference", "export")]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    everything = [*BASELINES, KERNEL, *backends]
+    everything = [*BASELINES, KERNEL, *BACKENDS]
     names = f"{', '.join(PROBLEMS)}, or numbers B,K,H,W,D,E,N"
     parser.add_argument("--problem", nargs="+", type=parse_problem, default=list(PROBLEMS.values()), help=names)
     parser.add_argument("--backends", nargs="+", choices=everything, default=everything, metavar="NAME")
@@ -208,7 +213,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", nargs="+", type=int, default=sorted({1, cores}), help="of the CPU")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--memory", action=argparse.BooleanOptionalAction, default=True, help="measure memory as well")
-    report.add_common_arguments(parser)
+    results.add_common_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -225,4 +230,4 @@ def run(options: argparse.Namespace) -> None:
         for name in options.passes or ("forward", "forward+backward"):
             for count in threads:
                 rows = measure(problem, methods, name == "forward+backward", count, options)
-                report.write("scan", rows, KEY, options.output_dir, scan_report.markdown, scan_report.plot)
+                results.write("scan", rows, KEY, options.output_dir, scan_report.markdown, scan_report.plot)

@@ -14,16 +14,17 @@ import tempfile
 from pathlib import Path
 from statistics import median
 
-from make_tumor_cases import grid, save
 from monai.bundle import ConfigParser
 from nibabel import load
 from nibabel.processing import resample_from_to
+from reports import dates, machine_line, number, table
+from synthesis.files import grid, save
 
 from monai_mamba.handlers.weights import save_weights
 
-from . import report
+from . import results
 from .machine import describe, run_measured
-from .report import Row, dates, groups, machine_line, number, table
+from .results import Row, groups
 
 BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
 TUMORS = "brats_multimodal"
@@ -80,7 +81,7 @@ def markdown(rows: list[Row]) -> str:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this benchmark."""
     bundles = [path.parents[1].name for path in sorted(BUNDLES.glob("*/configs/inference.json"))]
-    text = "values of the bundle's option to compare; its own without"
+    text = "values of the bundle's option to compare (the bundle's own)"
     parser.add_argument("--bundle", choices=bundles, default="subcortical", help="(%(default)s)")
     parser.add_argument("--networks", nargs="+", default=[OWN], help="NAME of its network_NAME.json, or %(default)s")
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
@@ -88,7 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--input", help="scan, or folder with one case, instead of the bundle's sample")
     parser.add_argument("--amp", nargs="+", choices=["True", "False"], help=text)
     parser.add_argument("--mirror", nargs="+", choices=["True", "False"], help=text)
-    report.add_common_arguments(parser)
+    results.add_common_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -124,11 +125,11 @@ def run(options: argparse.Namespace) -> None:
             "input": name,
             "amp": amp,
             "mirror": mirror,
-            "seconds": median(seconds for seconds, _ in results),
-            "all_seconds": [seconds for seconds, _ in results],
-            "peak_GiB": max(peak for _, peak in results),
+            "seconds": median(seconds for seconds, _ in measured),
+            "all_seconds": [seconds for seconds, _ in measured],
+            "peak_GiB": max(peak for _, peak in measured),
             **describe(options.device, options.threads),
         }
-        for (network, amp, mirror), results in runs.items()
+        for (network, amp, mirror), measured in runs.items()
     ]
-    report.write("scan-to-labels", rows, KEY, options.output_dir, markdown)
+    results.write("scan-to-labels", rows, KEY, options.output_dir, markdown)

@@ -1,1 +1,1 @@
-"""What `compare_networks.py` compares: the networks of each study, its data, and how they are trained and scored."""
+"""What `compare_networks.py` compares: the networks of each study, its data, how they are trained, and the report."""

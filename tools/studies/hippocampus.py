@@ -28,9 +28,9 @@ CUBE = {"roi_size": [64] * 3}  # its coarsest stage has one cell for 32 voxels
 
 
 class HippocampusStudy(Study):
-    """The network of `hippocampal_subfields`, its published comparisons, their twins without Mamba, and MONAI's DynUNet
-    (the network of nnU-Net) and SegResNet of about as many parameters as the first. Without Mamba, `medsegmamba` and
-    `segmamba_bot` are the same network."""
+    """Compares the network of `hippocampal_subfields` with published networks, with twins without Mamba, and with
+    MONAI's DynUNet (the network of nnU-Net) and SegResNet, both with about as many parameters as the first. Without
+    Mamba, `medsegmamba` and `segmamba_bot` are the same network."""
 
     bundle = "hippocampal_subfields"
     networks: ClassVar = {
@@ -89,6 +89,6 @@ class HippocampusStudy(Study):
 
     def recipe(self, options: argparse.Namespace) -> str:
         return (
-            f"Test crops are of other persons than training crops (fold {options.fold}). The recipe is the bundle's, "
-            "which was made for its own network, the first here; nothing is adapted to the others."
+            f"Test crops come from other people than training crops (fold {options.fold}). The recipe was made for "
+            "the first network and is not adapted to the others."
         )

@@ -20,13 +20,13 @@ def _network(**arguments: object) -> Network:
 
 
 class RecipeStudy(SubcorticalStudy):
-    """The network of `subcortical`, trained as `train_synthetic.json` does it, but shortly, and with one part of that
-    changed: another seed, AdamW alone instead of Muon for kernels and projections, structures that weigh no more than
-    the rest, no Dice in the loss, the last weights instead of their moving average, float32 instead of mixed precision,
-    half of the images or all with T1-like contrasts (93 % otherwise), a quarter or twice of the elastic deformation, no
-    skull stripping, windows anywhere in the head instead of mostly on a structure drawn evenly, smaller windows, no
-    dropout, half as many channels or half as many again, and a trunk with 8 channels at full resolution on top. A
-    report need not have all of them."""
+    """Trains the network of `subcortical` with a short version of the recipe in `train_synthetic.json`, and with one
+    part of the recipe changed at a time: another seed; AdamW alone instead of Muon for kernels and projections;
+    structures that weigh no more than the rest; no Dice in the loss; the last weights instead of their moving
+    average; float32; half of the images or all of them with T1-like contrast (93 % otherwise); a quarter or twice
+    the elastic deformation; no skull stripping; windows anywhere in the head instead of mostly on a structure;
+    smaller windows; no dropout; half as many channels, or half as many again; and a trunk with 8 channels at full
+    resolution on top."""
 
     kind = "variant"
     networks: ClassVar = {
@@ -50,4 +50,4 @@ class RecipeStudy(SubcorticalStudy):
         "full_resolution": _network(channels=(8, 16, 48, 96, 128, 128), stem_stride=1, final_channels=16),
     }
     short_training: ClassVar[Mapping[str, object]] = SHORT  # with the config's own optimizer
-    caveat = "A variant changes nothing but what it is named for. "
+    caveat = "A variant changes only what it is named for. "

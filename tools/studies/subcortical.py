@@ -30,10 +30,10 @@ SHORT = {  # what a short training needs
 
 
 class SubcorticalStudy(Study):
-    """The network of `subcortical`, its twin without Mamba, its published comparisons, and MONAI's DynUNet (the network
-    of nnU-Net) and SegResNet of about as many parameters. Without Mamba, `medsegmamba_small` and `segmamba_bot_small`
-    are the same network, and their trunk works at half resolution; the other networks work at full resolution. All are
-    trained with AdamW."""
+    """Compares the network of `subcortical` with its twin without Mamba, with published networks, and with MONAI's
+    DynUNet (the network of nnU-Net) and SegResNet, both with about as many parameters. Without Mamba,
+    `medsegmamba_small` and `segmamba_bot_small` are the same network. Their trunk works at half resolution; the
+    other networks work at full resolution. All are trained with AdamW."""
 
     bundle = "subcortical"
     networks: ClassVar = {
@@ -46,12 +46,12 @@ class SubcorticalStudy(Study):
     }
     channels: ClassVar = {"in_channels": 1, "out_channels": len(LabelTable.load("subcortical"))}
     short_training: ClassVar[Mapping[str, object]] = {**SHORT, "optimizer": ADAMW}
-    caveat = "The recipe was made for the first network; nothing is adapted to the others. "
+    caveat = "The recipe was made for the first network and is not adapted to the others. "
     structures = tuple(
         entry.name for entry in LabelTable.load("subcortical").structures if entry.id not in WITHOUT_EXAMPLES
     )
     metrics = SCORES
-    about = f"Synthetic scans rank networks at best; they say nothing about patients. {ABSENT_RULE}"
+    about = f"Synthetic scans can at best rank networks; they say nothing about patients. {ABSENT_RULE}"
 
     @staticmethod
     def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,7 +67,7 @@ class SubcorticalStudy(Study):
 
     def check(self, options: argparse.Namespace) -> None:
         if options.window < 2 * STRIDE or options.window % STRIDE:
-            raise InputError(f"--window is {options.window}; expected a multiple of {STRIDE} from {2 * STRIDE} on.")
+            raise InputError(f"--window is {options.window}; expected a multiple of {STRIDE}, at least {2 * STRIDE}.")
         for name in ("epochs", "spacing", "learning_rate"):
             if not getattr(options, name) > 0:
                 raise InputError(f"--{name} is {getattr(options, name):g}; expected more than 0.")
@@ -115,10 +115,10 @@ class SubcorticalStudy(Study):
 
     def recipe(self, options: argparse.Namespace) -> str:
         return (
-            "Training cases are label maps; every step draws a new image of one of them. Maps and test scans are "
-            f"resampled to {options.spacing:g} mm. Structures weigh {SHORT['structure_weight']:g}, learning rate "
-            f"{options.learning_rate:g}. {self.caveat}"
-            "Scores: windows of one pass, not mirrored."
+            "Training cases are label maps; each step generates a new image of one of them. Maps and test scans are "
+            f"resampled to {options.spacing:g} mm. Structures weigh {SHORT['structure_weight']:g} in the loss, the "
+            f"learning rate is {options.learning_rate:g}. {self.caveat}"
+            "Windows are evaluated in one pass, not mirrored."
         )
 
     def _resampled(self, config: str, after: str, mode: str, options: argparse.Namespace) -> dict[str, object]:

@@ -18,8 +18,8 @@ CONVENTION = "brats2023"
 
 
 class TumorStudy(Study):
-    """Networks of `brats_multimodal`. Twins lack Mamba, the Kolmogorov-Arnold mixing (a multilayer perceptron takes its
-    place), or self-distillation (supervision at every scale stays)."""
+    """Compares the networks of `brats_multimodal` with twins that lack Mamba, the Kolmogorov-Arnold mixing (replaced by
+    a multilayer perceptron), or self-distillation (supervision at every scale stays)."""
 
     bundle = "brats_multimodal"
     networks: ClassVar = {
@@ -37,7 +37,7 @@ class TumorStudy(Study):
     channels: ClassVar = {"in_channels": len(MODALITIES), "out_channels": 3}
     structures = RegionTable.load(CONVENTION).names
     metrics: ClassVar = {"dsc": ("DSC", 3), "hd95_mm": ("HD95 (mm)", 1)}
-    about = f"Synthetic cases rank networks at best; they say nothing about patients. {EMPTY_RULE}"
+    about = f"Synthetic cases can at best rank networks; they say nothing about patients. {EMPTY_RULE}"
 
     @staticmethod
     def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -109,7 +109,8 @@ class TumorStudy(Study):
         }
 
     def recipe(self, options: argparse.Namespace) -> str:
+        windows = f"{options.windows_per_case} window{'s' if options.windows_per_case > 1 else ''}"
         return (
-            f"Cases at {options.spacing:g} mm; a step is {options.windows_per_case} of their windows. Augmentation and "
-            f"optimizer of the bundle, learning rate {options.learning_rate:g}, the same for all networks."
+            f"Cases are resampled to {options.spacing:g} mm; a step takes {windows} of a case. "
+            f"Augmentation and optimizer are the bundle's, with a learning rate of {options.learning_rate:g} for all."
         )

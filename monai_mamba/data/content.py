@@ -1,0 +1,52 @@
+"""What the files of a folder hold that are no scans."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+SLICES = 5
+SAME_NEIGHBORS = 0.6  # in the label maps looked at, 0.85 to 1; in scans, 0.01 to 0.3
+
+
+def other_than_scan(path: str | Path) -> str | None:
+    """Tell a label map, or values on a surface, from a scan.
+
+    A label map has whole numbers around a background of 0, and most voxels have neighbors of their own value. Only
+    some slices in the middle are read, or all if there is nothing in them.
+
+    Args:
+        path: image file.
+
+    Returns:
+        What it is if it is no scan, else None; also where it cannot be read, which `check_header` explains.
+    """
+    try:
+        image = nib.load(path)
+        shape = image.shape
+        if isinstance(image, nib.Cifti2Image) or (len(shape) >= 3 and max(shape[:3]) > sorted(shape[:3])[1] == 1):
+            return "values on a surface by its shape"
+        if len(shape) < 3 or any(size > 1 for size in shape[3:]):
+            return None
+        middle = shape[2] // 2
+        voxels = np.asarray(image.dataobj[:, :, max(middle - SLICES // 2, 0) : middle + SLICES - SLICES // 2])
+        if not voxels.any():
+            voxels = np.asarray(image.dataobj)
+    except Exception:  # nibabel passes on whatever its file readers raise
+        return None
+    return "label map by its voxels" if _are_labels(voxels.reshape(*shape[:2], -1)) else None
+
+
+def _are_labels(voxels: np.ndarray) -> bool:
+    inside = voxels != 0
+    if inside.mean() > 0.95 or not inside.any() or not np.array_equal(voxels, np.rint(voxels)):
+        return False
+    same = pairs = 0
+    for axis in range(3):
+        one, other = (np.moveaxis(voxels, axis, 0)[part] for part in (slice(1, None), slice(-1)))
+        both = (one != 0) & (other != 0)
+        pairs += np.count_nonzero(both)
+        same += np.count_nonzero(both & (one == other))
+    return same >= SAME_NEIGHBORS * max(pairs, 1)

@@ -1,0 +1,209 @@
+"""Voxel grids given by affines, boxes of voxels on them, and linear resampling from one to another."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from monai.transforms.utils import generate_spatial_bounding_box
+from monai.utils import ensure_tuple
+from nibabel.affines import apply_affine, voxel_sizes
+from scipy.ndimage import affine_transform
+
+Box = tuple[slice, slice, slice]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The voxel grid of an image file.
+
+    Attributes:
+        name: path of the file, for messages.
+        affine: `(4, 4)`, voxel index to millimeters.
+        shape: `(H, W, D)`.
+    """
+
+    name: str
+    affine: np.ndarray
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, meta: Mapping[str, Any]) -> Grid:
+        """Read it from the meta data that MONAI's readers leave (`original_affine`, `spatial_shape`).
+
+        The meta data may be those of one image or of a batch of one, and the image may be on another grid by now.
+        """
+        return cls(
+            name=str(ensure_tuple(meta.get("filename_or_obj", "image"))[0]),
+            affine=one_affine(meta["original_affine"]),
+            shape=tuple(int(size) for size in np.ravel(meta["spatial_shape"])[:3]),
+        )
+
+    @property
+    def voxel_volume(self) -> float:
+        """Volume of a voxel in cubic millimeters."""
+        return voxel_volume(self.affine)
+
+    def distance_to_border(self, points: np.ndarray) -> np.ndarray:
+        """How far points `(N, 3)` in voxels of this grid are inside its border, in mm; negative outside."""
+        inside = np.minimum(points + 0.5, np.array(self.shape) - 0.5 - points)
+        return (inside * voxel_sizes(self.affine)).min(axis=1)
+
+
+def one_affine(affine: torch.Tensor | np.ndarray) -> np.ndarray:
+    """One affine `(4, 4)`, float64, also from a batch of one."""
+    return np.asarray(affine, dtype=float).reshape(-1, 4, 4)[0]
+
+
+def voxel_volume(affine: np.ndarray) -> float:
+    """Volume of a voxel in cubic millimeters, by an affine `(4, 4)`."""
+    return float(abs(np.linalg.det(affine[:3, :3])))
+
+
+def largest_shift(one: np.ndarray, other: np.ndarray, shape: Sequence[int]) -> float:
+    """Largest distance in mm between the places that two affines `(4, 4)` give to a voxel of a volume `(H, W, D)`."""
+    corners = np.array(list(itertools.product(*((0, size - 1) for size in shape))))
+    return float(np.linalg.norm(apply_affine(one, corners) - apply_affine(other, corners), axis=1).max())
+
+
+def voxel_map(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Matrix from voxel index of one grid to voxel index of another.
+
+    Args:
+        source: `(4, 4)` affine of the first grid, voxel index to millimeters.
+        target: `(4, 4)` affine of the second grid.
+
+    Returns:
+        `(4, 4)`. Elements within 1e-5 of a whole number are rounded to it, and with them a shift within 1e-3 voxels:
+        headers store spacings such as 1.0000001, and grids that coincide must not blur or lose voxels to that.
+    """
+    matrix = np.linalg.inv(target) @ source
+    whole = np.round(matrix)
+    near = np.abs(matrix - whole) < 1e-5
+    if near[:3, :3].all():
+        near[:3, 3] = np.abs(matrix - whole)[:3, 3] < 1e-3
+    return np.where(near, whole, matrix)
+
+
+def bounding_box(image: torch.Tensor, select_fn: Callable[[torch.Tensor], torch.Tensor], margin: int = 0) -> Box | None:
+    """Smallest box that holds all voxels of an image `(C, H, W, D)` that `select_fn` selects in any channel.
+
+    Args:
+        image: the image.
+        select_fn: takes the image, returns a mask of its shape.
+        margin: voxels more on each side, as far as the image reaches.
+
+    Returns:
+        The box, or None if no voxel is selected.
+    """
+    low, high = generate_spatial_bounding_box(image, select_fn=select_fn, margin=margin, allow_smaller=True)
+    return tuple(slice(start, stop) for start, stop in zip(low, high, strict=True)) if max(high) > 0 else None
+
+
+def box_corners(box: Box) -> tuple[np.ndarray, np.ndarray]:
+    """First and last voxel of a box, each `(3,)`."""
+    return np.array([part.start for part in box]), np.array([part.stop - 1 for part in box])
+
+
+def box_union(boxes: Sequence[Box]) -> Box:
+    """Smallest box that holds all of some boxes."""
+    return tuple(
+        slice(min(part.start for part in parts), max(part.stop for part in parts)) for parts in zip(*boxes, strict=True)
+    )
+
+
+def box_intersection(first: Box, second: Box) -> Box | None:
+    """What two boxes share; None if nothing."""
+    box = tuple(slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(first, second, strict=True))
+    return box if all(part.start < part.stop for part in box) else None
+
+
+def box_within(box: Box, outer: Box) -> Box:
+    """A box by its place in another one."""
+    return tuple(slice(a.start - b.start, a.stop - b.start) for a, b in zip(box, outer, strict=True))
+
+
+def map_box(matrix: np.ndarray, low: np.ndarray, high: np.ndarray, shape: tuple[int, ...]) -> Box | None:
+    """Voxels of another grid that a box can reach.
+
+    Args:
+        matrix: `(4, 4)`, voxel index of the box's grid to voxel index of the other grid.
+        low: `(3,)`, first corner of the box in voxel coordinates.
+        high: `(3,)`, opposite corner, inclusive.
+        shape: size of the other grid.
+
+    Returns:
+        The smallest box of the other grid that holds all of it, cut to `shape`; None if nothing is left.
+    """
+    reached = apply_affine(matrix, list(itertools.product(*zip(low, high, strict=True))))
+    start = np.maximum(np.floor(reached.min(axis=0)).astype(int), 0)
+    stop = np.minimum(np.ceil(reached.max(axis=0)).astype(int) + 1, shape)
+    if (start >= stop).any():
+        return None
+    return tuple(slice(int(first), int(last)) for first, last in zip(start, stop, strict=True))
+
+
+def sample_linearly(
+    volume: np.ndarray, matrix: np.ndarray, box: Box, mode: str = "constant", cval: float = 0.0
+) -> np.ndarray:
+    """Sample a volume linearly at the voxels of a box of another grid.
+
+    Args:
+        volume: `(H, W, D)`.
+        matrix: `(4, 4)`, voxel index of the other grid to voxel index of `volume`.
+        box: the voxels of the other grid.
+        mode: what lies outside, as in `scipy.ndimage.affine_transform`: `"constant"` is `cval` right from the centers
+            of the outermost voxels on, `"grid-constant"` fades over one voxel.
+        cval: value outside.
+
+    Returns:
+        float32 array of the box's shape.
+    """
+    start = np.array([part.start for part in box], dtype=float)
+    offset = matrix[:3, :3] @ start + matrix[:3, 3]
+    shape = tuple(part.stop - part.start for part in box)
+    return affine_transform(
+        volume, matrix[:3, :3], offset, shape, output=np.float32, order=1, mode=mode, cval=cval, prefilter=False
+    )
+
+
+def sample_part(image: torch.Tensor, part: Box, matrix: np.ndarray, box: Box, outside: float = 0.0) -> np.ndarray:
+    """Sample one part of an image as `sample_linearly` does, fading to `outside` over one voxel beyond it.
+
+    Args:
+        image: `(H, W, D)`.
+        part: the voxels of the image to read.
+        matrix: `(4, 4)`, voxel index of the other grid to voxel index of `image`.
+        box: the voxels of the other grid.
+        outside: value of everything that is not in the part.
+
+    Returns:
+        float32 array of the box's shape.
+    """
+    shift = np.eye(4)
+    shift[:3, 3] = [-axis.start for axis in part]
+    return sample_linearly(image[part].float().numpy(), shift @ matrix, box, mode="grid-constant", cval=outside)
+
+
+def cut_box(image: torch.Tensor, box: Box) -> torch.Tensor:
+    """Copy a box out of an image `(..., H, W, D)`; it is 0 where it lies outside."""
+    there, here = _overlap(box, image.shape[-3:])
+    cut = image.new_zeros((*image.shape[:-3], *(part.stop - part.start for part in box)))
+    cut[(..., *here)] = image[(..., *there)]
+    return cut
+
+
+def add_box(image: torch.Tensor, values: torch.Tensor, box: Box) -> None:
+    """Add what belongs into a box to an image `(..., H, W, D)` in place; what lies outside is dropped."""
+    there, here = _overlap(box, image.shape[-3:])
+    image[(..., *there)] += values[(..., *here)]
+
+
+def _overlap(box: Box, shape: Sequence[int]) -> tuple[Box, Box]:
+    """Part of a box that lies in an image: where in the image, and where in the box."""
+    there = tuple(slice(max(part.start, 0), min(part.stop, size)) for part, size in zip(box, shape, strict=True))
+    return there, box_within(there, box)

@@ -1,0 +1,107 @@
+"""Options that are names: paths, names of tables and schemes, the device. They are taken as the user typed them.
+
+On the way from a command line into a config, Fire reads a value as Python (`pilot#2` is `pilot` and a comment,
+`2024_01` a number, `a,b` a tuple), and MONAI reads `#` as `::`. Numbers, switches and components are left to them.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from monai_mamba.errors import InputError
+
+MAY_BE_NONE = {"aseg", "initial_weights", "label_maps", "leave_out", "scan_table"}
+TEXT_OPTIONS = MAY_BE_NONE | {
+    "bundle_root",
+    "case_table",
+    "checkpoint",
+    "ckpt_dir",
+    "dataset_dir",
+    "device",
+    "first_bundle_root",
+    "first_weights",
+    "folds",
+    "input",
+    "label_convention",
+    "label_scheme",
+    "output_dir",
+    "table",
+    "task",
+    "weights",
+    "written_table",
+}
+
+
+def typed_options(arguments: Sequence[str]) -> dict[str, str | None]:
+    """Split a command line as Fire does, but leave every value the text that it is.
+
+    Args:
+        arguments: `sys.argv` without the program.
+
+    Returns:
+        Text by option, for `--name text` and `--name=text`; None where none follows. What follows the last `--`
+        belongs to Fire.
+    """
+    if "--" in arguments:
+        arguments = arguments[: len(arguments) - 1 - arguments[::-1].index("--")]
+    is_option = re.compile("--|-[a-zA-Z]").match
+    typed: dict[str, str | None] = {}
+    for argument, following in zip(arguments, [*arguments[1:], "--"], strict=True):
+        if is_option(argument):
+            name, equals, text = argument.lstrip("-").partition("=")
+            typed[name.replace("-", "_")] = text if equals else None if is_option(following) else following
+    return typed
+
+
+def read_text(name: str, text: str | None) -> Any:
+    """The value of a text option: its text; or, where that is Python for a list or mapping of texts, those; or None.
+
+    Raises:
+        InputError: there is no text.
+    """
+    if text is None:
+        raise InputError(f"--{name} has no value. Write --{name} VALUE, or --{name}=VALUE where that begins with -.")
+    if text == "None" and name in MAY_BE_NONE:
+        return None
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return value if parts and all(isinstance(part, str) for part in parts) else text
+
+
+def as_config(name: str, value: Any, ids: Mapping[str, Any]) -> Any:
+    """Write the value of a text option so that MONAI's config reader gives it back unchanged.
+
+    Args:
+        name: the option.
+        value: text, a path, or a list or mapping of those. Text that begins with `$` is an expression, and `@name` is a
+            reference where there is an entry of that name, as everywhere in a config.
+        ids: the config.
+
+    Raises:
+        InputError: the value is no text, or empty: an empty path would be the working folder.
+    """
+    if isinstance(value, Mapping):
+        return {key: as_config(name, part, ids) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [as_config(name, part, ids) for part in value]
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    if isinstance(value, torch.device) or (value is None and name in MAY_BE_NONE):
+        return value
+    if not isinstance(value, str):
+        raise InputError(f"--{name} is {value!r} ({type(value).__name__}), expected text. Put it in quotes.")
+    if not value.strip():
+        raise InputError(f"--{name} is empty. Give it a value, or leave it out to get its default.")
+    is_reference = value.startswith("@") and re.split("#|::", value[1:])[0] in ids
+    if value.startswith("$") or is_reference or not re.search("#|^[@%]", value):
+        return value
+    return "$" + re.sub("[#@%]", lambda found: f"\\x{ord(found.group()):02x}", repr(value))

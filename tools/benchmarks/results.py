@@ -1,0 +1,70 @@
+"""Results of benchmarks as JSON lines, and the files made from them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+Row = dict[str, object]
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that all benchmarks have."""
+    devices = [torch.device("cpu"), torch.device("cuda")]
+    parser.add_argument("--device", type=torch.device, choices=devices, default=devices[0], metavar="cpu|cuda")
+    text = "write JSON lines, Markdown table and plot there; rows of earlier runs stay unless measured again"
+    parser.add_argument("--output_dir", type=Path, help=text)
+
+
+def write(
+    name: str,
+    rows: list[Row],
+    key: Sequence[str],
+    folder: Path | None,
+    markdown: Callable[[list[Row]], str],
+    plot: Callable[[list[Row]], Figure | None] | None = None,
+) -> None:
+    """Print rows, and bring the files of a benchmark up to date.
+
+    Args:
+        name: of the files: name.jsonl, name.md and name.png.
+        rows: new results.
+        key: fields that tell rows apart; a new row takes the place of an old one with the same.
+        folder: where the files are; None only prints.
+        markdown: makes the document of all rows.
+        plot: draws all rows, if there is anything to draw.
+    """
+    for row in rows:
+        print(json.dumps(row), flush=True)
+    if folder is None or not rows:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{name}.jsonl"
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    known = {tuple(row.get(field) for field in key): row for row in [*map(json.loads, lines), *rows]}
+    everything = list(known.values())
+    file.write_text("".join(f"{json.dumps(row)}\n" for row in everything), encoding="utf-8")
+    (folder / f"{name}.md").write_text(markdown(everything), encoding="utf-8")
+    figure = plot(everything) if plot else None
+    if figure is not None:
+        figure.savefig(folder / f"{name}.png", dpi=110)
+
+
+def groups(rows: Iterable[Row], *key: str) -> dict[tuple[object, ...], list[Row]]:
+    """Rows by the values of some fields, in the order they come."""
+    found: dict[tuple[object, ...], list[Row]] = {}
+    for row in rows:
+        found.setdefault(tuple(row.get(field) for field in key), []).append(row)
+    return found
+
+
+def panels(heights: Sequence[float], width: float) -> tuple[Figure, list[Axes]]:
+    """A figure with one panel above the other, sizes in inches."""
+    figure = Figure(figsize=(width, sum(heights)), layout="constrained")
+    return figure, list(figure.subplots(len(heights), squeeze=False, height_ratios=heights)[:, 0])

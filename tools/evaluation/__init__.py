@@ -1,0 +1,1 @@
+"""Label maps compared, and scans altered, for the commands that measure accuracy and robustness."""

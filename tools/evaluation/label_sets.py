@@ -1,0 +1,63 @@
+"""Sets of label maps: the files of each subject, and their ids."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from monai_mamba.data.image_header import IMAGE_SUFFIXES
+from monai_mamba.errors import InputError
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """Label maps of one method, or of the reference.
+
+    Attributes:
+        name: as in the tables.
+        source: folder, or path with `{subject}`.
+        files: label map of each subject.
+    """
+
+    name: str
+    source: str
+    files: dict[str, Path]
+
+
+def find_label_set(name: str, source: str) -> LabelSet:
+    """List the label maps of a set; `compare_label_maps.py` says how.
+
+    Raises:
+        InputError: there is no label map, or two of them belong to one subject.
+    """
+    if "{subject}" in source:
+        parts = Path(source).expanduser().parts
+        first = next(index for index, part in enumerate(parts) if "{subject}" in part)
+        root, rest = Path(*parts[:first]), "/".join(parts[first:])
+        expression = re.escape(rest).replace(r"\{subject\}", "(?P<subject>[^/.][^/]*)", 1)
+        expression = expression.replace(r"\{subject\}", "(?P=subject)")
+        glob = re.sub(r"([*?[])", r"[\1]", rest).replace("{subject}", "*")
+        matches = [(path, re.fullmatch(expression, path.relative_to(root).as_posix())) for path in root.glob(glob)]
+        found = [(match["subject"], path) for path, match in matches if match]
+    else:
+        root = Path(source).expanduser()
+        suffix = re.compile("(" + "|".join(map(re.escape, IMAGE_SUFFIXES)) + ")$", re.IGNORECASE)
+        paths = [path for path in root.rglob("[!.]*") if suffix.search(path.name) and path.is_file()]
+        stems = [(suffix.sub("", path.name), path) for path in paths]
+        stems = [item for item in stems if item[0].endswith("_dseg")] or stems
+        found = [(re.sub(r"(_desc-[^_]*)?_dseg$", "", stem), path) for stem, path in stems]
+    files: dict[str, Path] = {}
+    for subject, path in sorted(found):
+        if subject in files:
+            raise InputError(
+                f"{name}: {files[subject]} and {path} both belong to subject {subject}. Keep one of them, or say which "
+                f"files are meant by a path with {{subject}}, such as '{root}/{{subject}}/aseg.mgz'."
+            )
+        files[subject] = path
+    if not files:
+        raise InputError(
+            f"{name}: no label map found for '{source}' below {root}. Give a folder with files "
+            f"{', '.join(IMAGE_SUFFIXES)}, or a path with {{subject}}."
+        )
+    return LabelSet(name, source, files)

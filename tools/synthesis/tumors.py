@@ -1,0 +1,319 @@
+"""Brains with tumors, made from label maps: the anatomy, the tumor grown into it, and how four modalities show it.
+
+No patient's image goes in: intensities are a table, and every brain is a random deformation of a label map. The shapes
+and numbers are ours; they follow what BraTS calls necrotic core, enhancing tumor and edema (Baid et al., arXiv
+2107.02314, section 2), and are not fitted to any data.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from scipy import ndimage
+from scipy.spatial.transform import Rotation
+
+from monai_mamba.data.image_file import read_image, stored_scale
+from monai_mamba.data.image_header import check_header
+from monai_mamba.data.label_values import to_label_ids
+from monai_mamba.data.modalities import MODALITIES
+from monai_mamba.errors import InputError
+from monai_mamba.labels import LABEL_FOLDER
+
+OUTSIDE = "outside"
+WHITE = ("white_matter", "lesion")
+FLUID = ("csf", "ventricle", "inferior_ventricle", "third_ventricle", "fourth_ventricle", "fifth_ventricle")
+BELOW = ("brain_stem", "cerebellum_white_matter", "cerebellum_cortex")  # where gliomas of adults hardly ever grow
+NECROSIS, EDEMA, ENHANCING = "necrosis", "edema", "enhancing"
+# Mean of each tissue in FLAIR, T1, T1ce and T2, on a scale from 0 to 1.
+INTENSITIES = {
+    OUTSIDE: (0.0, 0.0, 0.0, 0.0),
+    "white_matter": (0.42, 0.74, 0.74, 0.33),
+    "cortex": (0.53, 0.50, 0.53, 0.50),
+    "thalamus": (0.48, 0.63, 0.64, 0.42),
+    "caudate": (0.51, 0.56, 0.58, 0.46),
+    "putamen": (0.49, 0.59, 0.61, 0.42),
+    "pallidum": (0.39, 0.68, 0.69, 0.32),
+    "accumbens": (0.52, 0.54, 0.56, 0.48),
+    "hippocampus": (0.56, 0.50, 0.52, 0.52),
+    "amygdala": (0.55, 0.50, 0.52, 0.51),
+    "ventral_dc": (0.44, 0.68, 0.69, 0.38),
+    "brain_stem": (0.42, 0.69, 0.70, 0.38),
+    "cerebellum_white_matter": (0.42, 0.72, 0.72, 0.36),
+    "cerebellum_cortex": (0.52, 0.51, 0.54, 0.48),
+    "optic_chiasm": (0.42, 0.62, 0.64, 0.42),
+    "lesion": (0.74, 0.52, 0.53, 0.66),
+    "choroid_plexus": (0.45, 0.42, 0.78, 0.66),
+    "vessel": (0.25, 0.36, 0.86, 0.28),
+    **dict.fromkeys(FLUID, (0.12, 0.17, 0.18, 0.92)),
+    NECROSIS: (0.62, 0.30, 0.33, 0.80),
+    EDEMA: (0.84, 0.53, 0.54, 0.72),
+    ENHANCING: (0.70, 0.47, 0.95, 0.62),
+}
+TISSUES = tuple(INTENSITIES)
+INDEX = {name: index for index, name in enumerate(TISSUES)}
+
+BRAIN_CLOSING, CORE_CLOSING = 6.0, 3.0  # mm: sulci narrower than twice this are inside the brain, or the core
+LARGEST_ANGLE, LARGEST_SHEAR, SIZES = 10.0, 0.03, (0.92, 1.08)  # degrees, ratio, ratio: the anatomy's variety
+WARP_WIDTH, WARP_STD = 35.0, 1.5  # mm: scale and strength of its elastic deformation
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """A brain as tissues.
+
+    Attributes:
+        tissue: `(H, W, D)` uint8, positions in `TISSUES`, 0 outside the brain.
+        affine: `(4, 4)`, voxel index to mm, RAS.
+    """
+
+    tissue: np.ndarray
+    affine: np.ndarray
+
+
+def read_anatomy(path: str | Path) -> Anatomy:
+    """Read a label map of a head, or of a brain, and keep the brain with the fluid in its sulci.
+
+    Args:
+        path: FreeSurfer ids as in SynthSeg's training label maps, in `aseg` or in `aparc+aseg`.
+
+    Raises:
+        InputError: the file cannot be read, holds ids that no table of the package lists, or has no white matter.
+    """
+    check_header(path)
+    image = read_image(path)
+    ids = to_label_ids(np.asanyarray(image.dataobj).reshape(image.shape[:3]), path, stored_scale(image))
+    tissue_of, brain_ids = _tissue_tables()
+    found = np.unique(ids).tolist()
+    unknown = [value for value in found if value not in tissue_of]
+    if unknown:
+        raise InputError(
+            f"{path}: unknown ids: {', '.join(map(str, unknown[:10]))}. Expected "
+            "FreeSurfer's ids, or those of SynthSeg's training label maps. Set the others to 0."
+        )
+    lookup = np.zeros(int(found[-1]) + 1, dtype=np.uint8)
+    brain_lookup = np.zeros(len(lookup), dtype=bool)
+    for value in map(int, found):
+        lookup[value] = INDEX.get(tissue_of[value], 0)
+        brain_lookup[value] = value in brain_ids
+    brain = brain_lookup[ids]
+    if not (lookup[ids][brain] == INDEX["white_matter"]).any():
+        raise InputError(f"{path}: it has no cerebral white matter for tumors to grow in. Is this a map of a brain?")
+    spacing = nib.affines.voxel_sizes(image.affine)
+    margin = np.ceil(BRAIN_CLOSING / spacing).astype(int) + 1
+    low = np.array([hits.min() for hits in np.nonzero(brain)])
+    box = tuple(slice(start, hits.max() + 1) for start, hits in zip(low, np.nonzero(brain), strict=True))
+    ids, brain = (np.pad(part[box], [(size, size) for size in margin]) for part in (ids, brain))
+    mask = ndimage.binary_fill_holes(_close_gaps(brain, BRAIN_CLOSING, spacing))
+    tissue = lookup[ids]
+    tissue[mask & (tissue == 0)] = INDEX["csf"]  # dura and what else lies in a sulcus
+    tissue[~mask] = 0
+    shift = np.eye(4)
+    shift[:3, 3] = low - margin
+    return Anatomy(tissue, image.affine @ shift)
+
+
+def _tissue_tables() -> tuple[dict[int, str], set[int]]:
+    """Tissue of each id, and the ids inside the brain, from the label tables of the package."""
+    with (LABEL_FOLDER / "subcortical_synthesis.tsv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    tissue = {int(row["id"]): row["tissue"] for row in rows}
+    brain = {int(row["id"]) for row in rows if row["brain"] == "1"}
+    for row in rows:  # FreeSurfer's own id where a label map has another one for the same structure
+        if int(row["target"]) not in tissue:
+            tissue[int(row["target"])] = row["tissue"]
+            brain.add(int(row["target"]))
+    with (LABEL_FOLDER / "freesurfer_merge.tsv").open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file, delimiter="\t"):
+            into = int(row["into"].split(",")[0])
+            merged = range(int(row["first"]), int(row["last"]) + 1)
+            tissue |= dict.fromkeys(merged, tissue[into])
+            brain.update(merged)
+    return tissue, brain
+
+
+def smooth_noise(shape: Sequence[int], width: float, random: np.random.Generator) -> np.ndarray:
+    """Gaussian noise, float32 `shape`, of mean 0 and standard deviation 1 in every voxel.
+
+    Args:
+        shape: voxels.
+        width: in voxels; values that far apart have a correlation of about 0.6.
+        random: source of chance.
+    """
+    weights = []
+    for size in shape:
+        nodes = np.arange(-2, np.ceil(size / width) + 3) * width
+        weight = np.exp(-(((np.arange(size)[:, None] - nodes) / width) ** 2))
+        weights.append((weight / np.sqrt((weight**2).sum(axis=1, keepdims=True))).astype(np.float32))
+    field = random.standard_normal([weight.shape[1] for weight in weights], dtype=np.float32)
+    for weight in weights:  # each turn puts the next axis last, so three bring them back in order
+        field = np.tensordot(field, weight, axes=(0, 1))
+    return field
+
+
+def random_brain(
+    anatomy: Anatomy, shape: Sequence[int], spacing: float, random: np.random.Generator, signs: Sequence[int]
+) -> np.ndarray:
+    """A deformed copy of an anatomy on a grid whose middle is that of the brain: turned, scaled, sheared, warped.
+
+    Args:
+        anatomy: the brain.
+        shape: voxels of the grid.
+        spacing: mm.
+        random: source of chance.
+        signs: direction of each axis of the grid, 1 for right, anterior and superior.
+
+    Returns:
+        Tissues `shape`, uint8.
+    """
+    angles = random.uniform(-LARGEST_ANGLE, LARGEST_ANGLE, 3)
+    linear = Rotation.from_euler("XYZ", angles, degrees=True).as_matrix()
+    shear = random.uniform(-LARGEST_SHEAR, LARGEST_SHEAR, (3, 3)) * (1 - np.eye(3))
+    linear = linear @ (np.eye(3) + shear) @ np.diag(1 / random.uniform(*SIZES, 3))
+    if random.random() < 0.5:  # tissues have no side, so the other half of the brain may take the place of one
+        linear[0] *= -1
+    to_voxel = np.linalg.inv(anatomy.affine[:3, :3])
+    matrix = to_voxel @ linear @ np.diag(np.multiply(signs, spacing))
+    source = anatomy.tissue.shape
+    middle = [(hits.min() + hits.max()) / 2 for hits in np.nonzero(anatomy.tissue)]
+    axes = [np.arange(size, dtype=np.float32) - (size - 1) / 2 for size in shape]
+    warp = [WARP_STD * smooth_noise(shape, WARP_WIDTH / spacing, random) for _ in range(3)]
+    flat = np.zeros(shape, dtype=np.int64)
+    inside = np.ones(shape, dtype=bool)
+    for axis, size in enumerate(source):
+        place = sum(float(to_voxel[axis, other]) * warp[other] for other in range(3)) + np.float32(middle[axis])
+        place += (matrix[axis, 0] * axes[0])[:, None, None] + (matrix[axis, 1] * axes[1])[:, None]
+        place += matrix[axis, 2] * axes[2]
+        index = np.rint(place).astype(np.int64)
+        inside &= (index >= 0) & (index < size)
+        flat = flat * size + index
+    return np.where(inside, anatomy.tissue.ravel()[np.where(inside, flat, 0)], 0).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class Tumor:
+    """A tumor, and the brain around it.
+
+    Attributes:
+        tissue: `(H, W, D)` uint8, positions in `TISSUES`, pushed aside by the tumor; core and rim are painted in.
+        core: `(H, W, D)` bool, necrotic or enhancing.
+        whole: `(H, W, D)` bool, core and edema.
+        enhancing: `(H, W, D)` bool, inside the core.
+    """
+
+    tissue: np.ndarray
+    core: np.ndarray
+    whole: np.ndarray
+    enhancing: np.ndarray
+
+
+def grow_tumor(tissue: np.ndarray, spacing: float, random: np.random.Generator) -> Tumor:
+    """Grow a tumor from a random place in the cerebral white matter.
+
+    The core is an ellipsoid of 8 to 22 mm radius with a bumpy surface; it pushes the brain away, by up to 0.3 of its
+    radius. Its rim enhances, 2 to 6 mm thick, or (15 % of tumors each) all of it, or nothing; half of the rims have
+    gaps. Edema reaches up to 25 mm further along the white matter and hardly into gray matter. Sulci inside the core
+    are gone; otherwise neither crosses fluid.
+
+    Args:
+        tissue: as made by `random_brain`.
+        spacing: mm.
+        random: source of chance.
+    """
+    places = np.argwhere(tissue == INDEX["white_matter"])
+    center = places[random.integers(len(places))]
+    radius = random.uniform(8, 22)
+    tissue = _push(tissue, center, radius, random.uniform(0, 0.3) * radius, spacing)
+
+    cerebrum = (tissue > 0) & ~np.isin(tissue, [INDEX[name] for name in (*FLUID, *BELOW)])
+    cerebrum[tuple(center)] = True
+    axes = np.linalg.qr(random.standard_normal((3, 3)))[0] / random.uniform(0.75, 1.3, (3, 1))
+    offset = [
+        (np.arange(size, dtype=np.float32) - start) * spacing for size, start in zip(tissue.shape, center, strict=True)
+    ]
+    square = np.zeros(tissue.shape, dtype=np.float32)
+    for axis in axes.astype(np.float32):
+        square += ((axis[0] * offset[0])[:, None, None] + (axis[1] * offset[1])[:, None] + axis[2] * offset[2]) ** 2
+    bumps = 0.2 * smooth_noise(tissue.shape, 0.6 * radius / spacing, random)
+    bumps += 0.1 * smooth_noise(tissue.shape, max(0.25 * radius / spacing, 1), random)
+    bumps -= bumps[tuple(center)]
+    core = _part_at(cerebrum & (np.sqrt(square) / radius + bumps < 1), center)
+    core = _close_gaps(core, CORE_CLOSING, spacing) & (cerebrum | (tissue == INDEX["csf"]))
+
+    kind = random.random()
+    depth = ndimage.distance_transform_edt(core) * spacing
+    thickness = random.uniform(2, 6) * (1 + 0.3 * smooth_noise(tissue.shape, 8 / spacing, random))
+    gaps = smooth_noise(tissue.shape, 10 / spacing, random) > (1 if random.random() < 0.5 else np.inf)
+    enhancing = core & (kind > 0.15) & ((kind > 0.85) | ((depth < thickness + spacing / 2) & ~gaps))
+
+    reach = random.uniform(2, 25)
+    ragged = 1 + 0.35 * smooth_noise(tissue.shape, 12 / spacing, random)
+    distance = ndimage.distance_transform_edt(~core) * spacing
+    easy = np.isin(tissue, [INDEX[name] for name in WHITE])
+    edema = cerebrum & (distance < reach * ragged * np.where(easy, 1, 0.2))
+    whole = core | _part_at(core | edema, center)
+
+    tissue = tissue.copy()
+    tissue[core], tissue[enhancing] = INDEX[NECROSIS], INDEX[ENHANCING]
+    return Tumor(tissue, core, whole, enhancing)
+
+
+def _push(tissue: np.ndarray, center: np.ndarray, radius: float, strength: float, spacing: float) -> np.ndarray:
+    """The brain moved away from a center, most (`strength`, mm) at the radius; below 1/e of it nothing folds."""
+    offset = [
+        (np.arange(size, dtype=np.float32) - start) * spacing for size, start in zip(tissue.shape, center, strict=True)
+    ]
+    distance = np.sqrt(offset[0][:, None, None] ** 2 + offset[1][:, None] ** 2 + offset[2] ** 2) / radius
+    keep = 1 - strength / radius * np.exp(1 - distance)
+    flat = np.zeros(tissue.shape, dtype=np.int64)
+    for axis, size in enumerate(tissue.shape):
+        place = np.expand_dims(offset[axis], [other for other in range(3) if other != axis]) * keep
+        flat = flat * size + np.clip(np.rint(place / spacing + center[axis]), 0, size - 1).astype(np.int64)
+    return tissue.ravel()[flat]
+
+
+def _close_gaps(mask: np.ndarray, reach: float, spacing: float | np.ndarray) -> np.ndarray:
+    """A mask without gaps narrower than twice the reach in mm."""
+    sampling = np.broadcast_to(spacing, 3)
+    near = ndimage.distance_transform_edt(~mask, sampling=sampling) <= reach
+    return mask | (ndimage.distance_transform_edt(near, sampling=sampling) > reach)
+
+
+def _part_at(mask: np.ndarray, center: np.ndarray) -> np.ndarray:
+    """The connected part of a mask that holds a voxel of it."""
+    parts, _ = ndimage.label(mask)
+    return parts == parts[tuple(center)]
+
+
+def paint(tumor: Tumor, spacing: float, random: np.random.Generator) -> dict[str, np.ndarray]:
+    """Scans of a brain with a tumor: int16 `(H, W, D)` of each of `MODALITIES`, 0 outside the brain, above it inside.
+
+    Every scan has means of its own around those of the table, the tissues' common texture, edema of varying strength,
+    blur, a bias field, noise and an arbitrary scale. Arguments as in `grow_tumor`.
+    """
+    brain = tumor.tissue > 0
+    edema = tumor.whole & ~tumor.core
+    wet = random.uniform(0.55, 0.95) * np.clip(1 + 0.25 * smooth_noise(brain.shape, 8 / spacing, random), 0, 1.2)
+    texture = smooth_noise(brain.shape, max(4 / spacing, 1), random)
+    in_core = smooth_noise(brain.shape, max(6 / spacing, 1), random)
+    table = np.array([INTENSITIES[name] for name in TISSUES], dtype=np.float32)
+    table += random.normal(0, 0.03, table.shape).astype(np.float32)
+    uptake = random.uniform(0.4, 1)  # of contrast agent
+    table[INDEX[ENHANCING], 2] += (uptake - 1) * (table[INDEX[ENHANCING], 2] - table[INDEX[ENHANCING], 1])
+    scans = {}
+    for column, modality in enumerate(MODALITIES):
+        means = table[:, column]
+        scan = means[tumor.tissue]
+        scan[edema] += wet[edema] * (means[INDEX[EDEMA]] - scan[edema])
+        scan += random.uniform(0.01, 0.03) * texture
+        scan[tumor.core] += random.uniform(0.02, 0.08) * in_core[tumor.core]
+        scan = ndimage.gaussian_filter(np.where(brain, scan, 0), random.uniform(0.4, 0.8) / spacing)
+        scan *= np.exp(random.uniform(0, 0.12) * smooth_noise(brain.shape, 60 / spacing, random))
+        scan += random.uniform(0.01, 0.04) * random.standard_normal(brain.shape, dtype=np.float32)
+        scan *= random.uniform(300, 1500)
+        scans[modality] = np.where(brain, np.clip(scan, 1, np.iinfo(np.int16).max), 0).astype(np.int16)
+    return scans
