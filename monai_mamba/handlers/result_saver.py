@@ -66,19 +66,19 @@ class ResultSaver:
             InputError: the scan is no longer what it was when its voxels were read.
             OutputError: a file cannot be written.
         """
-        source = read_image(prediction.meta["filename_or_obj"], prediction.meta.get("checksum"))
+        file = source = read_image(prediction.meta["filename_or_obj"], prediction.meta.get("checksum"))
         labels = prediction[0].numpy()
         if prediction.meta.get("volume") is not None:  # of a file with several
-            source = source.slicer[..., prediction.meta["volume"]]
+            source = file.slicer[..., prediction.meta["volume"]]
         table = self._volume_table(prediction, source.affine)
         try:
             # Results of an earlier run must not pass for those of this one, should it be stopped between two files.
             Path(output + RESULTS["labels"]).unlink(missing_ok=True)
-            write_atomically(output + RESULTS["volumes"], lambda file: file.write_text(table, encoding="utf-8"))
+            write_atomically(output + RESULTS["volumes"], lambda path: path.write_text(table, encoding="utf-8"))
             picture = partial(draw_labels, source=source, labels=labels, table=self.table, close_up=self.close_up)
             write_atomically(output + RESULTS["picture"], picture)
-            image = label_image(self._as_written(labels), source)
-            write_atomically(output + RESULTS["labels"], lambda file: nib.save(image, file))
+            image = label_image(self._as_written(labels), file)
+            write_atomically(output + RESULTS["labels"], lambda path: nib.save(image, path))
         except OSError as error:
             raise OutputError(
                 f"{output}*: the results cannot be written ({error.strerror or error}). Free some space, or choose "

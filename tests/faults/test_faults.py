@@ -170,3 +170,20 @@ def test_names_of_files_stay_names(tmp_path, weights):
     assert ended.returncode == 0, ended.stderr
     assert set(tmp_path.iterdir()) - before == {tmp_path / "out"}
     assert_complete(tmp_path / "out", list(NAMES))
+
+
+@linux
+def test_a_terminal_that_knows_ascii_only_and_a_home_that_cannot_be_written_do_no_harm(tmp_path, weights):
+    names = ["größe-漢字", os.fsdecode(b"caf\xe9")]  # the second is no UTF-8
+    (tmp_path / "in").mkdir()
+    for name in names:
+        save_head(tmp_path / "in" / f"{name}.nii.gz", SHAPE, np.eye(3))
+    odd = {"PYTHONIOENCODING": "ascii", "HOME": "/proc/none", "XDG_CACHE_HOME": "/proc/none"}
+    run = command(tmp_path / "in", tmp_path / "out", weights)
+    ended = subprocess.run(run, capture_output=True, env={**environment(), **odd}, check=False)
+    output = (ended.stdout + ended.stderr).decode("ascii")
+    assert ended.returncode == 0, output
+    assert "Traceback" not in output
+    assert "gr\\xf6\\xdfe-\\u6f22\\u5b57.nii.gz: done in" in output
+    assert "caf\\udce9.nii.gz: done in" in output
+    assert_complete(tmp_path / "out", names)

@@ -179,7 +179,7 @@ def test_either_network_of_the_hippocampal_bundle(case, tmp_path):
     assert results(tmp_path / "out") == []
 
 
-def test_an_infinite_logit_of_the_tumor_bundle(tmp_path):
+def test_an_infinite_logit_of_the_tumor_bundle_fails_its_case(tmp_path):
     save_case(tmp_path / "in", "a")
     torch.save(SpoiledTumor().state_dict(), tmp_path / "weights.pt")
     error = failure(

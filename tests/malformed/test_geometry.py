@@ -134,7 +134,7 @@ DOUBTS: dict[str, tuple[str, Callable[[Path], Path], str]] = {
     "a qform turned by 20 degrees against the sform": (
         "s.nii",
         lambda path: head(path, qform=turned(20) @ AFFINE),
-        "and 20 degrees; the sform is used",
+        "place the voxels differently, by up to 6.14 mm and 20 degrees; the sform is used",
     ),
     "a qform that is no rotation": ("s.nii", no_rotation, "the qform of the header is no rotation; the sform is used"),
 }

@@ -56,22 +56,42 @@ def with_more_voxels(path: Path) -> Path:
 
 
 DAMAGED: dict[str, tuple[str, Callable[[Path], Path], str]] = {
-    "one bit of the gzip checksum is wrong": ("s.nii.gz", lambda path: flipped(head(path), CHECKSUM), "data check"),
-    "one bit of the gzip length is wrong": ("s.nii.gz", lambda path: flipped(head(path), LENGTH), "length check"),
+    "one bit of the gzip checksum is wrong": (
+        "s.nii.gz",
+        lambda path: flipped(head(path), CHECKSUM),
+        "incorrect data check",
+    ),
+    "one bit of the gzip length is wrong": (
+        "s.nii.gz",
+        lambda path: flipped(head(path), LENGTH),
+        "incorrect length check",
+    ),
     "one bit of a voxel is wrong, compressed": (
         "s.nii.gz",
         lambda path: flipped(stored(path), 3000),
         "does not have the checksum that it was written with",
     ),
-    "one bit of the checksum of an .mgz is wrong": ("s.mgz", lambda path: flipped(head(path), CHECKSUM), "data check"),
+    "one bit of the checksum of an .mgz is wrong": (
+        "s.mgz",
+        lambda path: flipped(head(path), CHECKSUM),
+        "incorrect data check",
+    ),
     "bytes after the compressed content": (
         "s.nii.gz",
         lambda path: longer(head(path), b"more"),
         "4 surplus bytes follow its compressed content",
     ),
-    "bytes after the compressed content of an .mgz": ("s.mgz", lambda path: longer(head(path), b"more"), "4 surplus"),
-    "more voxels than the header says, compressed": ("s.nii.gz", with_more_voxels, "where its header promises"),
-    "more voxels than the header says": ("s.nii", lambda path: longer(head(path), bytes(99)), "its header promises"),
+    "bytes after the compressed content of an .mgz": (
+        "s.mgz",
+        lambda path: longer(head(path), b"more"),
+        "4 surplus bytes",
+    ),
+    "more voxels than the header says, compressed": ("s.nii.gz", with_more_voxels, "bytes where its header promises"),
+    "more voxels than the header says": (
+        "s.nii",
+        lambda path: longer(head(path), bytes(99)),
+        "bytes where its header promises",
+    ),
 }
 
 

@@ -71,11 +71,15 @@ RANDOM = np.random.default_rng(1).bytes(4096)
 PIXDIM, SROW, SFORM_CODE = 76, 280, 254
 REFUSED: dict[str, tuple[str, Callable[[Path], Path], str]] = {
     "wrong magic": ("s.nii", patched((344, "i", 0x21212121)), "not a readable"),
-    "no axes": ("s.nii", patched((40, "h", 0)), "voxels"),
+    "no axes": ("s.nii", patched((40, "h", 0)), "a 2-D image or a thin slab (0)"),
     "nine axes": ("s.nii", patched((40, "h", 9)), "not a readable"),
-    "negative size": ("s.nii", patched((42, "h", -24)), "s.nii"),
+    "negative size": ("s.nii", patched((42, "h", -24)), "a 2-D image or a thin slab (-24"),
     "size 0": ("s.nii", patched((42, "h", 0)), "a 2-D image or a thin slab"),
-    "35 million million voxels": ("s.nii", patched(*((42 + 2 * a, "h", 32767) for a in range(3))), "more than"),
+    "35 million million voxels": (
+        "s.nii",
+        patched(*((42 + 2 * a, "h", 32767) for a in range(3))),
+        "voxels are more than",
+    ),
     "unknown type of voxels": ("s.nii", patched((70, "h", 999)), "not a readable"),
     "voxels begin after the end": ("s.nii", patched((108, "f", 1e6)), "truncated or damaged"),
     "voxels begin at NaN": ("s.nii", patched((108, "f", np.nan)), "not a readable"),

@@ -111,7 +111,7 @@ def test_code_in_a_checkpoint_is_not_run(tool, tmp_path, monkeypatch):
 def test_damaged_file(tool, tmp_path, content):
     source = tmp_path / "damaged.pth"
     source.write_bytes(content)
-    with pytest.raises(WeightsError, match=r"damaged\.pth is not a checkpoint"):
+    with pytest.raises(WeightsError, match=r"damaged\.pth: not a file of plain tensors"):
         tool.convert_file(source, tmp_path / "model.pt")
 
 

@@ -1,0 +1,148 @@
+"""What the tests try as unusual input, and the page that says what happens to it.
+
+`python tests/unusual_input.py` writes docs/unusual_input.md again. A new kind of input is a table of cases beside its
+test (what it is -> ..., what is said of it) and a section here; what a test shows by itself is a line made of its name.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+TESTS = Path(__file__).resolve().parent
+PAGE = TESTS.parent / "docs" / "unusual_input.md"
+REFUSED, WARNED, USED = "refused", "used, with a warning", "used"
+
+INTRODUCTION = """\
+# What happens to unusual input
+
+This holds for all bundles, in inference, training and evaluation, and for the tools and the report. "Refused" means:
+one sentence that names the file, what was found, what was expected and what to do; nothing is written under the name
+of a result; the exit status is not zero. Of several scans, the others are still done. The sentence is shown in part;
+"..." and N stand for what differs. The tests try every line of this page, which is made of their tables by
+`python tests/unusual_input.py`.
+
+- **Content.** Files are read whole. The checksum of every gzip stream, the length that the header promises, and the
+  checksums in weights are verified, and the scan must still be the same when its results are written. Plain `.nii`
+  and `.mgh` files have no checksum.
+- **Place.** The sform is used where its code is set, else the qform, else (both codes 0) the voxel sizes with the
+  axes of the Analyze format. What else the header says must agree: voxel sizes within 3 %, the sides, the axes within
+  45 degrees. Less is warned of, from 0.5 % or 1 mm on.
+- **Not finite.** Weights, and the output of a network in each window, must be finite numbers.
+- **Machines.** `HOME` may be read-only: caches then go to the temporary folder or are left out. For a user without an
+  entry in `passwd` (some containers) set `USER` and `HOME`; MONAI itself does not start otherwise.
+"""
+
+
+class Section(NamedTuple):
+    """A kind of input.
+
+    Attributes:
+        title: heading.
+        tables: tables of a test module, with what becomes of their cases. A case is a name and what the test needs,
+            of which the last part, if it is a text, is (a pattern of) the sentence that the test expects.
+        tests: tests of one case each, whose names say what happens.
+    """
+
+    title: str
+    tables: tuple[tuple[Mapping[str, object], str], ...] = ()
+    tests: tuple[Callable[..., None], ...] = ()
+
+
+def sections() -> list[Section]:
+    """All kinds of input that are tried."""
+    for folder in (TESTS, TESTS / "malformed", TESTS / "faults"):
+        if str(folder) not in sys.path:
+            sys.path.append(str(folder))
+    import test_brats_malformed as tumor
+    import test_faults as faults
+    import test_geometry as geometry
+    import test_integrity as integrity
+    import test_label_maps as label_maps
+    import test_malformed as malformed
+    import test_not_finite as not_finite
+    import test_odd_files as odd
+
+    return [
+        Section("Files that are no scan", ((malformed.BAD, REFUSED), (odd.REFUSED, REFUSED))),
+        Section(
+            "Damaged files",
+            ((integrity.DAMAGED, REFUSED), (integrity.WHOLE, USED)),
+            (
+                integrity.test_a_file_that_changes_while_it_is_read_is_refused,
+                integrity.test_a_scan_that_changes_between_reading_and_writing_is_refused,
+                integrity.test_whoever_reads_a_damaged_file_refuses_it,
+                integrity.test_the_report_refuses_a_damaged_label_map,
+            ),
+        ),
+        Section(
+            "Headers that contradict themselves",
+            ((geometry.CONTRADICTIONS, REFUSED), (geometry.DOUBTS, WARNED)),
+            (
+                malformed.test_a_header_without_orientation_is_read_as_analyze,
+                geometry.test_an_mgh_file_without_orientation_is_warned_of_and_the_result_claims_none,
+                geometry.test_a_label_map_that_contradicts_itself_stops_a_training,
+            ),
+        ),
+        Section("Odd but usable files", ((odd.USED, USED), (odd.GEOMETRY, USED))),
+        Section(
+            "Label maps",
+            (),
+            (
+                label_maps.test_labels_that_a_scale_has_rounded_are_what_they_were,
+                label_maps.test_labels_that_the_scale_does_not_explain_are_refused,
+                label_maps.test_a_step_of_more_than_one_label_is_refused,
+            ),
+        ),
+        Section("Weights", ((not_finite.WEIGHTS, REFUSED), (not_finite.NAMED, "used, with one line in the log"))),
+        Section(
+            "Networks whose output is not finite",
+            ((not_finite.HIPPOCAMPAL, "the scan fails"),),
+            (
+                not_finite.test_a_window_that_is_not_finite_fails_its_scan_and_the_others_go_on,
+                not_finite.test_an_infinite_logit_of_the_tumor_bundle_fails_its_case,
+            ),
+        ),
+        Section(
+            "Surroundings",
+            (),
+            (
+                faults.test_a_terminal_that_knows_ascii_only_and_a_home_that_cannot_be_written_do_no_harm,
+                faults.test_no_space_for_a_result_leaves_none,
+                faults.test_code_in_weights_is_not_run,
+                faults.test_names_of_files_stay_names,
+                faults.test_twenty_kills_lose_nothing,
+            ),
+        ),
+        Section("Brain tumor cases", ((tumor.BAD, REFUSED),)),
+    ]
+
+
+def page() -> str:
+    """The text of the page."""
+    parts = [INTRODUCTION]
+    for section in sections():
+        parts.append(f"## {section.title}\n")
+        if section.tables:
+            rows = ["| input | what happens | what is said |", "| --- | --- | --- |"]
+            for table, outcome in section.tables:
+                rows += [f"| {name} | {outcome} | {_said(case)} |" for name, case in table.items()]
+            parts.append("\n".join(rows) + "\n")
+        if section.tests:
+            names = [test.__name__.removeprefix("test_").replace("_", " ") for test in section.tests]
+            parts.append("\n".join(f"- {name[0].upper()}{name[1:]}." for name in names) + "\n")
+    return "\n".join(parts)
+
+
+def _said(case: object) -> str:
+    text = case[-1] if isinstance(case, tuple) and isinstance(case[-1], str) else ""
+    text = re.sub(r"\[1-9\]\\d\*|\\[dw]\+", "N", text).replace(".*", " ... ")
+    text = re.sub(" +", " ", re.sub(r"\\(.)", r"\1", text))
+    return f"`{text}`" if text else ""
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
