@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = (  # from the lowest
     ("errors", "version"),
     ("files", "grids", "options", "ranks", "labels", "ops", "optimizers"),
-    ("bundle", "networks.layers", "data", "picture"),
+    ("bundle", "networks.finite", "networks.layers", "data", "picture"),
     ("networks.blocks", "transforms"),
     ("networks.nets", "metrics", "losses"),
     ("handlers", "inferers", "engines"),
