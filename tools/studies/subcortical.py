@@ -103,9 +103,6 @@ class SubcorticalStudy(Study):
     def steps(self, options: argparse.Namespace) -> int:
         return options.epochs * STEPS_PER_EPOCH
 
-    def window(self, options: argparse.Namespace) -> list[int]:
-        return [options.window] * 3
-
     def cases(self, options: argparse.Namespace) -> dict[str, list[str]]:
         maps = find_label_maps(options.dataset_dir)[: -options.held_out]
         return {
