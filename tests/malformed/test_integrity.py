@@ -210,7 +210,9 @@ def preprocessing(bundle: str, configs: tuple[str, ...], damaged: str, folder: P
     parser["dataset_dir"] = str(folder)
     if configs == ("inference.json",):
         return parser.get_parsed_content("preprocessing")
-    transforms = "%train#synthetic#transforms" if damaged == "label_map" else "%train#deterministic_transforms"
+    transforms = parser["train"]["deterministic_transforms"]
+    if damaged == "label_map":  # up to the one that draws an image
+        transforms = parser["train"]["synthetic"]["transforms"][:-2]
     parser["reading"] = {"_target_": "Compose", "transforms": transforms}
     return parser.get_parsed_content("reading")
 
