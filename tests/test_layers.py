@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = (  # from the lowest
     ("errors", "version"),
-    ("files", "grids", "options", "ranks", "labels", "ops", "optimizers"),
+    ("files", "finite", "grids", "options", "ranks", "labels", "ops", "optimizers"),
     ("bundle", "networks.layers", "data", "picture"),
     ("networks.blocks", "transforms"),
     ("networks.nets", "metrics", "losses"),

@@ -167,7 +167,6 @@ def test_a_scan_that_changes_between_reading_and_writing_is_refused(tmp_path, op
 READERS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "subcortical training, the scan": ("subcortical", ("train.json",), "image"),
     "subcortical training, the label map": ("subcortical", ("train.json",), "label"),
-    "subcortical training on real scans, the label map": ("subcortical", ("train_real.json",), "label"),
     "hippocampal training, the label map": ("hippocampal_subfields", ("train.json",), "label"),
     "hippocampal training on heads, the label map": (
         "hippocampal_subfields",
@@ -176,7 +175,7 @@ READERS: dict[str, tuple[str, tuple[str, ...], str]] = {
     ),
     "brain tumor training, a sequence": ("brats_multimodal", ("train.json",), "image"),
     "brain tumor training, the label map": ("brats_multimodal", ("train.json",), "label"),
-    "synthetic training, the label map": ("subcortical", ("train_synthetic.json",), "label_map"),
+    "subcortical training, the label map of a synthetic window": ("subcortical", ("train.json",), "label_map"),
     "hippocampal segmentation, the label map of the head": ("hippocampal_subfields", ("inference.json",), "aseg"),
 }
 
@@ -204,14 +203,16 @@ def inputs(folder: Path, bundle: str, configs: tuple[str, ...], damaged: str) ->
     return case, Path(path["t2"] if isinstance(path, dict) else path)
 
 
-def preprocessing(bundle: str, configs: tuple[str, ...], folder: Path) -> Callable[[dict], object]:
+def preprocessing(bundle: str, configs: tuple[str, ...], name: str, folder: Path) -> Callable[[dict], object]:
     """The transforms of a real config that read a case."""
     parser = ConfigParser()
     parser.read_config([str(BUNDLES / bundle / "configs" / name) for name in configs])
     parser["dataset_dir"] = str(folder)
     if configs == ("inference.json",):
         return parser.get_parsed_content("preprocessing")
-    parser["reading"] = {"_target_": "Compose", "transforms": "%train#deterministic_transforms"}
+    synthetic = "$@train#synthetic#transforms[:5]"  # up to the one that makes an image
+    transforms = synthetic if name == "label_map" else "%train#deterministic_transforms"
+    parser["reading"] = {"_target_": "Compose", "transforms": transforms}
     return parser.get_parsed_content("reading")
 
 
@@ -221,7 +222,7 @@ def test_whoever_reads_a_damaged_file_refuses_it(case, tmp_path):
     entries, path = inputs(tmp_path, bundle, configs, damaged)
     flipped(path, CHECKSUM)
     with pytest.raises(RuntimeError) as caught:
-        preprocessing(bundle, configs, tmp_path)(entries)
+        preprocessing(bundle, configs, damaged, tmp_path)(entries)
     error: BaseException | None = caught.value
     while error is not None and not isinstance(error, MonaiMambaError):
         error = error.__cause__

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from monai_mamba.transforms.resample import map_box, voxel_map
 from scipy import ndimage
 
 from monai_mamba.data.scans import RESULTS
+from monai_mamba.grids import map_box, voxel_map
 from monai_mamba.labels import LabelTable
 
 from .robustness_conditions import Change, Condition, onto_grid
