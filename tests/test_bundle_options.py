@@ -281,8 +281,6 @@ COMBINATIONS = [
     ("subcortical", "inference multi_gpu_inference"),
     ("subcortical", "train multi_gpu_train network_tabsurfer"),
     ("subcortical", "train evaluate"),
-    ("subcortical", "train_synthetic"),
-    ("subcortical", "train_real"),
     ("hippocampal_subfields", "inference fs60_inference multi_gpu_inference"),
     ("hippocampal_subfields", "train fs60_train evaluate"),
     ("hippocampal_subfields", "train evaluate"),

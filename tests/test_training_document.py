@@ -29,7 +29,14 @@ def options(tmp_path) -> dict[str, object]:
         labels = save_head(tmp_path / "pairs" / f"sub-{number}_T1w.nii.gz", SHAPE, np.eye(3))
         aseg = nib.Nifti1Image(labels, centered_affine(SHAPE, np.eye(3)))
         nib.save(aseg, tmp_path / "pairs" / f"sub-{number}_desc-aseg_dseg.nii.gz")
-    tiny = {"roi_size": [16, 16, 16], "positions": 1, "overlap": 0.0, "val_interval": 9, "network_def": NETWORK}
+    tiny = {
+        "roi_size": [16, 16, 16],
+        "batch_size": 1,
+        "iterations_per_epoch": 2,
+        "overlap": 0.0,
+        "val_interval": 9,
+        "network_def": NETWORK,
+    }
     folders = {"dataset_dir": str(tmp_path / "pairs"), "output_dir": str(tmp_path / "run")}
     return {**tiny, **folders, "device": "cpu", "num_workers": 0, "amp": False}
 
@@ -46,11 +53,7 @@ def program(text: str, **replacements: str) -> str:
 def test_options_and_configs_of_the_document_exist():
     options = set(re.findall(r"^\| `--(\w+)", TEXT, re.MULTILINE)) - {"tracking"}  # an option of MONAI
     assert len(options) >= 5
-    for config in (
-        "subcortical/configs/train",
-        "subcortical/configs/train_synthetic",
-        "brats_multimodal/configs/train",
-    ):
+    for config in ("subcortical/configs/train", "brats_multimodal/configs/train"):
         source = (ROOT / "bundles" / f"{config}.json").read_text(encoding="utf-8")
         assert all(f'    "{option}":' in source for option in options), config
     paths = set(re.findall(r"bundles/[\w/]+\.json", TEXT))

@@ -60,7 +60,7 @@ def make_tiny_bundle(folder: Path) -> Path:
     definition = {"_target_": "MedSegMamba", **NETWORK}
     other_classes = {"network_def": {**definition, "out_channels": 5}}
     (bundle / "configs" / "network_other.json").write_text(json.dumps(other_classes), encoding="utf-8")
-    for name in ("inference.json", "train.json", "train_synthetic.json"):
+    for name in ("inference.json", "train.json"):
         small = {"network_def": definition, "roi_size": [32, 32, 32]}
         edit(bundle / "configs" / name, lambda config, small=small: config.update(small))
     edit(bundle / "configs" / "inference.json", lambda config: config.update(mirror=False, amp=False))

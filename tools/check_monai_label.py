@@ -93,7 +93,7 @@ def prepare(names: list[str], app: Path, python: str, quick: bool) -> list[str]:
             copy_bundle(name, models / name, python, {})
         served.append(name)
     if "subcortical" in names:
-        train = {**tiny, "positions": 1, "num_workers": 0}
+        train = {**tiny, "iterations_per_epoch": 2, "num_workers": 0}
         copy_bundle("subcortical", models / TRAINED, python, {"inference.json": tiny, "train.json": train})
         served.append(TRAINED)
     return served

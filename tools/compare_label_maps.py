@@ -29,6 +29,7 @@ from monai_mamba.checks import check_output_dir
 from monai_mamba.data.image_header import check_header
 from monai_mamba.data.label_values import read_label_ids
 from monai_mamba.data.pairs import LARGEST_SHIFT
+from monai_mamba.data.scan_table import describe_pairs
 from monai_mamba.errors import InputError
 from monai_mamba.grids import largest_shift
 from monai_mamba.labels import LabelEntry, LabelTable
@@ -126,14 +127,18 @@ def choose_structures(
     return tuple(entry for entry in table.structures if entry.id in common)
 
 
-def score(reference: LabelSet, methods: Sequence[LabelSet], ids: Sequence[int]) -> dict[str, torch.Tensor]:
-    """Scores `(subjects, structures, 4)` of each method, columns as in `SCORES`."""
+def score(
+    reference: LabelSet, methods: Sequence[LabelSet], ids: Sequence[int], missing: Mapping[str, Sequence[int]]
+) -> dict[str, torch.Tensor]:
+    """Scores `(subjects, structures, 4)` of each method, columns as in `SCORES`; NaN for `missing` ids of a subject."""
     scores: dict[str, list[torch.Tensor]] = {method.name: [] for method in methods}
     for subject, path in tqdm(reference.files.items(), desc="comparing", unit="subject"):
         expected, spacing = read_label_ids(path), nib.affines.voxel_sizes(nib.load(path).affine)
         for method in methods:
             predicted = read_label_ids(method.files[subject])
-            scores[method.name].append(structure_scores(predicted, expected, ids, spacing))
+            values = structure_scores(predicted, expected, ids, spacing)
+            values[np.isin(ids, missing.get(subject, ()))] = torch.nan
+            scores[method.name].append(values)
     return {name: torch.stack(values) for name, values in scores.items()}
 
 
@@ -189,7 +194,9 @@ def compare(options: argparse.Namespace) -> None:
     found = {name: {label for counts in maps.values() for label in counts} for name, maps in voxels.items()}
     structures = choose_structures(table, options.ids, found)
     ids = [entry.id for entry in structures]
-    scores = score(reference, methods, ids)
+    scans = describe_pairs([{"subject": subject} for subject in reference.files], options.scan_table)
+    missing = {scan["subject"]: [int(label) for label in scan["missing"].split(",") if label] for scan in scans}
+    scores = score(reference, methods, ids, missing)
     sizes = {subject: abs(np.linalg.det(nib.load(path).affine[:3, :3])) for subject, path in reference.files.items()}
     volumes = {
         name: np.array([[maps[subject].get(label, 0) * sizes[subject] for label in ids] for subject in sizes])
@@ -220,6 +227,9 @@ def main() -> int:
         "--dataset_pattern",
         metavar="REGEX",
         help="searched in the path of each reference map; its first group names the data set",
+    )
+    parser.add_argument(
+        "--scan_table", metavar="TSV", help="its column `missing` lists ids that the reference of a scan does not know"
     )
     parser.add_argument("--labels", default="subcortical", help="label table: a name or a TSV file (%(default)s)")
     parser.add_argument("--ids", type=int, nargs="+", help="ids to compare (those of the table that all sets hold)")

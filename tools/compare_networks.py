@@ -1,8 +1,7 @@
 """Train networks, or one in several ways, on the same data with the same budget and seed; compare them on other data.
 
     python tools/compare_networks.py hippocampus --dataset_dir Task04_Hippocampus --output_dir hippocampus_networks
-    python tools/compare_networks.py subcortical --dataset_dir maps --test test --output_dir subcortical_networks
-    python tools/compare_networks.py subcortical_recipe --dataset_dir maps --test test --output_dir subcortical_recipe
+    python tools/compare_networks.py subcortical --dataset_dir scans --scan_table scans.tsv --output_dir networks
     python tools/compare_networks.py tumor --training training --test test --spacing 2 --output_dir tumor_networks
 
 Each network is trained from scratch by the bundle's config with the settings of the study (tools/studies), and the
@@ -24,7 +23,6 @@ import torch
 from benchmarks.machine import describe, run_measured
 from reports import run_command, write_files
 from studies.hippocampus import HippocampusStudy
-from studies.recipe import RecipeStudy
 from studies.report import report
 from studies.study import Run, Study
 from studies.subcortical import SubcorticalStudy
@@ -37,7 +35,6 @@ from monai_mamba.errors import InputError, MonaiMambaError
 STUDIES: dict[str, Study] = {
     "hippocampus": HippocampusStudy(),
     "subcortical": SubcorticalStudy(),
-    "subcortical_recipe": RecipeStudy(),
     "tumor": TumorStudy(),
 }
 

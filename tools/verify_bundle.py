@@ -196,7 +196,7 @@ def verify(bundle: Path, data: Mapping[str, str] | None = None, run: bool = Fals
 
     Args:
         bundle: folder of the bundle.
-        data: folder with training data for `BUNDLE/CONFIG`, such as `subcortical/train_synthetic.json`.
+        data: folder with training data for `BUNDLE/CONFIG`, such as `brats_multimodal/train.json`.
         run: also process the sample data, which takes as long as it takes.
 
     Raises:
@@ -254,7 +254,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         action="append",
         default=[],
         metavar="BUNDLE/CONFIG=FOLDER",
-        help="training data for a config whose own are not there, e.g. subcortical/train_synthetic.json=label_maps",
+        help="training data for a config whose own are not there, e.g. brats_multimodal/train.json=cases",
     )
     parser.add_argument("--run", action="store_true", help="also process the sample data of each bundle")
     options = parser.parse_args(arguments)

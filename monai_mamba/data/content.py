@@ -1,12 +1,16 @@
-"""What the files of a folder hold that are no scans."""
+"""What image files hold, by their headers and some voxels: labels or a scan, and labels of which scan."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 
+from monai_mamba.grids import largest_shift
+
+LARGEST_SHIFT = 1.0  # mm
 SLICES = 5
 SAME_NEIGHBORS = 0.6  # in the label maps looked at, 0.85 to 1; in scans, 0.01 to 0.3
 
@@ -37,6 +41,20 @@ def other_than_scan(path: str | Path) -> str | None:
     except Exception:  # nibabel passes on whatever its file readers raise
         return None
     return "label map by its voxels" if _are_labels(voxels.reshape(*shape[:2], -1)) else None
+
+
+def may_be_labels_of(label: str | Path, images: Iterable[str | Path]) -> bool:
+    """Whether a label map lies on the grid of one of some images, within 1 mm; also where a file cannot be read."""
+    try:
+        found = nib.load(label)
+        candidates = [nib.load(image) for image in images]
+    except Exception:  # nibabel passes on whatever its file readers raise
+        return True
+    return any(
+        found.shape[:3] == image.shape[:3]
+        and largest_shift(found.affine, image.affine, image.shape[:3]) <= LARGEST_SHIFT
+        for image in candidates
+    )
 
 
 def _are_labels(voxels: np.ndarray) -> bool:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import glob
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 from monai_mamba.data.bids import ignored_files, is_raw_dataset, parts_and_echoes, t1_weighted_scans
-from monai_mamba.data.content import other_than_scan
+from monai_mamba.data.content import may_be_labels_of, other_than_scan
 from monai_mamba.data.freesurfer import beside_scans_of_subjects, subject_of
 from monai_mamba.data.image_header import IMAGE_SUFFIXES, check_header
 from monai_mamba.errors import InputError
@@ -97,20 +97,25 @@ def plan_results(
     for entries, name, check in found:
         output = str(Path(str(output_dir)).expanduser() / name.parent / f"{name.name}_desc-{task}")
         item, title = {**entries, "output": output}, entries.get("name", entries["image"])
-        if not overwrite and output not in first_of and is_finished(output):
-            item["finished"] = True
-        else:
-            try:
-                if kind := check():
-                    left_out[Path(entries["image"])] = kind
-                    continue
-                if output in first_of:
+        images = entries["image"].values() if isinstance(entries["image"], Mapping) else [entries["image"]]
+        try:
+            if not overwrite and output not in first_of and is_finished(output):
+                if not may_be_labels_of(output + RESULTS["labels"], images):
                     raise InputError(
-                        f"{title}: its results would get the same name as those of {first_of[output]} ({output}*). "
-                        "Rename one, or run them with different output folders."
+                        f"{title}: {output}{RESULTS['labels']} is there and lies on another grid, so it is of another "
+                        "scan. Choose another --output_dir, or replace it with --overwrite True."
                     )
-            except InputError as error:
-                item["problem"] = str(error)
+                item["finished"] = True
+            elif kind := check():
+                left_out[Path(entries["image"])] = kind
+                continue
+            elif output in first_of:
+                raise InputError(
+                    f"{title}: its results would get the same name as those of {first_of[output]} ({output}*). "
+                    "Rename one, or run them with different output folders."
+                )
+        except InputError as error:
+            item["problem"] = str(error)
         first_of.setdefault(output, title)
         items.append(item)
     if finished := sum("finished" in item for item in items):

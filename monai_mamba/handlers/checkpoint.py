@@ -170,8 +170,9 @@ def _step_to(scheduler: LRScheduler, count: int) -> None:
 
 def _names(loader: Any) -> list[str]:
     """Names of the scans of a loader, sorted, where its items have names."""
-    data = getattr(getattr(loader, "dataset", None), "data", ())
-    return sorted(str(item["subject"]) for item in data if isinstance(item, Mapping) and "subject" in item)
+    dataset = getattr(loader, "dataset", None)
+    items = [item for part in getattr(dataset, "datasets", [dataset]) for item in getattr(part, "data", ())]
+    return sorted(str(item["subject"]) for item in items if isinstance(item, Mapping) and "subject" in item)
 
 
 def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, str, str]]:

@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from monai_mamba.errors import MonaiMambaError
-from monai_mamba.finite import first_not_finite, is_finite, title
+from monai_mamba.networks.finite import first_not_finite, is_finite, title
 
 __all__ = ["NaNStop"]
 

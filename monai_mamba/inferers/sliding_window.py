@@ -12,8 +12,8 @@ from monai.inferers import SlidingWindowInferer
 from monai.utils import ensure_tuple
 
 from monai_mamba.errors import InputError, NotFiniteError
-from monai_mamba.finite import first_not_finite, is_finite
 from monai_mamba.inferers.autocast import has_native_bfloat16
+from monai_mamba.networks.finite import first_not_finite, is_finite
 
 LARGEST_LOGIT = 2.0**15  # half precision holds it
 

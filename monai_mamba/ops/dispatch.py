@@ -10,37 +10,25 @@ from ..errors import InputError
 from . import export_scan
 from .choice import Scan, choose, warn_while_tracing
 from .custom_ops import scan_forward
+from .problem import ScanInputs
 from .reference import reference_scan
 
 __all__ = ["cross_selective_scan", "selective_scan"]
 
 
-def _run(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    delta_bias: Tensor | None,
-    order: Tensor | None,
-    delta_softplus: bool,
-    merge: bool,
-    with_state: bool,
-    backend: str,
-) -> tuple[Tensor, Tensor]:
-    """Scan in the shapes of `reference`, by the implementation of choice."""
-    tensors = (u, delta, A, B, C, delta_bias)
-    save = torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
-    states = A.shape[-1]
-    updates = delta.numel() * states
-    choice = choose(Scan(u.device, u.dtype, states, updates, order is not None, save and with_state), backend)
+def _run(inputs: ScanInputs, with_state: bool, backend: str) -> tuple[Tensor, Tensor]:
+    """Y and the last state of a scan, by the implementation of choice."""
+    save = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs.tensors)
+    updates = inputs.delta.numel() * inputs.states
+    u, ordered = inputs.u, inputs.order is not None
+    choice = choose(Scan(u.device, u.dtype, inputs.states, updates, ordered, save and with_state), backend)
     if choice.warn:
         warn_while_tracing(f"The selective scan runs in plain PyTorch, which gives the same results: {choice.reason}")
     if choice.name == "reference":
-        return reference_scan(*tensors, order, delta_softplus, merge)
+        return reference_scan(inputs)
     if choice.name == "export":
-        return export_scan.scan(*tensors, order, delta_softplus, merge)
-    y, last_state, _ = scan_forward(*tensors, order, delta_softplus, merge, save, choice.name)
+        return export_scan.scan(inputs)
+    y, last_state, _ = scan_forward(*inputs, save, choice.name)
     return y, last_state
 
 
@@ -72,7 +60,7 @@ def selective_scan(
 ) -> Tensor | tuple[Tensor, Tensor]:
     """Selective scan (S6) of one sequence per channel, with the arguments and shapes of mamba-ssm.
 
-    h_t = exp(delta_t A) h_{t-1} + delta_t B_t u_t and y_t = C_t . h_t + D u_t, gated by silu(z_t); see `reference` for
+    h_t = exp(delta_t A) h_{t-1} + delta_t B_t u_t and y_t = C_t . h_t + D u_t, gated by silu(z_t); see `problem` for
     the source. The state is computed in float32 whatever the types of the inputs and the autocast state (float64 for
     float64 inputs).
 
@@ -117,19 +105,9 @@ def selective_scan(
     rows_u, rows_delta = (tensor.unflatten(1, (groups, -1)).transpose(2, 3) for tensor in (u, delta))
     group_a = A.unflatten(0, (groups, -1))
     group_bias = None if delta_bias is None else delta_bias.unflatten(0, (groups, -1))
-    y, last_state = _run(
-        rows_u,
-        rows_delta,
-        group_a,
-        B.transpose(2, 3),
-        C.transpose(2, 3),
-        group_bias,
-        None,
-        delta_softplus,
-        False,
-        return_last_state,
-        backend,
-    )
+    B, C = B.transpose(2, 3), C.transpose(2, 3)
+    inputs = ScanInputs(rows_u, rows_delta, group_a, B, C, group_bias, None, delta_softplus, merge=False)
+    y, last_state = _run(inputs, return_last_state, backend)
     y = y.transpose(2, 3).flatten(1, 2)
     if D is not None:
         y = y + u * D.to(y.dtype)[:, None]
@@ -197,7 +175,8 @@ def cross_selective_scan(
             "delta_bias": (delta_bias, (directions, channels)),
         }
     )
-    y, _ = _run(u, delta, A, B, C, delta_bias, order, delta_softplus, merge == "sum", False, backend)
+    inputs = ScanInputs(u, delta, A, B, C, delta_bias, order, delta_softplus, merge == "sum")
+    y, _ = _run(inputs, False, backend)
     if D is not None:
         D = D.to(y.dtype)
         if merge is None:

@@ -6,55 +6,37 @@ only: they name no size, so that batch and length may stay dynamic, and autocast
 are computed from tensors rather than by ``arange``, which would write the device into the file. For inference:
 gradients are right and slow.
 
-Shapes are those of `reference`; inside, tokens come first: (L, B, K, E), (L, B, K, N), states (B, K, N, E).
+Shapes are those of `problem`; inside, tokens come first: (L, B, K, E), (L, B, K, N), states (B, K, N, E).
 """
 
 from __future__ import annotations
 
 import functools
-import math
 import warnings
 
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from .reference import compute_dtype
-
-LOG2_E = math.log2(math.e)
+from .problem import LOG2_E, ScanInputs
 
 
-def scan(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    delta_bias: Tensor | None,
-    order: Tensor | None,
-    delta_softplus: bool,
-    merge: bool,
-) -> tuple[Tensor, Tensor]:
-    """Selective scan; arguments as in `reference.reference_scan`.
-
-    Returns:
-        y, (B, L, E) if ``merge`` else (B, K, L, E), and the last state, (B, K, E, N), both in the compute type.
-    """
-    directions = delta.shape[1]
-    dtype = compute_dtype(u)
-    order = None if order is None else order.long()
-    u, delta, A, B, C = (tensor.to(dtype) for tensor in (u, delta, A, B, C))
+def scan(inputs: ScanInputs) -> tuple[Tensor, Tensor]:
+    """Selective scan; the result is that of `reference.reference_scan`."""
+    directions = inputs.delta.shape[1]
+    order = None if inputs.order is None else inputs.order.long()
+    u, delta, A, B, C, bias = inputs.to(inputs.dtype).tensors
     dt = _read(delta, order, directions)
-    if delta_bias is not None:
-        dt = dt + delta_bias.to(dtype)
-    if delta_softplus:
+    if bias is not None:
+        dt = dt + bias
+    if inputs.delta_softplus:
         dt = softplus(dt)
     du = dt * _read(u, order, directions)
     b, c = _read(B, order, directions), _read(C, order, directions)
     A = A.transpose(1, 2).contiguous()
     state = dt.new_zeros(dt.shape[1], *A.shape)
     y, state = _steps(state, dt, du, b, c, A)
-    return _write(y, order, merge), state.transpose(-1, -2)
+    return _write(y, order, inputs.merge), state.transpose(-1, -2)
 
 
 def _read(volume: Tensor, order: Tensor | None, directions: int) -> Tensor:

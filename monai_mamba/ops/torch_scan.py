@@ -9,24 +9,22 @@ into A, which is several times faster than exp on some CPUs and never slower.
 The backward needs the states again. Where all of them fit into a modest buffer the forward keeps them; otherwise it
 keeps the state before each chunk, and the backward computes the others again.
 
-Shapes are those of `reference`; inside, tokens come first: (T, B, K, E), (T, B, K, N), states (T, B, K, N, E), where B
+Shapes are those of `problem`; inside, tokens come first: (T, B, K, E), (T, B, K, N), states (T, B, K, N, E), where B
 and K are those of a block of sequences.
 """
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from .problem import LOG2_E, Gradients, ResultGradients, Results, ScanInputs
 from .recurrence import recur
-from .reference import compute_dtype
-from .traversal import Block, Traversal
+from .scan_order import Block, ScanOrder
 
-LOG2_E = math.log2(math.e)
 ARRAY_ELEMENTS = 1 << 19  # of a working array with more than MIN_CHUNK tokens: a few times 2 MiB stay in the cache
 MAX_ARRAY_ELEMENTS = 1 << 24  # of any working array, and of those where every operation means launching a kernel
 STEP_ELEMENTS = 1 << 16  # states of one token for every thread of a CPU: fewer do not keep it busy
@@ -80,12 +78,20 @@ def saved_shape(delta: Tensor, states: int) -> tuple[int, ...]:
     return (count, batch, directions, states, channels)
 
 
-def read_delta(
-    path: Traversal, delta: Tensor, delta_bias: Tensor | None, block: Block, start: int, stop: int
-) -> Tensor:
-    """Delta with its bias, before softplus, (T, B, K, E), of steps start..stop of a block."""
-    rows = path.read(delta, start, stop, block)
-    return rows if delta_bias is None else rows + delta_bias[block[1]].to(rows.dtype)
+def read_steps(inputs: ScanInputs, path: ScanOrder, block: Block, start: int, stop: int) -> tuple[Tensor, Tensor]:
+    """Delta with its bias, before and after softplus, (T, B, K, E), of steps start..stop of a block."""
+    raw = path.read(inputs.delta, start, stop, block)
+    if inputs.delta_bias is not None:
+        raw = raw + inputs.delta_bias[block[1]].to(raw.dtype)
+    return raw, softplus(raw) if inputs.delta_softplus else raw
+
+
+def lay_out(inputs: ScanInputs) -> ScanInputs:
+    """The same scan with volumes of which a few rows can be read without a copy of all."""
+    if inputs.order is None:
+        return inputs
+    u, delta, B, C = (volume.contiguous() for volume in (inputs.u, inputs.delta, inputs.B, inputs.C))
+    return inputs._replace(u=u, delta=delta, B=B, C=C)
 
 
 def decay(dt: Tensor, A2: Tensor, out: Tensor) -> Tensor:
@@ -110,55 +116,36 @@ def contract_channels(rows: Tensor, states: Tensor) -> Tensor:
     return torch.bmm(rows.reshape(-1, 1, e), states.view(-1, n, e).transpose(1, 2)).view(*states.shape[:3], n)
 
 
-def forward(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    delta_bias: Tensor | None,
-    order: Tensor | None,
-    delta_softplus: bool,
-    merge: bool,
-    save: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Forward of the scan; arguments as in `reference.reference_scan`.
-
-    Returns:
-        y, the last state, (B, K, E, N), and the kept states (`saved_shape`; empty unless ``save``).
-    """
-    batch, directions, length, channels = delta.shape
-    n = A.shape[-1]
-    dtype = compute_dtype(u)
-    plan = plan_scan(delta, n)
-    path = Traversal(order, batch, directions, length, dtype)
-    u, delta, B, C = path.readable(u, delta, B, C)
-    A2 = (A.to(dtype) * LOG2_E).transpose(1, 2).contiguous()
+def forward(inputs: ScanInputs, save: bool) -> Results:
+    """Forward of the scan, as in `problem`; it keeps states (`saved_shape`)."""
+    batch, directions, length, channels = inputs.delta.shape
+    n, dtype = inputs.states, inputs.dtype
+    plan, path, inputs = plan_scan(inputs.delta, n), ScanOrder(inputs), lay_out(inputs)
+    A2 = (inputs.A.to(dtype) * LOG2_E).transpose(1, 2).contiguous()
 
     def scratch(*shape: int) -> Tensor:
-        return torch.empty(shape, dtype=dtype, device=u.device)
+        return torch.empty(shape, dtype=dtype, device=inputs.u.device)
 
-    saved = scratch(*saved_shape(delta, n)) if save else scratch(0)
+    saved = scratch(*saved_shape(inputs.delta, n)) if save else scratch(0)
     y = scratch(length, batch, directions, channels)
-    last_state = scratch(batch, directions, channels, n)
-    for block in plan_blocks(delta, n, plan):
+    last_state = scratch(*inputs.state_shape)
+    for block in plan_blocks(inputs.delta, n, plan):
         b, k = block
         state = torch.zeros_like(last_state[b, k].transpose(2, 3), memory_format=torch.contiguous_format)
         decays, states = (scratch(plan.chunk, *state.shape) for _ in range(2))
         for start in range(0, length, plan.chunk):
             stop = min(start + plan.chunk, length)
-            raw = read_delta(path, delta, delta_bias, block, start, stop)
-            dt = softplus(raw) if delta_softplus else raw
+            _, dt = read_steps(inputs, path, block, start, stop)
             a = decay(dt, A2[k], out=decays[: stop - start])
             h = saved[start:stop] if save and plan.keep_all else states[: stop - start]
-            outer(path.read(B, start, stop, block), path.read(u, start, stop, block) * dt, out=h)
+            outer(path.read(inputs.B, start, stop, block), path.read(inputs.u, start, stop, block) * dt, out=h)
             if save and not plan.keep_all:
                 saved[start // plan.chunk, b, k] = state
             recur(a, h, state)
-            y[start:stop, b, k] = contract(path.read(C, start, stop, block), h)
+            y[start:stop, b, k] = contract(path.read(inputs.C, start, stop, block), h)
             state.copy_(h[-1])
         last_state[b, k] = state.transpose(2, 3)
-    return (path.write_sum(y) if merge else path.write(y)), last_state, saved
+    return (path.write_sum(y) if inputs.merge else path.write(y)), last_state, saved
 
 
 class Tokens(NamedTuple):
@@ -179,7 +166,7 @@ class Tokens(NamedTuple):
     grad: Tensor
 
 
-class Gradients(NamedTuple):
+class ChunkGradients(NamedTuple):
     """Gradients of a chunk: dt and u (T, B, K, E), b and c (T, B, K, N), a (K, N, E)."""
 
     dt: Tensor
@@ -191,7 +178,7 @@ class Gradients(NamedTuple):
 
 def differentiate(
     tokens: Tokens, natural_a: Tensor, a: Tensor, states: Tensor, before: Tensor | None, carry: Tensor, out: Tensor
-) -> Gradients:
+) -> ChunkGradients:
     """Differentiate one chunk whose states are known.
 
     Args:
@@ -217,52 +204,29 @@ def differentiate(
     grad_h[0].zero_() if before is None else grad_h[0].mul_(before)
     grad_dt = torch.mul(grad_h, natural_a, out=a).sum(-2).addcmul_(grad_du, u)
     grad_h *= dt.unsqueeze(-2)
-    return Gradients(grad_dt, grad_du.mul_(dt), grad_b, grad_c, grad_h.sum((0, 1)))
+    return ChunkGradients(grad_dt, grad_du.mul_(dt), grad_b, grad_c, grad_h.sum((0, 1)))
 
 
-def backward(
-    grad_y: Tensor,
-    grad_last_state: Tensor | None,
-    saved: Tensor,
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    delta_bias: Tensor | None,
-    order: Tensor | None,
-    delta_softplus: bool,
-    merge: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Backward of the scan.
-
-    Args:
-        grad_y: gradient of y, (B, L, E) if ``merge`` else (B, K, L, E).
-        grad_last_state: gradient of the last state, (B, K, E, N), or None.
-        saved: states kept by the forward.
-        u, delta, A, B, C, delta_bias, order, delta_softplus, merge: as in the forward.
-
-    Returns:
-        Gradients of u, delta, A, B, C and delta_bias (to be ignored if there is none), in the types of the inputs.
-    """
-    batch, directions, length, channels = delta.shape
-    n = A.shape[-1]
-    dtype = compute_dtype(u)
-    plan = plan_scan(delta, n)
-    path = Traversal(order, batch, directions, length, dtype)
-    natural_a = A.to(dtype).transpose(1, 2).contiguous()
+def backward(grads: ResultGradients, saved: Tensor, inputs: ScanInputs) -> Gradients:
+    """Backward of the scan, as in `problem`."""
+    grad_y, grad_last_state = grads
+    batch, directions, length, channels = inputs.delta.shape
+    n, dtype = inputs.states, inputs.dtype
+    plan, path, inputs = plan_scan(inputs.delta, n), ScanOrder(inputs), lay_out(inputs)
+    natural_a = inputs.A.to(dtype).transpose(1, 2).contiguous()
     A2 = natural_a * LOG2_E
-    if merge:
+    if inputs.merge:
         grad_y = grad_y.unsqueeze(1)
-    u, delta, B, C, grad_y = path.readable(u, delta, B, C, grad_y)
+    if inputs.order is not None:
+        grad_y = grad_y.contiguous()
 
     def scratch(*shape: int) -> Tensor:
-        return torch.empty(shape, dtype=dtype, device=u.device)
+        return torch.empty(shape, dtype=dtype, device=inputs.u.device)
 
     grad_u, grad_delta = (scratch(length, batch, directions, channels) for _ in range(2))
     grad_b, grad_c = (scratch(length, batch, directions, n) for _ in range(2))
     grad_a, grad_bias = scratch(directions, n, channels).zero_(), scratch(directions, channels).zero_()
-    for block in plan_blocks(delta, n, plan):
+    for block in plan_blocks(inputs.delta, n, plan):
         b, k = block
         before = saved[0, b, k]
         carry = torch.zeros_like(before, memory_format=torch.contiguous_format)  # gradient of the state handed on
@@ -272,9 +236,9 @@ def backward(
         for start in reversed(range(0, length, plan.chunk)):
             stop = min(start + plan.chunk, length)
             count = stop - start
-            raw = read_delta(path, delta, delta_bias, block, start, stop)
-            dt = softplus(raw) if delta_softplus else raw
-            tokens = Tokens(dt, *(path.read(volume, start, stop, block) for volume in (u, B, C, grad_y)))
+            raw, dt = read_steps(inputs, path, block, start, stop)
+            volumes = (inputs.u, inputs.B, inputs.C, grad_y)
+            tokens = Tokens(dt, *(path.read(volume, start, stop, block) for volume in volumes))
             a = decay(dt, A2[k], out=decays[:count])
             if plan.keep_all:
                 h, before = saved[start:stop], saved[start - 1] if start else None
@@ -283,18 +247,17 @@ def backward(
                 h = outer(tokens.b, dt * tokens.u, out=states[:count])
                 recur(a, h, before)
             chunk = differentiate(tokens, natural_a[k], a, h, before, carry, out=work[:count])
-            grad_dt = chunk.dt.mul_(torch.sigmoid(raw)) if delta_softplus else chunk.dt
+            grad_dt = chunk.dt.mul_(torch.sigmoid(raw)) if inputs.delta_softplus else chunk.dt
             grad_u[start:stop, b, k], grad_delta[start:stop, b, k] = chunk.u, grad_dt
             grad_b[start:stop, b, k], grad_c[start:stop, b, k] = chunk.b, chunk.c
             grad_a[k] += chunk.a
             grad_bias[k] += grad_dt.sum((0, 1))
 
-    volume_u = path.write(grad_u) if u.shape[1] == directions else path.write_sum(grad_u).unsqueeze(1)
-    return (
-        volume_u.to(u.dtype),
-        path.write(grad_delta).to(delta.dtype),
-        grad_a.transpose(1, 2).to(A.dtype).contiguous(),
-        path.write(grad_b).to(B.dtype),
-        path.write(grad_c).to(C.dtype),
-        grad_bias.to(grad_bias.dtype if delta_bias is None else delta_bias.dtype),
+    return inputs.gradients(
+        path.write(grad_u) if inputs.u.shape[1] == directions else path.write_sum(grad_u).unsqueeze(1),
+        path.write(grad_delta),
+        grad_a.transpose(1, 2).contiguous(),
+        path.write(grad_b),
+        path.write(grad_c),
+        grad_bias,
     )

@@ -15,7 +15,6 @@ from monai_mamba.transforms.scan_window import RandScanWindowd
 from monai_mamba.transforms.synthesis import RandSynthesizeImaged, SynthesisTable
 from monai_mamba.transforms.to_training_labels import ToTrainingLabels, ToTrainingLabelsd
 from monai_mamba.transforms.tumor_regions import RestoreTumorLabelsd, ToTumorRegionsd
-from monai_mamba.transforms.window_grid import WindowGridd
 
 __all__ = [
     "CheckImaged",
@@ -34,6 +33,5 @@ __all__ = [
     "ToTrainingLabels",
     "ToTrainingLabelsd",
     "ToTumorRegionsd",
-    "WindowGridd",
     "clear_frontal_horns",
 ]

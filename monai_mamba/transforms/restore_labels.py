@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Hashable, Mapping
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -39,31 +41,44 @@ class RestoreLabelsd(MapTransform):
         keys: keys of `MetaTensor` probabilities `(C, H, W, D)`, 0..1, summing to 1 over the classes, with their own
             affine.
         labels: the label table, or its name or path, see `LabelTable.load`.
+        calibration: TSV file with the columns `id` and `factor`, by which the expected DSC of a structure is
+            multiplied, as `tools/calibrate_expected_dsc.py` writes it; 1 for ids that it does not list.
         allow_missing_keys: do not raise if a key is missing.
     """
 
-    def __init__(self, keys: Hashable, labels: LabelTable | str, allow_missing_keys: bool = False) -> None:
+    def __init__(
+        self,
+        keys: Hashable,
+        labels: LabelTable | str,
+        calibration: str | Path | None = None,
+        allow_missing_keys: bool = False,
+    ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.table = LabelTable.load(labels) if isinstance(labels, str) else labels
+        self.factors: dict[int, float] = {}
+        if calibration is not None:
+            with Path(calibration).open(encoding="utf-8", newline="") as file:
+                self.factors = {int(row["id"]): float(row["factor"]) for row in csv.DictReader(file, delimiter="\t")}
 
     def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict[Hashable, torch.Tensor]:
         """Return the data with label maps `(1, H, W, D)` of the input's shape and affine.
 
         The label map is uint8, or uint16 where an id needs it. Its meta data hold, for each id that can be written,
         `soft_volumes`, its volume in cubic millimeters from the probabilities, and `expected_dsc`, 0..1: the Dice
-        coefficient of the label map with a truth of which the probabilities are right, NaN where the structure is in
-        neither. It falls where the network hesitates; a network can also be surely wrong.
+        coefficient of the label map with a truth of which the probabilities are right, times the factor of its
+        structure, at most 1; NaN where the structure is in neither. It falls where the network hesitates; a network
+        can also be surely wrong.
 
         Raises:
             InputError: the number of channels is not that of the label table.
         """
         result = dict(data)
         for key in self.key_iterator(result):
-            result[key] = _restore(result[key], self.table)
+            result[key] = _restore(result[key], self.table, self.factors)
         return result
 
 
-def _restore(probabilities: MetaTensor, table: LabelTable) -> MetaTensor:
+def _restore(probabilities: MetaTensor, table: LabelTable, factors: Mapping[int, float]) -> MetaTensor:
     table = table.for_channels(probabilities.shape[0])
     classes = probabilities.as_tensor().cpu()
     affine, source = one_affine(probabilities.affine), Grid.of(probabilities.meta)
@@ -99,7 +114,9 @@ def _restore(probabilities: MetaTensor, table: LabelTable) -> MetaTensor:
     counts = np.bincount(ids.ravel(), minlength=len(certain)) * source.voxel_volume
     sizes = {label: counts[label] + volume for label, volume in soft.items()}
     meta["expected_dsc"] = {
-        label: 2 * float(certain[label]) * source.voxel_volume / size if size else np.nan
+        label: min(1.0, factors.get(label, 1.0) * 2 * float(certain[label]) * source.voxel_volume / size)
+        if size
+        else np.nan
         for label, size in sizes.items()
     }
     return MetaTensor(torch.from_numpy(ids)[None], meta=meta)

@@ -179,7 +179,7 @@ def test_a_round_of_training_uses_the_images_of_the_server_and_its_weights(studi
     small = {
         "network_def": {"_target_": "MedSegMamba", **network},
         "roi_size": [16, 16, 16],
-        "positions": 1,
+        "iterations_per_epoch": 1,
         "num_workers": 0,
         "learning_rate": 1e-7,
     }

@@ -74,6 +74,21 @@ def test_finished_scans_are_marked_unless_asked_for(tmp_path, caplog):
     assert len(outputs(str(tmp_path / "in"), tmp_path, overwrite=True)) == 2
 
 
+def test_results_of_another_scan_are_not_taken_for_those_of_this_one(tmp_path):
+    for person, place in (("x", 0), ("y", 30)):
+        affine = np.eye(4)
+        affine[0, 3] = place
+        (tmp_path / person).mkdir()
+        nib.save(nib.Nifti1Image(np.ones((8, 8, 8), np.float32), affine), tmp_path / person / "a.nii.gz")
+    (tmp_path / "out").mkdir()
+    for ending in RESULTS.values():
+        (tmp_path / "out" / f"a_desc-subcortical{ending}").write_bytes((tmp_path / "x" / "a.nii.gz").read_bytes())
+    assert outputs(str(tmp_path / "x" / "a.nii.gz"), tmp_path) == []
+    with pytest.raises(InputError, match=r"y/a\.nii\.gz: .*_dseg\.nii\.gz is there and lies on another grid"):
+        outputs(str(tmp_path / "y" / "a.nii.gz"), tmp_path)
+    assert len(outputs(str(tmp_path / "y" / "a.nii.gz"), tmp_path, overwrite=True)) == 1
+
+
 def test_one_bad_header_is_noted_and_only_bad_ones_are_an_error(tmp_path):
     make(tmp_path, "in/a.nii.gz")
     (tmp_path / "in/b.nii").touch()

@@ -10,9 +10,9 @@ from monai.engines import SupervisedTrainer
 from torch import nn
 
 from monai_mamba.errors import MonaiMambaError
-from monai_mamba.finite import first_not_finite
 from monai_mamba.handlers.checkpoint import ResumableCheckpoint
 from monai_mamba.handlers.nan_stop import NaNStop
+from monai_mamba.networks.finite import first_not_finite
 
 
 class Root(nn.Module):

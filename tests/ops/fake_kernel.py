@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from monai_mamba.ops import torch_scan
+from monai_mamba.ops.problem import ScanInputs
 
 
 class FakeKernel(ModuleType):
@@ -19,8 +20,7 @@ class FakeKernel(ModuleType):
 
     def fwd(self, u, delta, A, B, C, D, z, bias, softplus):
         self.forwards += 1
-        arguments = _volumes(u, delta, A, B, C, D, z, bias)
-        y, state, _ = torch_scan.forward(*arguments, None, softplus, False, False)
+        y, state, _ = torch_scan.forward(_volumes(u, delta, A, B, C, D, z, bias, softplus), False)
         kept = torch.zeros(*u.shape[:2], -(-u.shape[2] // 2048), 2 * A.shape[1])
         kept[:, :, -1, 1::2] = state.flatten(1, 2)
         return [_sequences(y), kept]
@@ -30,10 +30,10 @@ class FakeKernel(ModuleType):
         assert kept.shape == (*u.shape[:2], 1, 2 * A.shape[1])
         assert kept.is_contiguous()
         assert (out, grad_z, recompute) == (None, None, False)
-        arguments = _volumes(u, delta, A, B, C, D, z, bias)
-        saved = torch_scan.forward(*arguments, None, softplus, False, True)[2]
-        grad = grad.unflatten(1, arguments[1].shape[1::2]).transpose(2, 3)
-        grads = torch_scan.backward(grad, None, saved, *arguments, None, softplus, False)
+        inputs = _volumes(u, delta, A, B, C, D, z, bias, softplus)
+        saved = torch_scan.forward(inputs, True)[2]
+        grad = grad.unflatten(1, inputs.delta.shape[1::2]).transpose(2, 3)
+        grads = torch_scan.backward((grad, None), saved, inputs)
         grad_b, grad_c = (tensor.transpose(2, 3) for tensor in grads[3:5])
         grad_bias = None if bias is None else grads[5].flatten()
         return [_sequences(grads[0]), _sequences(grads[1]), grads[2].flatten(0, 1), grad_b, grad_c, None, grad_bias]
@@ -43,7 +43,7 @@ def _sequences(volume: Tensor) -> Tensor:
     return volume.transpose(2, 3).flatten(1, 2).contiguous()
 
 
-def _volumes(u, delta, A, B, C, D, z, bias) -> tuple[Tensor | None, ...]:
+def _volumes(u, delta, A, B, C, D, z, bias, softplus) -> ScanInputs:
     batch, wide, length = u.shape
     groups = B.shape[1]
     assert delta.shape == u.shape
@@ -54,4 +54,5 @@ def _volumes(u, delta, A, B, C, D, z, bias) -> tuple[Tensor | None, ...]:
     assert (D, z) == (None, None)
     u, delta = (tensor.unflatten(1, (groups, -1)).transpose(2, 3) for tensor in (u, delta))
     bias = None if bias is None else bias.unflatten(0, (groups, -1))
-    return u, delta, A.unflatten(0, (groups, -1)), B.transpose(2, 3), C.transpose(2, 3), bias
+    A, B, C = A.unflatten(0, (groups, -1)), B.transpose(2, 3), C.transpose(2, 3)
+    return ScanInputs(u, delta, A, B, C, bias, None, softplus, merge=False)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from monai_mamba.ops import cross_selective_scan, selective_scan
+from monai_mamba.ops.problem import ScanInputs
 
 NAMES = ("x", "delta", "A", "B", "C", "D", "delta_bias")
 
@@ -41,6 +42,13 @@ def cross_problem(size: Size, shared: bool = True, skip: bool = True, seed: int 
         "delta_bias": 0.5 * normal(k, e) if skip else None,
         "order": torch.stack([torch.randperm(n_tokens, generator=generator) for _ in range(k)]),
     }
+
+
+def scan_inputs(problem: dict[str, Tensor | None], softplus: bool = True, merge: bool = True) -> ScanInputs:
+    """The same as implementations take it; the skip connection is not theirs."""
+    x = problem["x"]
+    volumes = [x.unsqueeze(1) if x.ndim == 3 else x, *(problem[name] for name in ("delta", "A", "B", "C"))]
+    return ScanInputs(*volumes, problem["delta_bias"], problem["order"], softplus, merge)
 
 
 def single_problem(

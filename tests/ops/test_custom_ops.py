@@ -4,38 +4,39 @@ from __future__ import annotations
 
 import pytest
 import torch
-from scan_problems import Size, cross_problem, leaves, single_problem
+from scan_problems import Size, cross_problem, leaves, scan_inputs, single_problem
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from monai_mamba.ops import cross_selective_scan, scan_backend, selective_scan
 from monai_mamba.ops.custom_ops import scan_backward, scan_forward
+from monai_mamba.ops.problem import ScanInputs
 
 SIZE = Size(2, 3, 9, 4, 3)
 
 
-def operator_inputs(gradients: bool) -> tuple[list[Tensor], Tensor]:
-    problem = cross_problem(SIZE)
-    names = ("x", "delta", "A", "B", "C", "delta_bias")
-    tensors = [problem[name].float() for name in names]
-    tensors[0] = tensors[0].unsqueeze(1)
-    return [tensor.requires_grad_(gradients) for tensor in tensors], problem["order"]
+def operator_inputs() -> ScanInputs:
+    return scan_inputs(cross_problem(SIZE)).to(torch.float32)
 
 
 @pytest.mark.parametrize("save", [True, False])
 @pytest.mark.parametrize("plain", [True, False], ids=["no bias, no order, apart", "bias, order, merged"])
 def test_opcheck_forward(plain: bool, save: bool) -> None:
-    tensors, order = operator_inputs(gradients=True)
-    arguments = (*tensors[:5], None, None, True, False) if plain else (*tensors, order, True, True)
-    torch.library.opcheck(scan_forward, (*arguments, save, "torch"))
+    inputs = operator_inputs()
+    if plain:
+        inputs = inputs._replace(delta_bias=None, order=None, merge=False)
+    for tensor in inputs.tensors:
+        if tensor is not None:
+            tensor.requires_grad_()
+    torch.library.opcheck(scan_forward, (*inputs, save, "torch"))
 
 
 @pytest.mark.parametrize("with_state", [True, False])
 def test_opcheck_backward(with_state: bool) -> None:
-    tensors, order = operator_inputs(gradients=False)
-    y, last_state, saved = scan_forward(*tensors, order, True, True, True, "torch")
+    inputs = operator_inputs()
+    y, last_state, saved = scan_forward(*inputs, True, "torch")
     grad_state = torch.ones_like(last_state) if with_state else None
-    torch.library.opcheck(scan_backward, (torch.ones_like(y), grad_state, saved, *tensors, order, True, True, "torch"))
+    torch.library.opcheck(scan_backward, (torch.ones_like(y), grad_state, saved, *inputs, "torch"))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -65,7 +66,7 @@ class Scan(nn.Module):
         return selective_scan(u, delta, A, B, C, delta_softplus=True, backend=backend)
 
 
-def scan_inputs(length: int, backend: str) -> tuple[Tensor | str, ...]:
+def sequences(length: int, backend: str) -> tuple[Tensor | str, ...]:
     problem = single_problem(1, 1, 4, length, 3, seed=length)
     return (*(problem[name].float() for name in ("u", "delta", "A", "B", "C")), backend)
 
@@ -74,10 +75,10 @@ def scan_inputs(length: int, backend: str) -> tuple[Tensor | str, ...]:
 def test_exports_with_any_length_and_the_operator_on_request_only(backend: str, count: int) -> None:
     length = torch.export.Dim("length", min=2)
     shapes = ({2: length}, {2: length}, None, {3: length}, {3: length}, None)
-    program = torch.export.export(Scan(), scan_inputs(20, backend), dynamic_shapes=shapes)
+    program = torch.export.export(Scan(), sequences(20, backend), dynamic_shapes=shapes)
     nodes = [node for node in program.graph.nodes if "monai_mamba" in str(node.target)]
     assert len(nodes) == count
-    inputs = scan_inputs(33, backend)
+    inputs = sequences(33, backend)
     torch.testing.assert_close(program.module()(*inputs), Scan()(*inputs[:5], "torch"), rtol=0, atol=1e-6)
 
 
@@ -92,7 +93,7 @@ def test_activation_checkpointing_gives_the_same_gradients() -> None:
 
 
 def test_only_wanted_states_are_kept() -> None:
-    tensors, order = operator_inputs(gradients=False)
-    assert scan_forward(*tensors, order, True, True, False, "torch")[2].numel() == 0
-    kept = scan_forward(*tensors, order, True, True, True, "torch")[2]
+    inputs = operator_inputs()
+    assert scan_forward(*inputs, False, "torch")[2].numel() == 0
+    kept = scan_forward(*inputs, True, "torch")[2]
     assert kept.shape == (SIZE.length, SIZE.batch, SIZE.directions, SIZE.states, SIZE.channels)

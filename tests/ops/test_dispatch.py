@@ -27,6 +27,7 @@ from monai_mamba.ops import (
     set_scan_backend,
     triton_scan,
 )
+from monai_mamba.ops.triton_scan import probe
 
 CPU = torch.device("cpu")
 SIZE = Size(2, 3, 21, 4, 3)
@@ -70,6 +71,12 @@ class Wrong(FakeKernel):
         return [y + 1, kept]
 
 
+class WrongGradient(FakeKernel):
+    def bwd(self, *arguments):
+        grad_u, *others = super().bwd(*arguments)
+        return [1.001 * grad_u, *others]
+
+
 def test_cpu_tensors_are_silent() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -90,7 +97,7 @@ def test_kernel_gets_the_right_sequences(
         problem["order"] = None
     expected, expected_grads = solve(problem, merge=merge, backend="reference")
     found, grads = solve(problem, torch.float32, merge=merge)
-    assert (kernel.forwards, kernel.backwards) == (2, 1)  # one forward is the self-check
+    assert (kernel.forwards, kernel.backwards) == (2 + 1, 1 + 1)  # the self-check, then the scan
     assert deviation(found, expected) <= 1e-6
     for name, grad in expected_grads.items():
         assert deviation(grads[name], grad) <= 5e-6, name
@@ -102,7 +109,7 @@ def test_kernel_runs_the_interface_of_mamba_ssm(install: Callable[[ModuleType], 
     problem = single_problem(2, 2, 3, 11, 4)
     expected, expected_grads = solve(problem, delta_softplus=True, backend="reference")
     found, grads = solve(problem, torch.float32, delta_softplus=True)
-    assert kernel.backwards == 1
+    assert kernel.backwards == 2
     assert deviation(found, expected) <= 1e-6
     for name, grad in expected_grads.items():
         assert deviation(grads[name], grad) <= 5e-6, name
@@ -117,11 +124,11 @@ def test_kernel_gives_the_last_state_but_not_its_gradient(install: Callable[[Mod
     with torch.no_grad():
         _, state = dispatch.selective_scan(**problem, **options)
     _, expected = dispatch.selective_scan(**problem, **options, backend="reference")
-    assert kernel.forwards == 2
+    assert (kernel.forwards, kernel.backwards) == (3, 1)
     assert deviation(state, expected) <= 1e-6
     problem["u"].requires_grad_()
     dispatch.selective_scan(**problem, **options)[1].sum().backward()
-    assert (kernel.forwards, kernel.backwards) == (2, 0)
+    assert (kernel.forwards, kernel.backwards) == (3, 1)
 
 
 @pytest.mark.parametrize(
@@ -133,8 +140,9 @@ def test_kernel_gives_the_last_state_but_not_its_gradient(install: Callable[[Mod
         (raising(RuntimeError("no kernel image is available")), "no kernel image"),
         (ModuleType("selective_scan_cuda"), "no attribute 'fwd'"),
         (Wrong(), "wrong values"),
+        (WrongGradient(), "wrong values"),
     ],
-    ids=["missing", "ImportError", "OSError", "RuntimeError", "empty", "wrong values"],
+    ids=["missing", "ImportError", "OSError", "RuntimeError", "empty", "wrong values", "wrong gradient"],
 )
 def test_broken_kernel_costs_one_warning(
     install: Callable[[ModuleType | None], None], module: ModuleType | None, found: str
@@ -228,19 +236,19 @@ def test_triton_computes_what_mamba_ssm_cannot(
 
 @pytest.mark.parametrize("error", [ImportError("libtriton.so: undefined symbol"), ModuleNotFoundError("triton")])
 def test_triton_that_does_not_import_costs_one_warning(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail() -> ModuleType:
+    def fail(inputs: object, save: bool) -> None:
         raise error
 
-    monkeypatch.setattr(triton_scan, "_kernels", fail)
+    monkeypatch.setattr(probe.launch, "forward", fail)
     monkeypatch.setattr(triton_scan, "DEVICE_TYPE", "cpu")
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
-    triton_scan._probe.cache_clear()
+    probe.try_kernels.cache_clear()
     problem = {name: tensor.float() if name != "order" else tensor for name, tensor in cross_problem(SIZE).items()}
     with pytest.warns(UserWarning, match=str(error)) as record:
         found = cross_selective_scan(**problem, backend="triton")
-    triton_scan._probe.cache_clear()
+    probe.try_kernels.cache_clear()
     assert len(record) == 1
     assert torch.equal(found, cross_selective_scan(**problem, backend="torch"))
 
@@ -251,7 +259,7 @@ def test_kernel_is_found_out_about_within_compilation(install: Callable[[ModuleT
     problem = {name: tensor.float() for name, tensor in single_problem(1, 1, 4, 10, 2).items()}
     scan = torch.compile(dispatch.selective_scan, fullgraph=True, backend="aot_eager")
     found = scan(**problem, delta_softplus=True)
-    assert kernel.forwards == 2
+    assert kernel.forwards == 3
     assert deviation(found, dispatch.selective_scan(**problem, delta_softplus=True, backend="reference")) <= 1e-6
 
 

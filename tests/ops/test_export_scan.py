@@ -7,56 +7,55 @@ import warnings
 
 import pytest
 import torch
-from scan_problems import Size, cross_problem, deviation
+from scan_problems import Size, cross_problem, deviation, scan_inputs
 from torch import Tensor, nn
 
 from monai_mamba.ops.export_scan import scan
+from monai_mamba.ops.problem import ScanInputs
 from monai_mamba.ops.reference import reference_scan
 
 SIZE = Size(batch=2, directions=3, length=7, channels=5, states=4)
 
 
-def arguments(size: Size, shared: bool, ordered: bool, bias: bool) -> tuple[Tensor | None, ...]:
+def inputs_of(size: Size, shared: bool = True, ordered: bool = True, bias: bool = True) -> ScanInputs:
     problem = cross_problem(size, shared, skip=bias)
-    u = problem["x"].unsqueeze(1) if shared else problem["x"]
-    order = problem["order"] if ordered else None
-    return (u, *(problem[name] for name in ("delta", "A", "B", "C", "delta_bias")), order)
+    inputs = scan_inputs(problem, softplus=bias)
+    return inputs if ordered else inputs._replace(order=None)
 
 
 class Scan(nn.Module):
     def forward(
         self, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, order: Tensor
     ) -> tuple[Tensor, Tensor]:
-        return scan(u, delta, A, B, C, None, order, True, True)
+        return scan(ScanInputs(u, delta, A, B, C, None, order, True, True))
 
 
 @pytest.mark.parametrize(("shared", "ordered", "bias", "merge"), list(itertools.product((True, False), repeat=4)))
 def test_values_are_those_of_the_reference(shared: bool, ordered: bool, bias: bool, merge: bool) -> None:
-    inputs = arguments(SIZE, shared, ordered, bias)
-    expected = reference_scan(*inputs, delta_softplus=bias, merge=merge)
-    for found, value in zip(scan(*inputs, delta_softplus=bias, merge=merge), expected, strict=True):
+    inputs = inputs_of(SIZE, shared, ordered, bias)._replace(merge=merge)
+    for found, value in zip(scan(inputs), reference_scan(inputs), strict=True):
         assert found.shape == value.shape
         assert deviation(found, value) < 1e-12
 
 
 def test_integer_types_of_the_order() -> None:
-    *inputs, order = arguments(SIZE, True, True, True)
-    expected, _ = scan(*inputs, order, delta_softplus=True, merge=True)
+    inputs = inputs_of(SIZE)
+    expected, _ = scan(inputs)
     for dtype in (torch.int32, torch.int16, torch.uint8):
-        assert torch.equal(scan(*inputs, order.to(dtype), delta_softplus=True, merge=True)[0], expected)
+        assert torch.equal(scan(inputs._replace(order=inputs.order.to(dtype)))[0], expected)
 
 
 def test_half_precision_inputs_are_computed_in_float32() -> None:
-    inputs = [t.bfloat16() if t is not None and t.is_floating_point() else t for t in arguments(SIZE, True, True, True)]
-    y, state = scan(*inputs, delta_softplus=True, merge=True)
+    inputs = inputs_of(SIZE).to(torch.bfloat16)
+    y, state = scan(inputs)
     assert y.dtype == state.dtype == torch.float32
-    assert deviation(y, reference_scan(*inputs, delta_softplus=True, merge=True)[0]) < 1e-6
+    assert deviation(y, reference_scan(inputs)[0]) < 1e-6
 
 
 def test_a_traced_loop_takes_other_sizes_and_ignores_autocast() -> None:
     def problem(size: Size) -> list[Tensor]:
-        inputs = arguments(size, True, True, False)
-        return [inputs[i].float() if i < 5 else inputs[i] for i in (0, 1, 2, 3, 4, 6)]
+        inputs = inputs_of(size, bias=False).to(torch.float32)
+        return [*inputs.tensors[:5], inputs.order]
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

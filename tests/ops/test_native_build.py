@@ -175,7 +175,7 @@ def test_obstacles_cost_nothing_unasked_and_one_warning_on_request(
         assert re.match(f"torch: .*{re.escape(reason)}", explain(backend="native"))
         assert re.search(f"^- native: .*{re.escape(reason)}", explain(), re.MULTILINE)
     with pytest.raises(DeviceError, match=f"{re.escape(reason)}.*backend='torch'"):
-        native.forward()
+        native.forward(None, False)
 
 
 @pytest.mark.usefixtures("compiler")

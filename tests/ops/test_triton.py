@@ -8,14 +8,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from monai_mamba.ops import torch_scan, triton_scan
-from monai_mamba.ops.triton_scan import plan
+from monai_mamba.ops import explain, torch_scan, triton_scan
+from monai_mamba.ops.self_check import TOLERANCE
+from monai_mamba.ops.triton_scan import plan, probe
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
@@ -23,9 +23,9 @@ INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 
 @pytest.fixture(autouse=True)
 def _fresh() -> Iterator[None]:
-    triton_scan._probe.cache_clear()
+    probe.try_kernels.cache_clear()
     yield
-    triton_scan._probe.cache_clear()
+    probe.try_kernels.cache_clear()
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let it seem that there is a GPU, down to where something would be computed on it."""
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
-    monkeypatch.setattr(triton_scan, "self_check", lambda *args: 1e-6)
+    monkeypatch.setattr(probe, "self_check", lambda *args: 1e-6)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
@@ -55,27 +55,33 @@ def test_kernels_under_the_interpreter() -> None:
 
 
 def test_importing_the_package_does_not_import_the_kernels() -> None:
-    code = "import sys, monai_mamba.ops.triton_scan as t; assert not {t.__name__ + '.launch'} & set(sys.modules)"
+    code = "import sys, monai_mamba.ops.triton_scan as t; assert t.__name__ + '.kernels' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.skipif(INTERPRETED, reason="the interpreter takes CPU tensors")
-def test_other_devices_are_refused() -> None:
-    assert "tensors are on cpu" in triton_scan.obstacle(CPU)
+def obstacle(dtype: torch.dtype = torch.float32, states: int = 16) -> str:
+    return triton_scan.obstacle(GPU, dtype, states)
 
 
-def test_float64_and_many_states_are_refused(gpu: None) -> None:
-    assert "float64" in triton_scan.obstacle(GPU, torch.float64)
-    assert "at most 256 states, found 257" in triton_scan.obstacle(GPU, states=257)
-    assert triton_scan.obstacle(GPU, states=256) == ""
+def test_other_devices_float64_and_many_states_are_refused(gpu: None) -> None:
+    assert explain("cpu", backend="triton").startswith("torch: the tensors are on cpu, triton needs cuda\n")
+    assert explain(GPU, torch.float64, backend="triton").startswith("torch: triton does not compute in float64\n")
+    refused = "torch: triton holds at most 256 states, found 257\n"
+    assert explain(GPU, states=257, backend="triton").startswith(refused)
+    assert explain(GPU, states=256, backend="triton").startswith("triton: ")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_nothing_stands_in_the_way_on_a_gpu() -> None:
+    assert obstacle(torch.bfloat16, 5) == ""
 
 
 def test_builds_for_other_gpus_and_old_gpus_are_refused(gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
-    assert "need compute capability 8.0, found 7.5" in triton_scan.obstacle(GPU)
-    triton_scan._probe.cache_clear()
+    assert "need compute capability 8.0, found 7.5" in obstacle()
+    probe.try_kernels.cache_clear()
     monkeypatch.setattr(torch.version, "cuda", None)
-    assert "this PyTorch is built for others" in triton_scan.obstacle(GPU)
+    assert "this PyTorch is built for others" in obstacle()
 
 
 @pytest.mark.parametrize(
@@ -91,22 +97,22 @@ def test_failures_become_reasons(gpu: None, monkeypatch: pytest.MonkeyPatch, fai
     def fail(*args: object) -> float:
         raise failure
 
-    monkeypatch.setattr(triton_scan, "self_check", fail)
-    assert words in triton_scan.obstacle(GPU)
+    monkeypatch.setattr(probe, "self_check", fail)
+    assert words in obstacle()
 
 
 @pytest.mark.parametrize("error", [1.0, float("nan")])
 def test_wrong_values_are_refused(gpu: None, monkeypatch: pytest.MonkeyPatch, error: float) -> None:
-    monkeypatch.setattr(triton_scan, "self_check", lambda *args: error)
-    assert "compute wrong values here" in triton_scan.obstacle(GPU)
+    monkeypatch.setattr(probe, "self_check", lambda *args: error)
+    assert "compute wrong values here" in obstacle()
 
 
 def test_each_kind_of_scan_is_tried_once(gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
     tried = []
-    monkeypatch.setattr(triton_scan, "self_check", lambda *kind: tried.append(kind) or 0.0)
+    monkeypatch.setattr(probe, "self_check", lambda *kind: tried.append(kind) or 0.0)
     for states in (9, 16, 17):
         for dtype in (torch.float32, torch.bfloat16):
-            assert triton_scan.obstacle(GPU, dtype, states) == ""
+            assert obstacle(dtype, states) == ""
     assert [(dtype, states) for _, dtype, states in tried] == [
         (torch.float32, 16),
         (torch.bfloat16, 16),
@@ -117,8 +123,8 @@ def test_each_kind_of_scan_is_tried_once(gpu: None, monkeypatch: pytest.MonkeyPa
 
 def test_tensors_without_numbers_are_refused_for_now(gpu: None) -> None:
     with FakeTensorMode():
-        assert "hold no numbers" in triton_scan.obstacle(GPU)
-    assert triton_scan.obstacle(GPU) == ""
+        assert "hold no numbers" in obstacle()
+    assert obstacle() == ""
 
 
 @pytest.mark.parametrize(("factor", "passes"), [(1.0, True), (1.001, False), (float("nan"), False)])
@@ -129,10 +135,10 @@ def test_the_self_check_compares_values_and_gradients(
         *others, last = torch_scan.backward(*args)
         return (*others, last * factor)
 
-    kernels = SimpleNamespace(forward=torch_scan.forward, backward=backward)
-    monkeypatch.setattr(triton_scan, "_kernels", lambda: kernels)
+    monkeypatch.setattr(probe.launch, "forward", torch_scan.forward)
+    monkeypatch.setattr(probe.launch, "backward", backward)
     monkeypatch.setattr(plan, "MIN_CHUNK", plan.INTERVAL)
-    assert (triton_scan.self_check(CPU, torch.float32, 3) <= triton_scan.SELF_CHECK_TOLERANCE) == passes
+    assert (probe.self_check(CPU, torch.float32, 3) <= TOLERANCE) == passes
 
 
 def sizes(batch: int, directions: int, length: int, channels: int) -> torch.Tensor:

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from scan_problems import Size, cross_problem, deviation
+from scan_problems import Size, cross_problem, deviation, scan_inputs
 from torch import Tensor
 
 from monai_mamba.ops import torch_scan
+from monai_mamba.ops.problem import ScanInputs
 from monai_mamba.ops.reference import reference_scan
+from monai_mamba.ops.self_check import TOLERANCE
 
 if importlib.util.find_spec("triton") is None:
     pytest.skip("Triton is not installed", allow_module_level=True)
@@ -23,7 +25,7 @@ if not torch.cuda.is_available() and os.environ.get("TRITON_INTERPRET") != "1":
     pytest.skip("no GPU; test_triton.py runs this file under Triton's interpreter", allow_module_level=True)
 
 from monai_mamba.ops import triton_scan
-from monai_mamba.ops.triton_scan import launch, plan
+from monai_mamba.ops.triton_scan import launch, plan, probe
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 # of values and gradients, relative to the largest; a GPU's exp2 is good to about 2e-7, and a state multiplies many
@@ -48,10 +50,9 @@ class Case:
 
 @dataclass
 class Problem:
-    """Inputs in the order of the operators, and gradients of the results; all in float64."""
+    """Inputs and gradients of the results; all in float64."""
 
-    tensors: list[Tensor | None]
-    options: tuple[Tensor | None, bool, bool]
+    inputs: ScanInputs
     grad_y: Tensor
     grad_state: Tensor | None
 
@@ -59,25 +60,31 @@ class Problem:
 def build(case: Case) -> Problem:
     size = case.size
     problem = cross_problem(size, case.shared, skip=case.bias)
-    u = problem["x"].unsqueeze(1) if case.shared else problem["x"]
-    delta = problem["delta"] if case.softplus else problem["delta"].exp()
-    tensors = [u, delta, problem["A"], problem["B"], problem["C"], problem["delta_bias"]]
-    for i in (0, 1, 3, 4):  # values that the short type can hold
-        tensors[i] = tensors[i].to(case.dtype).double()
+    if not case.softplus:
+        problem["delta"] = problem["delta"].exp()
+    problem["order"] = problem["order"].int() if case.ordered else None
+    inputs = shorten(scan_inputs(problem, case.softplus, case.merge), case.dtype).to(torch.float64)
     generator = torch.Generator().manual_seed(1)
-    shape = (size.batch, size.length, size.channels) if case.merge else delta.shape
-    grad_y = torch.randn(shape, generator=generator, dtype=torch.float64)
-    grad_state = torch.randn(
-        (size.batch, size.directions, size.channels, size.states), generator=generator, dtype=torch.float64
-    )
-    order = problem["order"].int() if case.ordered else None
-    return Problem(tensors, (order, case.softplus, case.merge), grad_y, grad_state if case.state_gradient else None)
+    grad_y = torch.randn(inputs.y_shape, generator=generator, dtype=torch.float64)
+    grad_state = torch.randn(inputs.state_shape, generator=generator, dtype=torch.float64)
+    return Problem(inputs, grad_y, grad_state if case.state_gradient else None)
+
+
+def shorten(inputs: ScanInputs, dtype: torch.dtype) -> ScanInputs:
+    """The same with u, delta, B and C in a type."""
+    return inputs._replace(**{name: getattr(inputs, name).to(dtype) for name in ("u", "delta", "B", "C")})
+
+
+def on_device(inputs: ScanInputs) -> ScanInputs:
+    """The same in float32 where the kernels run."""
+    *tensors, order = (None if tensor is None else tensor.to(DEVICE) for tensor in (*inputs.tensors, inputs.order))
+    return ScanInputs(*tensors, order, inputs.delta_softplus, inputs.merge).to(torch.float32)
 
 
 def expect(problem: Problem) -> list[Tensor]:
     """y, last state and all gradients by autograd through the reference."""
-    leaves = [tensor if tensor is None else tensor.clone().requires_grad_() for tensor in problem.tensors]
-    y, last_state = reference_scan(*leaves, *problem.options)
+    leaves = [tensor if tensor is None else tensor.clone().requires_grad_() for tensor in problem.inputs.tensors]
+    y, last_state = reference_scan(ScanInputs(*leaves, *problem.inputs[6:]))
     loss = (y * problem.grad_y).sum()
     if problem.grad_state is not None:
         loss = loss + (last_state * problem.grad_state).sum()
@@ -87,18 +94,14 @@ def expect(problem: Problem) -> list[Tensor]:
 
 def compute(problem: Problem, dtype: torch.dtype) -> list[Tensor]:
     """The same by the kernels, with u, delta, B and C in a type."""
-    inputs = [tensor if tensor is None else tensor.to(DEVICE, torch.float32) for tensor in problem.tensors]
-    for i in (0, 1, 3, 4):
-        inputs[i] = inputs[i].to(dtype)
-    order, *flags = problem.options
-    options = (None if order is None else order.to(DEVICE), *flags)
-    y, last_state, saved = triton_scan.forward(*inputs, *options, True)
-    assert saved.shape == triton_scan.saved_shape(inputs[1], inputs[2].shape[-1])
+    inputs = shorten(on_device(problem.inputs), dtype)
+    y, last_state, saved = triton_scan.forward(inputs, True)
+    assert saved.shape == triton_scan.saved_shape(inputs.delta, inputs.states)
     grad_state = None if problem.grad_state is None else problem.grad_state.to(DEVICE, torch.float32)
-    grads = triton_scan.backward(problem.grad_y.to(DEVICE, torch.float32), grad_state, saved, *inputs, *options)
-    if inputs[5] is None:
+    grads = triton_scan.backward((problem.grad_y.to(DEVICE, torch.float32), grad_state), saved, inputs)
+    if inputs.delta_bias is None:
         grads = grads[:5]
-    assert [grad.dtype for grad in grads] == [tensor.dtype for tensor in inputs if tensor is not None]
+    assert [grad.dtype for grad in grads] == [tensor.dtype for tensor in inputs.tensors if tensor is not None]
     return [y, last_state, *grads]
 
 
@@ -129,13 +132,13 @@ def test_equals_the_reference(case: Case, request: pytest.FixtureRequest) -> Non
     if case.chunked:
         request.getfixturevalue("chunks")
     problem = build(case)
-    delta = problem.tensors[1]
-    parts = plan.plan_scan(delta, case.size.states, launch.multiprocessors(DEVICE)).chunks
+    inputs = problem.inputs
+    parts = plan.plan_scan(inputs.delta, case.size.states, launch.multiprocessors(DEVICE)).chunks
     assert (parts > 1) == case.chunked
     short = (
         2 * torch.finfo(case.dtype).eps if case.dtype != torch.float32 else 0.0
     )  # gradients come in the input's type
-    names = ("y", "last state", *(name for name, t in zip(NAMES, problem.tensors, strict=True) if t is not None))
+    names = ("y", "last state", *(name for name, t in zip(NAMES, inputs.tensors, strict=True) if t is not None))
     for name, found, right in zip(names, compute(problem, case.dtype), expect(problem), strict=True):
         tolerance = TOLERANCES[name not in ("y", "last state")] + (short if found.dtype == case.dtype else 0.0)
         assert found.shape == right.shape, name
@@ -146,13 +149,14 @@ def test_reads_strided_tensors() -> None:
     case = Case(Size(1, 2, 6, 5, 4))
     problem = build(case)
     expected = compute(problem, torch.float32)
-    u, delta, A, B, C, bias = problem.tensors
+    u, delta, A, B, C, _ = problem.inputs.tensors
     packed = torch.cat([delta, B, C], dim=-1)  # as one projection gives them
     delta, B, C = packed.split([5, 4, 4], dim=-1)
     u = u.transpose(2, 3).contiguous().transpose(2, 3)  # channels first, as mamba-ssm has them
-    problem.tensors = [u, delta, A.transpose(0, 1).contiguous().transpose(0, 1), B, C, bias]
+    A = A.transpose(0, 1).contiguous().transpose(0, 1)
+    problem.inputs = problem.inputs._replace(u=u, delta=delta, A=A, B=B, C=C)
     problem.grad_y = problem.grad_y.transpose(1, 2).contiguous().transpose(1, 2)
-    assert not any(problem.tensors[i].is_contiguous() for i in range(5))
+    assert not any(tensor.is_contiguous() for tensor in problem.inputs[:5])
     for found, right in zip(compute(problem, torch.float32), expected, strict=True):
         assert torch.equal(found, right)
 
@@ -181,12 +185,10 @@ def test_equal_inputs_give_equal_bits(
 
 
 def test_forward_without_a_backward_keeps_no_states() -> None:
-    problem = build(Case(Size(1, 1, 5, 3, 2)))
-    inputs = [tensor.to(DEVICE, torch.float32) for tensor in problem.tensors]
-    order, *flags = problem.options
-    y, last_state, saved = triton_scan.forward(*inputs, order.to(DEVICE), *flags, False)
+    inputs = on_device(build(Case(Size(1, 1, 5, 3, 2))).inputs)
+    y, last_state, saved = triton_scan.forward(inputs, False)
     assert saved.numel() == 0
-    kept = triton_scan.forward(*inputs, order.to(DEVICE), *flags, True)
+    kept = triton_scan.forward(inputs, True)
     assert torch.equal(y, kept[0])
     assert torch.equal(last_state, kept[1])
 
@@ -194,13 +196,13 @@ def test_forward_without_a_backward_keeps_no_states() -> None:
 def test_large_steps_forget_and_zero_steps_keep() -> None:
     """Step sizes of 10 and more make decays that underflow; those of 0 leave the state alone."""
     problem = build(Case(Size(1, 1, 12, 4, 3), ordered=False, softplus=False, bias=False))
-    problem.tensors[1][:, :, :4] = 10.0
-    problem.tensors[1][:, :, 4:6] = 1000.0
-    problem.tensors[1][:, :, 6:] = 0.0
+    problem.inputs.delta[:, :, :4] = 10.0
+    problem.inputs.delta[:, :, 4:6] = 1000.0
+    problem.inputs.delta[:, :, 6:] = 0.0
     found, right = compute(problem, torch.float32), expect(problem)
     for index, (mine, theirs) in enumerate(zip(found, right, strict=True)):
         assert deviation(mine.cpu(), theirs) <= TOLERANCES[index > 1]
-    straight = torch_scan.forward(*problem.tensors, *problem.options, False)
+    straight = torch_scan.forward(problem.inputs, False)
     assert deviation(found[1].cpu(), straight[1]) <= TOLERANCES[0]
 
 
@@ -208,7 +210,7 @@ def test_softplus_is_accurate_for_every_size() -> None:
     x = torch.linspace(-60, 60, 481, dtype=torch.float64)
     tensors = (torch.ones_like(x), x, torch.zeros(1), torch.ones_like(x), torch.ones_like(x))
     u, delta, A, B, C = (tensor.view(1, 1, -1, 1).float().to(DEVICE) for tensor in tensors)
-    problem = launch._Problem(u, delta, A.view(1, 1, 1), B, C, None, None, True)
+    problem = launch._Problem(ScanInputs(u, delta, A.view(1, 1, 1), B, C, None, None, True, True))
     found = problem.step_sizes()[0].flatten().double().cpu()
     right = torch.nn.functional.softplus(x.float().double(), threshold=100)
     assert ((found - right).abs() / right).max() <= 5e-6  # exp of -60 in float32
@@ -220,9 +222,4 @@ def test_softplus_is_accurate_for_every_size() -> None:
 
 
 def test_the_self_check_passes(chunks: None) -> None:
-    assert triton_scan.self_check(DEVICE, torch.float32, 4) <= triton_scan.SELF_CHECK_TOLERANCE
-
-
-def test_nothing_stands_in_the_way_here() -> None:
-    triton_scan._probe.cache_clear()
-    assert triton_scan.obstacle(DEVICE, torch.bfloat16, 5) == ""
+    assert probe.self_check(DEVICE, torch.float32, 4) <= TOLERANCE

@@ -205,6 +205,21 @@ def test_rule_for_absent_structures(run, tmp_path):
     assert "| 53 Right-Hippocampus | 0.000 (1) | n/a (0) |" in text
 
 
+def test_ids_that_a_reference_does_not_know_are_not_scored_there(run, tmp_path):
+    for name in ("ref", "ours", "other"):
+        for number in range(2):
+            ids = (LEFT,) if name == "ref" and number else (LEFT, RIGHT)
+            save(tmp_path / name / f"{number}.nii.gz", label_map(ids=ids))
+    table = ["subject\tperson\tfold\tmissing\tdraws", "0\ta\t0\t\t1", f"1\tb\t0\t{RIGHT}\t1"]
+    (tmp_path / "scans.tsv").write_text("\n".join(table))
+    sets = ["--reference", tmp_path / "ref", "--method", f"ours={tmp_path / 'ours'}", "--ids", LEFT, RIGHT]
+    sets += ["--method", f"other={tmp_path / 'other'}", "--output_dir", tmp_path / "out"]
+    for more, scans in (([], ["1", "0.5"]), (["--scan_table", tmp_path / "scans.tsv"], ["0", "1"])):
+        assert run(*sets, *more)[0] == 0
+        (row,) = rows(tmp_path / "out" / "summary.csv", method="ours", id=str(RIGHT))
+        assert [row["n_missing"], row["dsc_mean"]] == scans
+
+
 def test_ids_outside_the_label_table_are_named_not_compared(run, tmp_path):
     for name in ("ref", "a", "b"):
         labels = label_map()

@@ -8,15 +8,17 @@ import sys
 from pathlib import Path
 
 import monai.bundle
+import nibabel as nib
 import numpy as np
 import pytest
-from head_phantom import save_label_maps
+from head_phantom import centered_affine, save_head
 from tumor_phantom import save_case
 
 import monai_mamba
 from monai_mamba.errors import MonaiMambaError
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "compare_networks.py"
+SHAPE = (40, 44, 42)
 TINY = {"_target_": "MSDKMamba", "channels": [8] * 5, "depths": [1] * 4, "d_state": 2}
 
 
@@ -205,92 +207,54 @@ def test_a_missing_distance_is_read_as_missing(tool, tmp_path):
     assert (scores.values[..., :2] == 0).all()
 
 
-def test_two_subcortical_networks_are_trained_on_maps_and_tested_on_scans(tool, monkeypatch, tmp_path, capsys):
-    import make_head_scans
+def test_two_subcortical_networks_are_trained_and_tested_on_folds_of_scans(tool, monkeypatch, tmp_path, capsys):
     from studies.study import Network
 
-    maps = tmp_path / "maps"
-    save_label_maps(maps)
-    with monkeypatch.context() as patch:
-        arguments = ["--label_maps", maps / "map_2.nii.gz", "--scans", 2, "--output_dir", tmp_path / "test"]
-        patch.setattr(sys, "argv", ["make_head_scans.py", *map(str, arguments)])
-        assert make_head_scans.main() == 0
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    for name in "abc":
+        labels = save_head(scans / f"{name}_T1w.nii.gz", SHAPE, np.eye(3))
+        aseg = nib.Nifti1Image(labels, centered_affine(SHAPE, np.eye(3)))
+        nib.save(aseg, scans / f"{name}_desc-aseg_dseg.nii.gz")
+    rows = [f"{name}\t{name}\t{fold}\t\t1" for name, fold in (("a", 0), ("b", 1), ("c", 1))]
+    (tmp_path / "scans.tsv").write_text("\n".join(["subject\tperson\tfold\tmissing\tdraws", *rows]))
     calls: list = []
     study = tool.STUDIES["subcortical"]
     tiny = {"_target_": "MedSegMamba", "channels": [8, 8, 8], "depth": 1, "d_state": 2, "stem_stride": 2}
     whole = {"_target_": "SegResNet", "init_filters": 8, "blocks_down": [1, 1], "blocks_up": [1]}
-    monkeypatch.setattr(type(study), "networks", {"tiny": Network(tiny), "whole": Network(whole)})
+    small = {"roi_size": [32, 32, 32]}
+    monkeypatch.setattr(type(study), "networks", {"tiny": Network(tiny, small), "whole": Network(whole, small)})
     monkeypatch.setattr(sys.modules["studies.subcortical"], "STEPS_PER_EPOCH", 2)
     monkeypatch.setattr(tool, "run_bundle", here(calls))
-    arguments = ["subcortical", "--dataset_dir", maps, "--held_out", 1, "--test", tmp_path / "test", "--epochs", 1]
-    arguments += ["--output_dir", tmp_path / "out", "--window", 32, "--device", "cpu", "--threads", 1]
-    assert call(tool, *arguments, "--spacing", 2) == 0
-    assert [run.configs[-1] for run in calls] == ["train_synthetic.json", "evaluate.json"] * 2
-    assert calls[0].options["iterations_per_epoch"] == 2
-    assert "at 2 mm" in json.loads((tmp_path / "out" / "tiny" / "scores.json").read_text())["grid"]
+    arguments = ["subcortical", "--dataset_dir", scans, "--scan_table", tmp_path / "scans.tsv", "--epochs", 1]
+    arguments += ["--output_dir", tmp_path / "out", "--device", "cpu", "--threads", 1]
+    assert call(tool, *arguments) == 0
+    assert [run.configs[-1] for run in calls] == ["train.json", "evaluate.json"] * 2
     text = (tmp_path / "out" / "report.md").read_text()
-    assert "2 training cases, 2 test cases." in text
-    table = (tmp_path / "out" / "scores.tsv").read_text()
-    assert table.count("\tLeft-Thalamus\t") == 4 * 2  # for each metric and network
-    missing = [
-        int(np.isnan(study.read_scores(tmp_path / "out" / name / "scores.tsv").values[..., 2]).sum())
-        for name in ("tiny", "whole")
-    ]
-    assert sum(missing) > 0
-    for name, count in zip(("tiny", "whole"), missing, strict=True):
-        (line,) = [line for line in text.splitlines() if line.startswith(f"| {name} |") and "x" not in line]
-        assert line.split(" | ")[5] == str(count)
+    assert "2 training cases, 1 test cases." in text
+    assert (tmp_path / "out" / "scores.tsv").read_text().count("\tLeft-Hippocampus\t") == 4 * 2  # metrics, networks
+    assert study.read_scores(tmp_path / "out" / "tiny" / "scores.tsv").subjects == ["a"]
 
-    assert call(tool, *arguments, "--held_out", 3) == 1
-    assert "--held_out is 3; expected 1 to 2" in capsys.readouterr().err
-    assert call(tool, *arguments, "--window", 40) == 1
-    assert "--window is 40" in capsys.readouterr().err
+    assert call(tool, *arguments, "--fold", 3) == 1
+    assert "--fold is 3: it holds 0 of 3 scans" in capsys.readouterr().err
 
 
 def test_networks_of_subcortical_structures_fit_the_bundle(tool, report):
     study = tool.STUDIES["subcortical"]
-    synthetic, real, evaluate = (
+    train, evaluate = (
         json.loads(Path(monai_mamba.bundle_root(study.bundle), "configs", name).read_text())
-        for name in ("train_synthetic.json", "train.json", "evaluate.json")
+        for name in ("train.json", "evaluate.json")
     )
-    assert study.network_options("medsegmamba_small")["network_def"] == synthetic["network_def"]
-    options = argparse.Namespace(
-        dataset_dir="maps", held_out=1, test="test", spacing=2.0, window=64, epochs=1, learning_rate=0.001
-    )
-    training, evaluation = study.training(options).options, study.evaluation(options).options
-    transforms = "train#deterministic_transforms"
-    assert set(training) <= {*synthetic, "ema#momentum", transforms}
-    for config, settings in ((synthetic, training), (real, evaluation)):
-        added = [transform for transform in settings[transforms] if transform["_target_"] == "Spacingd"]
-        assert [transform["pixdim"] for transform in added] == [[2.0] * 3]
-        others = [transform for transform in settings[transforms] if transform not in added]
-        assert others == config["train"]["deterministic_transforms"]
-    assert evaluate["validate#handlers"][2]["_target_"] == "ScoreTables"
+    assert study.network_options("medsegmamba_small")["network_def"] == train["network_def"]
+    options = argparse.Namespace(dataset_dir="scans", scan_table="scans.tsv", fold=0, epochs=1)
+    assert set(study.training(options).options) <= set(train)
+    assert set(study.evaluation(options).options) <= {*train, *evaluate}
+    assert train["roi_size"] == study.window(options)
     small, large = (report.network_size(study, "tabsurfer_small", [size] * 3)[0] for size in (32, 48))
     assert small < large  # one position embedding for each token of the window
     ours, _ = report.network_size(study, "medsegmamba_small", [32] * 3)
     for name in ("dynunet", "segresnet"):
         assert report.network_size(study, name, [32] * 3)[0] == pytest.approx(ours, rel=0.15), name
-
-
-def test_variants_of_the_recipe_change_what_the_training_has(tool, tmp_path):
-    study = tool.STUDIES["subcortical_recipe"]
-    config = json.loads(Path(monai_mamba.bundle_root(study.bundle), "configs", "train_synthetic.json").read_text())
-    first, *others = study.networks.values()
-    assert study.network_options("recipe")["network_def"] == config["network_def"]
-    assert not first.training
-    for variant in others:
-        changed = {**variant.training, **variant.options}
-        assert bool(changed) != (variant.definition != first.definition)  # one thing at a time
-        for key in changed:
-            parser = monai.bundle.ConfigParser(config)
-            *parents, _ = key.split("#")
-            assert "#".join(parents) in parser or key in config, key
-    options = argparse.Namespace(
-        dataset_dir="maps", held_out=1, test="test", spacing=2.0, window=64, epochs=1, learning_rate=0.001
-    )
-    assert "optimizer" not in study.training(options).options  # the config's own
-    assert tool.STUDIES["subcortical"].training(options).options["optimizer"]["_target_"] == "torch.optim.AdamW"
 
 
 def test_a_variant_is_trained_and_scored_as_the_rest(tool, monkeypatch, tmp_path):

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import pad, softplus
 
 from monai_mamba.ops import mamba_ssm
+from monai_mamba.ops.problem import ScanInputs
 
 
 def naive_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, delta_bias: Tensor) -> Tensor:
@@ -150,9 +151,9 @@ class CudaKernel:
     def __init__(
         self, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, delta_bias: Tensor, grad_y: Tensor
     ) -> None:
-        packing = mamba_ssm.Packing(delta, None)
+        packing = mamba_ssm.Packing(ScanInputs(u, delta, A, B, C, delta_bias, None, True, merge=False))
         self.kernel = mamba_ssm.kernel()
-        self.arguments = packing.arguments(u, delta, A, B, C, delta_bias)
+        self.arguments = packing.arguments()
         self.grad_y = packing.sequences(grad_y).flatten(1, 2)
 
     def __call__(self, backward: bool) -> Tensor:

@@ -110,9 +110,9 @@ class Study(ABC):
     def steps(self, options: argparse.Namespace) -> int:
         """Steps of a training."""
 
-    @abstractmethod
     def window(self, options: argparse.Namespace) -> Sequence[int]:
         """Voxels of a training window along each axis."""
+        return [options.window] * 3
 
     @abstractmethod
     def cases(self, options: argparse.Namespace) -> dict[str, list[str]]:

@@ -98,9 +98,6 @@ class TumorStudy(Study):
     def steps(self, options: argparse.Namespace) -> int:
         return len(find_labeled_cases(options.training, CONVENTION)) * options.epochs
 
-    def window(self, options: argparse.Namespace) -> list[int]:
-        return [options.window] * 3
-
     def cases(self, options: argparse.Namespace) -> dict[str, list[str]]:
         folders = {"training": options.training, "test": options.test}
         return {

@@ -127,12 +127,17 @@ def _tissue_tables() -> tuple[dict[int, str], set[int]]:
         if int(row["target"]) not in tissue:
             tissue[int(row["target"])] = row["tissue"]
             brain.add(int(row["target"]))
+    into: dict[int, int] = {}
     with (LABEL_FOLDER / "freesurfer_merge.tsv").open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file, delimiter="\t"):
-            into = int(row["into"].split(",")[0])
             merged = range(int(row["first"]), int(row["last"]) + 1)
-            tissue |= dict.fromkeys(merged, tissue[into])
-            brain.update(merged)
+            into |= dict.fromkeys(merged, int(row["into"].split(",")[0]))
+    for label in into.keys() - tissue.keys():
+        source = label
+        while source not in tissue:
+            source = into[source]
+        tissue[label] = tissue[source]
+        brain.add(label)
     return tissue, brain
 
 

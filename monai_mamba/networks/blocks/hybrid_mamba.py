@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import nn
 
 from monai_mamba.networks.blocks.attention import TokenAttention
-from monai_mamba.networks.blocks.vss3d import init_dt_bias, init_log_a
 from monai_mamba.networks.layers.convolution import DepthwiseConv3d, PointwiseConv3d
-from monai_mamba.ops import cross_selective_scan
+from monai_mamba.networks.layers.state_space import StateSpaceMixer
 
 __all__ = ["AttentionMixer", "ConvMLP", "HybridMixer", "MambaMixer", "ScaledResidualBlock"]
 
 
-class MambaMixer(nn.Module):
+class MambaMixer(StateSpaceMixer):
     """Mamba: one gated causal scan over the voxels in raster order. Source: arXiv 2312.00752, section 3.4.
 
     Args:
@@ -26,19 +23,14 @@ class MambaMixer(nn.Module):
     """
 
     def __init__(self, dim: int, d_state: int = 16, expand: int = 2, conv_width: int = 4) -> None:
-        super().__init__()
+        super().__init__(dim, d_state)
         inner = expand * dim
-        self.d_state = d_state
-        self.dt_rank = math.ceil(dim / 16)
         self.in_proj = nn.Linear(dim, 2 * inner, bias=False)
         self.conv = nn.Conv1d(inner, inner, conv_width, groups=inner)
         self.x_proj = nn.Linear(inner, self.dt_rank + 2 * d_state, bias=False)
-        self.dt_proj_weight = nn.Parameter(
-            torch.empty(inner, self.dt_rank).uniform_(-(self.dt_rank**-0.5), self.dt_rank**-0.5)
-        )
-        self.dt_bias = nn.Parameter(init_dt_bias(1, inner))
-        self.A_log = nn.Parameter(init_log_a(d_state, 1, inner))
-        self.D = nn.Parameter(torch.ones(1, inner))
+        bound = self.dt_rank**-0.5
+        self.dt_proj_weight = nn.Parameter(torch.empty(inner, self.dt_rank).uniform_(-bound, bound))
+        self.add_states(inner)
         self.out_proj = nn.Linear(inner, dim, bias=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -47,19 +39,13 @@ class MambaMixer(nn.Module):
         x, gate = self.in_proj(x.flatten(1, 3)).chunk(2, dim=-1)  # (B, L, E)
         x = nn.functional.pad(x.transpose(1, 2), (self.conv.kernel_size[0] - 1, 0))
         x = nn.functional.silu(self.conv(x)).transpose(1, 2)
-        dt, b, c = self.x_proj(x).unsqueeze(1).split([self.dt_rank, self.d_state, self.d_state], dim=-1)
-        y = cross_selective_scan(
-            x,
-            nn.functional.linear(dt, self.dt_proj_weight),
-            -torch.exp(self.A_log.float()),
-            b,
-            c,
-            self.D,
-            None,
-            delta_bias=self.dt_bias,
-            delta_softplus=True,
-        )
+        y = self.scan(x, None)
         return self.out_proj(y * nn.functional.silu(gate)).unflatten(1, size)
+
+    def project(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """As in `StateSpaceMixer`; its only direction has weights without an axis for directions."""
+        dt, b, c = self.x_proj(x).unsqueeze(1).split([self.dt_rank, self.d_state, self.d_state], dim=-1)
+        return nn.functional.linear(dt, self.dt_proj_weight), b, c
 
 
 class HybridMixer(nn.Module):

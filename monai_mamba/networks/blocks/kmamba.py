@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from monai.networks.blocks import MLPBlock
 from monai.networks.layers import DropPath
 from torch import nn
 
-from monai_mamba.networks.blocks.vss3d import init_dt_bias, init_log_a
 from monai_mamba.networks.layers.convolution import DepthwiseConv3d
 from monai_mamba.networks.layers.kan import GroupRationalKAN, SplineKAN
+from monai_mamba.networks.layers.state_space import StateSpaceMixer
 from monai_mamba.networks.layers.traversal import serpentine_orders
-from monai_mamba.ops import cross_selective_scan
 
 __all__ = ["BidirectionalSpatialMixer", "KMambaBlock"]
 
 _ORIENTATIONS = (0, 3, 2)  # whose first walk is fastest along D, W and H
 
 
-class BidirectionalSpatialMixer(nn.Module):
+class BidirectionalSpatialMixer(StateSpaceMixer):
     """One serpentine walk through the volume and the same walk backward, fused by a gate that the features decide.
 
     Linear to features and gate -> depthwise 3x3x3 convolution -> SiLU -> two selective scans with parameters of their
@@ -37,19 +34,12 @@ class BidirectionalSpatialMixer(nn.Module):
     directions = 2
 
     def __init__(self, dim: int, walk: int = 0, d_state: int = 16) -> None:
-        super().__init__()
+        super().__init__(dim, d_state)
         self.orientation = _ORIENTATIONS[walk % 3]
-        self.d_state = d_state
-        self.dt_rank = math.ceil(dim / 16)
-        k, n, r = self.directions, d_state, self.dt_rank
         self.in_proj = nn.Linear(dim, 2 * dim, bias=False)
         self.conv = DepthwiseConv3d(dim)
-        bound = dim**-0.5  # what nn.Linear(dim, ...) would draw from
-        self.x_proj_weight = nn.Parameter(torch.empty(k, r + 2 * n, dim).uniform_(-bound, bound))
-        self.dt_proj_weight = nn.Parameter(torch.empty(k, dim, r).uniform_(-(r**-0.5), r**-0.5))
-        self.dt_bias = nn.Parameter(init_dt_bias(k, dim))
-        self.A_log = nn.Parameter(init_log_a(n, k, dim))
-        self.D = nn.Parameter(torch.ones(k, dim))
+        self.add_projections(dim)
+        self.add_states(dim)
         self.fusion = nn.Linear(2 * dim, dim)
         self.out_norm = nn.LayerNorm(dim)
         self.out_proj = nn.Linear(dim, dim, bias=False)
@@ -59,21 +49,8 @@ class BidirectionalSpatialMixer(nn.Module):
         batch, *size, _ = x.shape
         x, gate = self.in_proj(x).chunk(2, dim=-1)
         x = nn.functional.silu(self.conv(x.movedim(-1, 1))).flatten(2).transpose(1, 2)  # (B, L, E)
-        params = nn.functional.linear(x, self.x_proj_weight.flatten(0, 1))
-        params = params.unflatten(-1, (self.directions, -1)).transpose(1, 2)  # (B, K, L, R + 2N)
-        dt, b, c = params.split([self.dt_rank, self.d_state, self.d_state], dim=-1)
-        y = cross_selective_scan(
-            x,
-            dt @ self.dt_proj_weight.transpose(1, 2),
-            -torch.exp(self.A_log.float()),
-            b,
-            c,
-            self.D,
-            serpentine_orders(size, self.orientation, x)[::4],  # a walk and its reverse
-            delta_bias=self.dt_bias,
-            delta_softplus=True,
-            merge=None,
-        )
+        orders = serpentine_orders(size, self.orientation, x)[::4]  # a walk and its reverse
+        y = self.scan(x, orders, merge=None)
         forward, backward = y.unbind(1)
         y = torch.lerp(backward, forward, self.fusion(torch.cat([forward, backward], dim=-1)).sigmoid())
         y = self.out_norm(y).reshape(batch, *size, -1)

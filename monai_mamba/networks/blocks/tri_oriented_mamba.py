@@ -7,14 +7,13 @@ import math
 import torch
 from torch import nn
 
-from monai_mamba.networks.blocks.vss3d import init_dt_bias, init_log_a
+from monai_mamba.networks.layers.state_space import StateSpaceMixer
 from monai_mamba.networks.layers.traversal import tri_oriented_orders
-from monai_mamba.ops import cross_selective_scan
 
 __all__ = ["TriOrientedMamba", "TriOrientedMambaLayer"]
 
 
-class TriOrientedMamba(nn.Module):
+class TriOrientedMamba(StateSpaceMixer):
     """Mamba mixer whose tokens are scanned in raster order, in reverse, and slice by slice, with one gate for the sum.
 
     Each order has a causal convolution, projections and a scan of its own; the input and output projections and the
@@ -36,20 +35,14 @@ class TriOrientedMamba(nn.Module):
     def __init__(
         self, dim: int, d_state: int = 16, expand: int = 2, num_slices: int | None = None, dropout_rate: float = 0.0
     ) -> None:
-        super().__init__()
+        super().__init__(dim, d_state)
         inner = expand * dim
-        self.d_state = d_state
-        self.dt_rank = math.ceil(dim / 16)
+        wide = self.directions * inner
         self.num_slices = num_slices
-        k, n, r = self.directions, d_state, self.dt_rank
         self.in_proj = nn.Linear(dim, 2 * inner, bias=False)
-        self.conv = nn.Conv1d(k * inner, k * inner, self.conv_width, groups=k * inner)
-        bound = inner**-0.5  # what nn.Linear(inner, ...) would draw from
-        self.x_proj_weight = nn.Parameter(torch.empty(k, r + 2 * n, inner).uniform_(-bound, bound))
-        self.dt_proj_weight = nn.Parameter(torch.empty(k, inner, r).uniform_(-(r**-0.5), r**-0.5))
-        self.dt_bias = nn.Parameter(init_dt_bias(k, inner))
-        self.A_log = nn.Parameter(init_log_a(n, k, inner))
-        self.D = nn.Parameter(torch.ones(k, inner))
+        self.conv = nn.Conv1d(wide, wide, self.conv_width, groups=wide)
+        self.add_projections(inner)
+        self.add_states(inner)
         self.out_proj = nn.Linear(inner, dim, bias=False)
         self.dropout = nn.Dropout(dropout_rate)
 
@@ -70,19 +63,7 @@ class TriOrientedMamba(nn.Module):
         x = torch.cat([x.index_select(1, order) for order in orders], dim=2).transpose(1, 2)
         x = nn.functional.silu(self.conv(nn.functional.pad(x, (self.conv_width - 1, 0))))
         x = x.unflatten(1, (self.directions, -1)).transpose(2, 3)  # (B, K, L, E)
-        dt, b, c = (x @ self.x_proj_weight.transpose(1, 2)).split([self.dt_rank, self.d_state, self.d_state], dim=-1)
-        y = cross_selective_scan(
-            x,
-            dt @ self.dt_proj_weight.transpose(1, 2),
-            -torch.exp(self.A_log.float()),
-            b,
-            c,
-            self.D,
-            None,
-            delta_bias=self.dt_bias,
-            delta_softplus=True,
-            merge=None,
-        )
+        y = self.scan(x, None, merge=None)
         y = sum(y[:, k].index_select(1, inverse) for k, inverse in enumerate(inverses))
         return self.dropout(self.out_proj(y * nn.functional.silu(gate))).reshape(batch, *size, -1)
 

@@ -6,22 +6,20 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from monai.networks.layers.utils import get_act_layer, get_norm_layer
 from monai.networks.utils import icnr_init, pixelshuffle, pixelunshuffle
 from torch import nn
-from torch.nn import functional
 
 from monai_mamba.errors import InputError
-from monai_mamba.networks.blocks.residual_conv import ConvNormAct, ResidualConvBlock
+from monai_mamba.networks.blocks.residual_unet import ResidualUNetBase
 from monai_mamba.networks.blocks.tri_oriented_mamba import TriOrientedMamba
 from monai_mamba.networks.blocks.vss3d import SS3D, VSSBlock3D
-from monai_mamba.networks.layers.convolution import PointwiseConv3d, pointwise_conv3d
+from monai_mamba.networks.layers.convolution import pointwise_conv3d
 from monai_mamba.networks.layers.input_size import check_spatial_size
 
 __all__ = ["MedSegMamba", "medsegmamba_small"]
 
 
-class MedSegMamba(nn.Module):
+class MedSegMamba(ResidualUNetBase):
     """MedSegMamba, arXiv 2409.08307: 3-D CNN-Mamba hybrid for subcortical and hippocampal-subfield segmentation.
 
     The defaults are the published network (84,400,736 parameters for 32 classes). Unlike the published code it returns
@@ -67,46 +65,27 @@ class MedSegMamba(nn.Module):
         norm_name: tuple | str = ("GROUP", {"num_groups": 8}),
         act_name: tuple | str = ("RELU", {"inplace": True}),
     ) -> None:
-        super().__init__()
         if spatial_dims != 3:
             raise ValueError(f"MedSegMamba supports spatial_dims=3 only, got {spatial_dims}.")
         if mixer not in ("ss3d", "tri_oriented", None):
             raise ValueError(f'mixer must be "ss3d", "tri_oriented" or None, got {mixer!r}.')
         if len(channels) < 3:
             raise ValueError(f"channels must name two encoder levels or more and the bottleneck, got {list(channels)}.")
-        *levels, width = channels
         subvoxels = stem_stride**3
+        super().__init__(in_channels * subvoxels, channels, norm_name, act_name, repeats=2)
         self.stem_stride = stem_stride
-        self.stride = stem_stride * 2 ** (len(levels) - 1)
+        self.stride = stem_stride * 2 ** (len(channels) - 2)
 
-        fan_in = [in_channels * subvoxels, *levels[:-1]]
-        self.encoders = nn.ModuleList(
-            ResidualConvBlock(i, o, norm_name, act_name) for i, o in zip(fan_in, levels, strict=True)
-        )
-        self.pool = nn.MaxPool3d(2)
-        self.expand = nn.Sequential(
-            get_norm_layer(norm_name, spatial_dims=3, channels=levels[-1]),
-            get_act_layer(act_name),
-            nn.Conv3d(levels[-1], width, 3, padding=1),
-        )
         self.blocks = nn.ModuleList()
         for i in range(depth):
             layer = None
             if mixer == "ss3d":
-                layer = SS3D(width, i % 6, d_state, expand, dropout_rate)
+                layer = SS3D(self.width, i % 6, d_state, expand, dropout_rate)
             elif mixer == "tri_oriented":
-                layer = TriOrientedMamba(width, d_state, expand, dropout_rate=dropout_rate)
-            self.blocks.append(VSSBlock3D(width, layer, dropout_rate, drop_path_rate))
-        self.norm = nn.LayerNorm(width)
-        self.compress = ConvNormAct(width, levels[-1], norm_name, act_name, repeats=2)
-
-        self.ups = nn.ModuleList()
-        self.decoders = nn.ModuleList()
-        for i in range(len(levels) - 2, -1, -1):
-            self.ups.append(ConvNormAct(levels[i + 1], levels[i], norm_name, act_name))
-            out = levels[i] if i > 0 else (final_channels or 2 * levels[0])
-            self.decoders.append(ResidualConvBlock(2 * levels[i], out, norm_name, act_name))
-        self.head = PointwiseConv3d(final_channels or 2 * levels[0], out_channels * subvoxels)
+                layer = TriOrientedMamba(self.width, d_state, expand, dropout_rate=dropout_rate)
+            self.blocks.append(VSSBlock3D(self.width, layer, dropout_rate, drop_path_rate))
+        self.norm = nn.LayerNorm(self.width)
+        self.add_decoder(final_channels or 2 * channels[0], out_channels * subvoxels)
         if stem_stride > 1:
             icnr_init(self.head, stem_stride)  # sub-voxels start equal, so that the trunk sees one gradient
             nn.init.zeros_(self.head.bias)
@@ -131,22 +110,19 @@ class MedSegMamba(nn.Module):
             raise InputError(f"subvoxel is {subvoxel}, expected 0 to {self.stem_stride**3 - 1}.")
         if self.stem_stride > 1:
             x = pixelunshuffle(x, 3, self.stem_stride)
-        skips = []
-        for i, encoder in enumerate(self.encoders):
-            x = encoder(x if i == 0 else self.pool(x))
-            skips.append(x)
-        x = self.expand(skips.pop()).movedim(1, -1)
-        for block in self.blocks:
-            x = block(x)
-        x = self.compress(self.norm(x).movedim(-1, 1))
-        for up, decoder in zip(self.ups, self.decoders, strict=True):
-            x = up(functional.interpolate(x, scale_factor=2.0, mode="nearest"))
-            x = decoder(torch.cat([skips.pop(), x], dim=1))
+        x = self.features(x)
         if subvoxel is not None:
             one = slice(subvoxel, None, self.stem_stride**3)
             return pointwise_conv3d(x, self.head.weight[one], self.head.bias[one])
         x = self.head(x)
         return pixelshuffle(x, 3, self.stem_stride) if self.stem_stride > 1 else x
+
+    def bottleneck(self, x: torch.Tensor) -> torch.Tensor:
+        """``(B, C, H, W, D) -> (B, C, H, W, D)``."""
+        x = x.movedim(1, -1)
+        for block in self.blocks:
+            x = block(x)
+        return self.norm(x).movedim(-1, 1)
 
 
 SMALL = {

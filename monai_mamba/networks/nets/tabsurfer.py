@@ -6,20 +6,18 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from monai.networks.layers.utils import get_act_layer, get_norm_layer
 from monai.utils import ensure_tuple_rep
 from torch import nn
 
 from monai_mamba.networks.blocks.attention import PreNormTransformerBlock
-from monai_mamba.networks.blocks.residual_conv import ConvNormAct, ResidualConvBlock
-from monai_mamba.networks.layers.convolution import PointwiseConv3d
+from monai_mamba.networks.blocks.residual_unet import ResidualUNetBase
 from monai_mamba.networks.layers.input_size import check_spatial_size
 from monai_mamba.ops.recording import is_recording
 
 __all__ = ["TABSurfer", "tabsurfer_small"]
 
 
-class TABSurfer(nn.Module):
+class TABSurfer(ResidualUNetBase):
     """TABSurfer, arXiv 2312.08267: the transformer that MedSegMamba is compared with, of nearly the same size.
 
     The defaults are the published network with 83,203,904 parameters for 32 classes. Two of its traits look like
@@ -61,49 +59,30 @@ class TABSurfer(nn.Module):
         norm_name: tuple | str = ("GROUP", {"num_groups": 8}),
         act_name: tuple | str = ("RELU", {"inplace": True}),
     ) -> None:
-        super().__init__()
         if spatial_dims != 3:
             raise ValueError(f"TABSurfer supports spatial_dims=3 only, got {spatial_dims}.")
-        *levels, width = channels
-        self.stride = 2 ** (len(levels) - 1)
+        stride = 2 ** (len(channels) - 2)
         img_size = ensure_tuple_rep(img_size, 3)
-        if any(n % self.stride for n in img_size):
-            raise ValueError(f"img_size must be multiples of {self.stride}, got {img_size}.")
-        grid = [n // self.stride for n in img_size]
-
-        self.encoders = nn.ModuleList(
-            ResidualConvBlock(i, o, norm_name, act_name, repeats=1)
-            for i, o in zip([in_channels, *levels[:-1]], levels, strict=True)
-        )
-        self.pool = nn.MaxPool3d(2)
-        self.expand = nn.Sequential(
-            get_norm_layer(norm_name, spatial_dims=3, channels=levels[-1]),
-            get_act_layer(act_name),
-            nn.Conv3d(levels[-1], width, 3, padding=1),
-        )
-        self.position = nn.Parameter(torch.zeros(1, width, *grid))
+        if any(n % stride for n in img_size):
+            raise ValueError(f"img_size must be multiples of {stride}, got {img_size}.")
+        grid = [n // stride for n in img_size]
+        super().__init__(in_channels, channels, norm_name, act_name, repeats=1)
+        self.stride = stride
+        self.position = nn.Parameter(torch.zeros(1, self.width, *grid))
         self.blocks = nn.ModuleList(
-            PreNormTransformerBlock(width, mlp_dim or grid[0] * grid[1] * grid[2], num_heads, dropout_rate)
+            PreNormTransformerBlock(self.width, mlp_dim or grid[0] * grid[1] * grid[2], num_heads, dropout_rate)
             for _ in range(depth)
         )
-        self.unused_norm = nn.LayerNorm(width).requires_grad_(False)
-        self.compress = ConvNormAct(width, levels[-1], norm_name, act_name, repeats=2)
-
-        pairs = list(zip(levels[:0:-1], levels[-2::-1], strict=True))
-        self.ups = nn.ModuleList(ConvNormAct(deep, shallow, norm_name, act_name) for deep, shallow in pairs)
-        self.decoders = nn.ModuleList(
-            ResidualConvBlock(2 * shallow, shallow, norm_name, act_name, repeats=1) for _, shallow in pairs
-        )
-        self.head = PointwiseConv3d(levels[0], out_channels)
+        self.unused_norm = nn.LayerNorm(self.width).requires_grad_(False)
+        self.add_decoder(channels[0], out_channels)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits ``(B, out_channels, H, W, D)`` of ``(B, in_channels, H, W, D)``, multiples of ``self.stride``."""
         check_spatial_size(x, self.stride, type(self).__name__)
-        skips = []
-        for i, encoder in enumerate(self.encoders):
-            x = encoder(x if i == 0 else self.pool(x))
-            skips.append(x)
-        x = self.expand(skips.pop())
+        return self.head(self.features(x))
+
+    def bottleneck(self, x: torch.Tensor) -> torch.Tensor:
+        """``(B, C, h, w, d) -> (B, C, h, w, d)``."""
         grid = x.shape[2:]
         position = self.position
         if is_recording() or position.shape[2:] != grid:  # a recorded graph serves other sizes as well
@@ -111,11 +90,7 @@ class TABSurfer(nn.Module):
         x = (x + position).flatten(2).transpose(1, 2)
         for block in self.blocks:
             x = block(x)
-        x = self.compress(x.transpose(1, 2).unflatten(2, grid))
-        for up, decoder in zip(self.ups, self.decoders, strict=True):
-            x = up(nn.functional.interpolate(x, scale_factor=2.0, mode="nearest"))
-            x = decoder(torch.cat([skips.pop(), x], dim=1))
-        return self.head(x)
+        return x.transpose(1, 2).unflatten(2, grid)
 
 
 def tabsurfer_small(in_channels: int = 1, out_channels: int = 32, **kwargs: Any) -> TABSurfer:

@@ -6,12 +6,11 @@ the user's cache folder; see `loading`. Nothing happens at import, and without a
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from ...errors import DeviceError
+from ..problem import Gradients, ResultGradients, Results, ScanInputs
 from .kernel import Kernel, saved_shape
 from .loading import Loader
 
@@ -37,16 +36,16 @@ def _kernel() -> Kernel:
     return loader.kernel
 
 
-def forward(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """Forward of the scan; arguments and results as in `torch_scan.forward`.
+def forward(inputs: ScanInputs, save: bool) -> Results:
+    """Forward of the scan, as in `problem`.
 
     Raises:
         InputError: a tensor is not on the CPU, or order is no permutation of the tokens.
         DeviceError: the kernel cannot be had on this machine.
     """
-    return _kernel().forward(*arguments)
+    return _kernel().forward(inputs, save)
 
 
-def backward(*arguments: Any) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Backward of the scan; arguments and results as in `torch_scan.backward`, errors as in the forward."""
-    return _kernel().backward(*arguments)
+def backward(grads: ResultGradients, saved: Tensor, inputs: ScanInputs) -> Gradients:
+    """Backward of the scan, as in `problem`, with the errors of the forward."""
+    return _kernel().backward(grads, saved, inputs)

@@ -1,4 +1,4 @@
-"""The compiled library behind the interface of `torch_scan`."""
+"""The compiled library behind the interface of `problem`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ...errors import InputError
+from ..problem import Gradients, ResultGradients, Results, ScanInputs
 from .build import COLUMNS, TOKENS
 
 TASKS = 32  # of the backward at least, where there are channels enough: threads that can work at once
@@ -56,26 +57,16 @@ class _Inputs:
         InputError: a tensor is not on the CPU.
     """
 
-    def __init__(
-        self,
-        u: Tensor,
-        delta: Tensor,
-        A: Tensor,
-        B: Tensor,
-        C: Tensor,
-        delta_bias: Tensor | None,
-        order: Tensor | None,
-        delta_softplus: bool,
-        merge: bool,
-    ) -> None:
-        for tensor in (u, delta, A, B, C, delta_bias, order):
+    def __init__(self, inputs: ScanInputs) -> None:
+        for tensor in (*inputs.tensors, inputs.order):
             if tensor is not None and tensor.device.type != "cpu":
                 raise InputError(f"The scan got tensors on cpu and on {tensor.device}: move all of them to one device.")
+        u, delta, A, B, C, bias = inputs.tensors
         self.volumes = tuple(map(_rows, (u, delta, B, C)))
         self.A = A.float().contiguous()
-        self.bias = None if delta_bias is None else delta_bias.float().contiguous()
-        self.order = None if order is None else order.long().contiguous()
-        self.problem = _Problem(*delta.shape, A.shape[-1], delta_softplus, merge)
+        self.bias = None if bias is None else bias.float().contiguous()
+        self.order = None if inputs.order is None else inputs.order.long().contiguous()
+        self.problem = _Problem(*delta.shape, inputs.states, inputs.delta_softplus, inputs.merge)
         self.problem.A, self.problem.bias, self.problem.order = map(_pointer, (self.A, self.bias, self.order))
         for name, volume in zip(("u", "delta", "B", "C"), self.volumes, strict=True):
             setattr(self.problem, name, _Volume(volume))
@@ -124,72 +115,37 @@ class Kernel:
         if status:
             raise MemoryError("The C++ scan: out of memory.")
 
-    def forward(
-        self,
-        u: Tensor,
-        delta: Tensor,
-        A: Tensor,
-        B: Tensor,
-        C: Tensor,
-        delta_bias: Tensor | None,
-        order: Tensor | None,
-        delta_softplus: bool,
-        merge: bool,
-        save: bool,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Forward of the scan; arguments and results as in `torch_scan.forward`."""
-        inputs = _Inputs(u, delta, A, B, C, delta_bias, order, delta_softplus, merge)
-        batch, directions, length, channels = delta.shape
-        y = _new(batch, length, channels) if merge else _new(*delta.shape)
-        last_state = _new(batch, directions, *A.shape[1:])
-        saved = _new(*saved_shape(delta, A.shape[-1])) if save else _new(0)
-        problem = inputs.problem
-        problem.y = _Volume(y.unsqueeze(1) if merge else y)
+    def forward(self, inputs: ScanInputs, save: bool) -> Results:
+        """Forward of the scan, as in `problem`."""
+        native = _Inputs(inputs)
+        y, last_state = _new(*inputs.y_shape), _new(*inputs.state_shape)
+        saved = _new(*saved_shape(inputs.delta, inputs.states)) if save else _new(0)
+        problem = native.problem
+        problem.y = _Volume(y.unsqueeze(1) if inputs.merge else y)
         problem.last_state, problem.saved = _pointer(last_state), _pointer(saved) if save else None
         self._run(problem, backward=False)
         return y, last_state, saved
 
-    def backward(
-        self,
-        grad_y: Tensor,
-        grad_last_state: Tensor | None,
-        saved: Tensor,
-        u: Tensor,
-        delta: Tensor,
-        A: Tensor,
-        B: Tensor,
-        C: Tensor,
-        delta_bias: Tensor | None,
-        order: Tensor | None,
-        delta_softplus: bool,
-        merge: bool,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Backward of the scan; arguments and results as in `torch_scan.backward`."""
-        inputs = _Inputs(u, delta, A, B, C, delta_bias, order, delta_softplus, merge)
+    def backward(self, grads: ResultGradients, saved: Tensor, inputs: ScanInputs) -> Gradients:
+        """Backward of the scan, as in `problem`."""
+        native = _Inputs(inputs)
+        grad_y, grad_last_state = grads
+        delta, A = inputs.delta, inputs.A
         batch, directions, _, channels = delta.shape
         groups = min(-(-channels // self.lanes), -(-TASKS // (batch * directions)))
-        grad_y = _rows(grad_y.unsqueeze(1) if merge else grad_y)
+        grad_y = _rows(grad_y.unsqueeze(1) if inputs.merge else grad_y)
         if grad_last_state is not None:
             grad_last_state = grad_last_state.float().contiguous()
         grad_u, grad_delta = _new(*delta.shape), _new(*delta.shape)
         grad_a, grad_bias = _new(batch, *A.shape), _new(batch, *A.shape[:2])
-        grad_b, grad_c = _new(groups, *B.shape), _new(groups, *C.shape)
+        grad_b, grad_c = _new(groups, *inputs.B.shape), _new(groups, *inputs.C.shape)
 
-        problem = inputs.problem
+        problem = native.problem
         problem.groups = groups
         problem.y, problem.grad_u, problem.grad_delta = map(_Volume, (grad_y, grad_u, grad_delta))
         problem.saved, problem.last_state = _pointer(saved), _pointer(grad_last_state)
         problem.grad_A, problem.grad_bias = _pointer(grad_a), _pointer(grad_bias)
         problem.grad_B, problem.grad_C = _pointer(grad_b), _pointer(grad_c)
         self._run(problem, backward=True)
-        if u.shape[1] != directions:
-            grad_u = grad_u.sum(1, keepdim=True)
-        grad_bias = grad_bias.sum(0)
-        return (
-            grad_u.to(u.dtype),
-            grad_delta.to(delta.dtype),
-            grad_a.sum(0).to(A.dtype),
-            grad_b.sum(0).to(B.dtype),
-            grad_c.sum(0).to(C.dtype),
-            grad_bias if delta_bias is None else grad_bias.to(delta_bias.dtype),
-        )
+        sums = (partial.sum(0) for partial in (grad_a, grad_b, grad_c, grad_bias))
+        return inputs.gradients(grad_u, grad_delta, *sums)

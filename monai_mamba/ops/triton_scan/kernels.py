@@ -1,6 +1,6 @@
 """The Triton kernels. Importing this module imports Triton.
 
-Shapes as in `reference`. A program works for one direction of one volume and a block of channels, in most kernels for
+Shapes as in `problem`. A program works for one direction of one volume and a block of channels, in most kernels for
 one chunk of tokens. Its tile of states, (E, N), stays in registers: neighboring threads hold neighboring states of a
 channel and neighboring channels, so that B, C and all reductions are shared within a warp. exp is computed as exp2,
 with log2(e) folded into A. Nothing is added to memory that another program writes: partial sums go to places of their
@@ -90,6 +90,24 @@ def _store_tokens(volume, sequence, order, direction, t, length, count, e, value
 
 
 @triton.jit
+def _raw_steps(
+    delta, bias, directions, length, channels, count,
+    BIASED: tl.constexpr, ROWS: tl.constexpr, CHANNELS: tl.constexpr,
+):  # fmt: skip
+    """Delta with its bias for some tokens and channels, their offsets in (B, K, L, E), and which of these exist."""
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    e = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
+    exists = (row < count)[:, None] & (e < channels)[None, :]
+    sequence = row // length
+    direction = sequence % directions
+    start = sequence // directions * delta[1] + direction * delta[2] + row % length * delta[3]
+    x = tl.load(delta[0] + start[:, None] + e[None, :], mask=exists, other=0.0).to(tl.float32)
+    if BIASED:
+        x += tl.load(bias + direction[:, None] * channels + e[None, :], mask=exists, other=0.0)
+    return x, row[:, None] * channels + e[None, :], exists
+
+
+@triton.jit
 def step_sizes(
     delta, bias, out, directions, length, channels, count,
     BIASED: tl.constexpr, SOFTPLUS: tl.constexpr, ROWS: tl.constexpr, CHANNELS: tl.constexpr,
@@ -98,15 +116,7 @@ def step_sizes(
 
     Once for all: threads that share a channel in the scan would all compute it again.
     """
-    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
-    e = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
-    exists = (row < count)[:, None] & (e < channels)[None, :]
-    sequence = row // length
-    direction = sequence % directions
-    start = sequence // directions * delta[1] + direction * delta[2] + row % length * delta[3]
-    x = tl.load(delta[0] + start[:, None] + e[None, :], mask=exists, other=0.0).to(tl.float32)
-    if BIASED:
-        x += tl.load(bias + direction[:, None] * channels + e[None, :], mask=exists, other=0.0)
+    x, place, exists = _raw_steps(delta, bias, directions, length, channels, count, BIASED, ROWS, CHANNELS)
     if SOFTPLUS:
         # max(x, 0) + log(1 + z) by log(1 + z) = 2 artanh(z / (2 + z)), accurate for small z as well
         z = tl.exp(-tl.abs(x))
@@ -115,7 +125,7 @@ def step_sizes(
         series = 1 / 9 + q * (1 / 11 + q * (1 / 13 + q / 15))
         series = 1.0 + q * (1 / 3 + q * (1 / 5 + q * (1 / 7 + q * series)))
         x = tl.maximum(x, 0.0) + 2.0 * s * series
-    tl.store(out + row[:, None] * channels + e[None, :], x, mask=exists)
+    tl.store(out + place, x, mask=exists)
 
 
 @triton.jit
@@ -124,17 +134,9 @@ def softplus_slopes(
     BIASED: tl.constexpr, ROWS: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
     """Turn the gradient of the step sizes, (B, K, L, E) float32, into that of delta before softplus, in place."""
-    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
-    e = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
-    exists = (row < count)[:, None] & (e < channels)[None, :]
-    sequence = row // length
-    direction = sequence % directions
-    start = sequence // directions * delta[1] + direction * delta[2] + row % length * delta[3]
-    x = tl.load(delta[0] + start[:, None] + e[None, :], mask=exists, other=0.0).to(tl.float32)
-    if BIASED:
-        x += tl.load(bias + direction[:, None] * channels + e[None, :], mask=exists, other=0.0)
-    place = grad + row[:, None] * channels + e[None, :]
-    tl.store(place, tl.load(place, mask=exists, other=0.0) / (1.0 + tl.exp(-x)), mask=exists)
+    x, place, exists = _raw_steps(delta, bias, directions, length, channels, count, BIASED, ROWS, CHANNELS)
+    slope = 1.0 + tl.exp(-x)
+    tl.store(grad + place, tl.load(grad + place, mask=exists, other=0.0) / slope, mask=exists)
 
 
 @triton.jit

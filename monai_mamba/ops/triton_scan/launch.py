@@ -1,4 +1,4 @@
-"""The kernels behind the interface of `torch_scan`. Importing this module imports Triton."""
+"""The kernels behind the interface of `problem`. Triton is imported when they are first called."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..torch_scan import LOG2_E
-from . import kernels
+from ..problem import LOG2_E, Gradients, ResultGradients, Results, ScanInputs
 from .plan import CHANNELS, INTERVAL, UNROLL, plan_scan, saved_shape
 
 ELEMENTS = 1024  # of one program that works element by element
@@ -32,29 +31,27 @@ def _volume(tensor: Tensor) -> tuple[Tensor, int, int, int]:
 
 
 class _Problem:
-    """The inputs as the kernels read them, and where results go; arguments as in `reference.reference_scan`."""
+    """A scan as the kernels read it, and where results go."""
 
-    def __init__(
-        self,
-        u: Tensor,
-        delta: Tensor,
-        A: Tensor,
-        B: Tensor,
-        C: Tensor,
-        delta_bias: Tensor | None,
-        order: Tensor | None,
-        delta_softplus: bool,
-    ) -> None:
+    def __init__(self, inputs: ScanInputs) -> None:
+        from . import kernels
+
+        self.kernels = kernels
+        u, delta, A, B, C, bias = inputs.tensors
         self.batch, self.directions, self.length, self.channels = delta.shape
-        self.states = A.shape[-1]
+        self.states = inputs.states
         self.device = delta.device
-        self.plan = plan_scan(delta, self.states, multiprocessors(self.device))
+        self.plan = plan = plan_scan(delta, self.states, multiprocessors(self.device))
+        self.programs = self.batch * self.directions * plan.chunks * plan.blocks
         self.u, self.delta, self.B, self.C = map(_volume, (u, delta, B, C))
         self.A2 = (A.float() * LOG2_E).contiguous()
-        self.bias = None if delta_bias is None else delta_bias.float().contiguous()
-        self.order = None if order is None else order.int().contiguous()
-        self.softplus = delta_softplus
-        self.tile = {"CHANNELS": CHANNELS, "STATES": self.plan.padded_states, "num_warps": self.plan.warps, **OPTIONS}
+        self.bias = None if bias is None else bias.float().contiguous()
+        self.order = None if inputs.order is None else inputs.order.int().contiguous()
+        self.softplus = inputs.delta_softplus
+        self.sizes = (*delta.shape[1:], self.states, plan.blocks, plan.chunk, plan.chunks)
+        self.intervals = -(-self.length // INTERVAL)
+        self.tile = {"CHANNELS": CHANNELS, "STATES": plan.padded_states, "num_warps": plan.warps, **OPTIONS}
+        self.walk = {"ORDERED": self.order is not None, "UNROLL": UNROLL, **self.tile}
 
     def new(self, *shape: int) -> Tensor:
         """What the kernels write."""
@@ -88,13 +85,13 @@ class _Problem:
         if self.bias is None and not self.softplus:
             return self.delta
         out = self.new(self.batch, self.directions, self.length, self.channels)
-        self._elementwise(kernels.step_sizes, out, SOFTPLUS=self.softplus)
+        self._elementwise(self.kernels.step_sizes, out, SOFTPLUS=self.softplus)
         return _volume(out)
 
     def finish_grad_delta(self, grad: Tensor) -> None:
         """Turn the gradient of the step sizes into that of delta, in place."""
         if self.softplus:
-            self._elementwise(kernels.softplus_slopes, grad)
+            self._elementwise(self.kernels.softplus_slopes, grad)
 
     def voxel_order(self, rows: Tensor) -> Tensor:
         """A volume (B, K, L, N) of the rows in scan order."""
@@ -110,28 +107,11 @@ class _Problem:
         plan, sequences = self.plan, self.batch * self.directions
         ends = self.new(self.batch, self.directions, plan.chunks, self.channels, self.states)
         totals = self.new(*ends.shape[:-1])
-        kernels.chunk_ends[(sequences * plan.chunks * plan.blocks,)](
-            x,
-            dt,
-            self.A2,
-            m,
-            self.order,
-            ends,
-            totals,
-            self.directions,
-            self.length,
-            self.channels,
-            self.states,
-            plan.blocks,
-            plan.chunk,
-            plan.chunks,
-            ADJOINT=adjoint,
-            ORDERED=self.order is not None,
-            UNROLL=UNROLL,
-            **self.tile,
+        self.kernels.chunk_ends[(self.programs,)](
+            x, dt, self.A2, m, self.order, ends, totals, *self.sizes, ADJOINT=adjoint, **self.walk
         )
         starts = torch.empty_like(ends)
-        kernels.chunk_starts[(sequences * plan.blocks,)](
+        self.kernels.chunk_starts[(sequences * plan.blocks,)](
             ends,
             totals,
             self.A2,
@@ -149,31 +129,17 @@ class _Problem:
         return starts
 
 
-def forward(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    delta_bias: Tensor | None,
-    order: Tensor | None,
-    delta_softplus: bool,
-    merge: bool,
-    save: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Forward of the scan; arguments and results as in `torch_scan.forward`."""
-    problem = _Problem(u, delta, A, B, C, delta_bias, order, delta_softplus)
-    plan = problem.plan
-    batch, directions, length, channels = delta.shape
-    y = problem.new(*delta.shape)
-    last_state = problem.new(batch, directions, channels, problem.states)
-    saved = problem.new(*saved_shape(delta, problem.states)) if save else problem.new(0)
+def forward(inputs: ScanInputs, save: bool) -> Results:
+    """Forward of the scan, as in `problem`."""
+    problem = _Problem(inputs)
+    y, last_state = problem.new(*inputs.delta.shape), problem.new(*inputs.state_shape)
+    saved = problem.new(*saved_shape(inputs.delta, inputs.states)) if save else problem.new(0)
     with problem.on_device():
         dt = problem.step_sizes()
         starts = None
-        if plan.chunks > 1:
+        if problem.plan.chunks > 1:
             starts = problem.chunk_starts(problem.u, dt, problem.B, None, adjoint=False)
-        kernels.scan[(batch * directions * plan.chunks * plan.blocks,)](
+        problem.kernels.scan[(problem.programs,)](
             problem.u,
             dt,
             problem.A2,
@@ -184,53 +150,32 @@ def forward(
             y,
             saved,
             last_state,
-            directions,
-            length,
-            channels,
-            problem.states,
-            plan.blocks,
-            plan.chunk,
-            plan.chunks,
-            -(-length // INTERVAL),
+            *problem.sizes,
+            problem.intervals,
             SAVE=save,
             CHUNKED=starts is not None,
-            ORDERED=order is not None,
-            UNROLL=UNROLL,
             INTERVAL=INTERVAL,
-            **problem.tile,
+            **problem.walk,
         )
-    return (_sum(y, 1) if merge else y), last_state, saved
+    return (_sum(y, 1) if inputs.merge else y), last_state, saved
 
 
-def backward(
-    grad_y: Tensor,
-    grad_last_state: Tensor | None,
-    saved: Tensor,
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    delta_bias: Tensor | None,
-    order: Tensor | None,
-    delta_softplus: bool,
-    merge: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Backward of the scan; arguments and results as in `torch_scan.backward`."""
-    problem = _Problem(u, delta, A, B, C, delta_bias, order, delta_softplus)
+def backward(grads: ResultGradients, saved: Tensor, inputs: ScanInputs) -> Gradients:
+    """Backward of the scan, as in `problem`."""
+    problem = _Problem(inputs)
     plan = problem.plan
-    batch, directions, length, channels = delta.shape
-    programs = batch * directions * plan.chunks * plan.blocks
-    grad = _volume(grad_y.unsqueeze(1) if merge else grad_y)
-    starts = None if grad_last_state is None else grad_last_state.float().contiguous()
-    grad_u, grad_delta = problem.new(*delta.shape), problem.new(*delta.shape)
-    grad_a = problem.new(batch, directions, plan.chunks, channels, problem.states)
-    grad_b, grad_c = (problem.new(plan.blocks, *tensor.shape) for tensor in (B, C))
+    grad_y, starts = grads
+    grad = _volume(grad_y.unsqueeze(1) if inputs.merge else grad_y)
+    if starts is not None:
+        starts = starts.float().contiguous()
+    grad_u, grad_delta = problem.new(*inputs.delta.shape), problem.new(*inputs.delta.shape)
+    grad_a = problem.new(problem.batch, problem.directions, plan.chunks, problem.channels, problem.states)
+    grad_b, grad_c = (problem.new(plan.blocks, *tensor.shape) for tensor in (inputs.B, inputs.C))
     with problem.on_device():
         dt = problem.step_sizes()
         if plan.chunks > 1:
             starts = problem.chunk_starts(grad, dt, problem.C, starts, adjoint=True)
-        kernels.scan_adjoint[(programs,)](
+        problem.kernels.scan_adjoint[(problem.programs,)](
             grad,
             problem.u,
             dt,
@@ -240,37 +185,22 @@ def backward(
             problem.order,
             saved,
             starts,
-            problem.new(programs, INTERVAL // UNROLL, CHANNELS, plan.padded_states),
+            problem.new(problem.programs, INTERVAL // UNROLL, CHANNELS, plan.padded_states),
             grad_u,
             grad_delta,
             grad_a,
             grad_b,
             grad_c,
-            directions,
-            length,
-            channels,
-            problem.states,
-            plan.blocks,
-            plan.chunk,
-            plan.chunks,
-            -(-length // INTERVAL),
-            batch * directions,
+            *problem.sizes,
+            problem.intervals,
+            problem.batch * problem.directions,
             ZERO=starts is None,
-            ORDERED=order is not None,
-            UNROLL=UNROLL,
             INTERVAL=INTERVAL,
-            **problem.tile,
+            **problem.walk,
         )
         problem.finish_grad_delta(grad_delta)
-    grad_bias = grad_delta.sum((0, 2))
-    return (
-        (grad_u if u.shape[1] == directions else grad_u.sum(1, keepdim=True)).to(u.dtype),
-        grad_delta.to(delta.dtype),
-        grad_a.sum((0, 2)).to(A.dtype),
-        problem.voxel_order(_sum(grad_b, 0)).to(B.dtype),
-        problem.voxel_order(_sum(grad_c, 0)).to(C.dtype),
-        grad_bias if delta_bias is None else grad_bias.to(delta_bias.dtype),
-    )
+    grad_b, grad_c = (problem.voxel_order(_sum(rows, 0)) for rows in (grad_b, grad_c))
+    return inputs.gradients(grad_u, grad_delta, grad_a.sum((0, 2)), grad_b, grad_c, grad_delta.sum((0, 2)))
 
 
 def _sum(tensor: Tensor, dim: int) -> Tensor:

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from monai_mamba.networks.blocks.vss3d import SS3D, VSSBlock3D, init_dt_bias, init_log_a
+from monai_mamba.networks.blocks.vss3d import SS3D, VSSBlock3D
+from monai_mamba.networks.layers.state_space import init_dt_bias, init_log_a
 from monai_mamba.networks.layers.traversal import serpentine_orders
 from monai_mamba.ops import selective_scan
 

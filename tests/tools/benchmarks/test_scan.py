@@ -16,6 +16,7 @@ from matplotlib.image import imread
 from reports import number
 
 from monai_mamba.ops import explain, mamba_ssm
+from monai_mamba.ops.problem import ScanInputs
 from monai_mamba.ops.reference import reference_scan
 
 TESTS = Path(__file__).resolve().parents[2]
@@ -56,8 +57,12 @@ def test_baselines_equal_the_reference(modules, name, length):
     inputs = [normal(b, k, length, e), normal(b, k, length, e) - 1, -normal(k, e, n).exp()]
     inputs += [normal(b, k, length, n), normal(b, k, length, n), normal(k, e)]
     grad_y = normal(b, k, length, e)
+
+    def reference(*tensors):
+        return reference_scan(ScanInputs(*tensors, None, True, merge=False))[0]
+
     results = []
-    for scan in (modules.scan.BASELINES[name], lambda *tensors: reference_scan(*tensors, None, True, False)[0]):
+    for scan in (modules.scan.BASELINES[name], reference):
         leaves = [tensor.clone().requires_grad_() for tensor in inputs]
         y = scan(*leaves)
         results.append([y, *torch.autograd.grad(y, leaves, grad_y)])

@@ -5,27 +5,26 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .problem import ScanInputs
+
 Block = tuple[slice, slice]  # parts of the batch and of the directions
 EVERYTHING = (slice(None), slice(None))
 
 
-class Traversal:
-    """Reads and writes rows along the scan: volumes (B, K or 1, L, F) on one side, rows (T, B, K, F) on the other.
+class ScanOrder:
+    """Rows in scan order, (T, B, K, F), of volumes (B, K or 1, L, F) in voxel order, and the way back.
 
     Args:
-        order: (K, L) permutation of the tokens per direction, or None.
-        batch: batch size B.
-        directions: number of directions K.
-        length: number of tokens L.
-        dtype: type of everything that is read.
+        inputs: the scan; everything is read in its compute type.
     """
 
-    def __init__(self, order: Tensor | None, batch: int, directions: int, length: int, dtype: torch.dtype) -> None:
-        self.batch, self.directions, self.length, self.dtype = batch, directions, length, dtype
-        self.order = order
+    def __init__(self, inputs: ScanInputs) -> None:
+        self.batch, self.directions, self.length, _ = inputs.delta.shape
+        self.dtype = inputs.dtype
+        self.order = order = inputs.order
         if order is not None:
             order = order.long()
-            device = order.device
+            batch, directions, length, device = self.batch, self.directions, self.length, order.device
             b = torch.arange(batch, device=device)[:, None]
             k = torch.arange(directions, device=device)
             token = order.T[:, None, :]
@@ -34,10 +33,6 @@ class Traversal:
             step = torch.arange(length, device=device)
             inverse = torch.empty_like(order).scatter_(1, order, step.expand_as(order))
             self.scan_rows = (inverse[:, None, :] * batch + b) * directions + k[:, None, None]  # (K, B, L)
-
-    def readable(self, *volumes: Tensor) -> tuple[Tensor, ...]:
-        """The volumes, laid out such that `read` need not copy all of one for a few of its rows."""
-        return volumes if self.order is None else tuple(volume.contiguous() for volume in volumes)
 
     def read(self, volume: Tensor, start: int, stop: int, block: Block = EVERYTHING) -> Tensor:
         """Rows of steps start..stop, (T, B, K, F), of a block of a volume (B, K, L, F) or (B, 1, L, F)."""
