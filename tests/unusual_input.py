@@ -61,10 +61,10 @@ def sections() -> list[Section]:
     import test_faults as faults
     import test_geometry as geometry
     import test_integrity as integrity
-    import test_label_maps as label_maps
     import test_malformed as malformed
     import test_not_finite as not_finite
     import test_odd_files as odd
+    import test_scaled_label_maps as label_maps
 
     return [
         Section("Files that are no scan", ((malformed.BAD, REFUSED), (odd.REFUSED, REFUSED))),

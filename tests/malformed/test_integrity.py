@@ -173,7 +173,7 @@ READERS: dict[str, tuple[str, tuple[str, ...], str]] = {
         ("train.json", "fs60_train.json"),
         "label",
     ),
-    "brain tumor training, a sequence": ("brats_multimodal", ("train.json",), "image"),
+    "brain tumor training, a modality": ("brats_multimodal", ("train.json",), "image"),
     "brain tumor training, the label map": ("brats_multimodal", ("train.json",), "label"),
     "subcortical training, the label map of a synthetic window": ("subcortical", ("train.json",), "label_map"),
     "hippocampal segmentation, the label map of the head": ("hippocampal_subfields", ("inference.json",), "aseg"),
