@@ -15,7 +15,6 @@ BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
 CONFIGS = [
     ("subcortical", "inference", "input"),
     ("subcortical", "train", "dataset_dir"),
-    ("subcortical", "train_synthetic", "dataset_dir"),
     ("hippocampal_subfields", "inference", "input"),
     ("hippocampal_subfields", "train", "dataset_dir"),
     ("brats_multimodal", "inference", "input"),
