@@ -67,10 +67,10 @@ def check_options() -> None:
     parser = workflow.parser
     for option, name in (("run_id", workflow.run_id), ("init_id", workflow.init_id), ("final_id", workflow.final_id)):
         if name not in parser and name not in ("initialize", "finalize"):
-            raise InputError(
-                f"--{option} is {name!r}, which the config does not have. {_nearest(name, parser.config, '')}If it is "
-                "the second value of an option: put a pattern in quotes, and several names in a list (\"['a', 'b']\")."
+            advice = (
+                _nearest(name, parser.config, "") or "Put a pattern in quotes, and names in a list (\"['a', 'b']\")."
             )
+            raise InputError(f"--{option} is {name!r}, an entry that the config does not have. {advice}")
     commands = [frame for frame in _stack() if frame.f_code in (run.__code__, run_workflow.__code__)]
     call = next((frame.f_locals for frame in _stack() if frame.f_code is create_workflow.__code__), {})
     if commands and not call:  # `initialize` has come before `run`
@@ -176,7 +176,7 @@ def _plain(value: Any) -> str:
 
 def _nearest(name: str, names: Iterable[str], prefix: str) -> str:
     likely = difflib.get_close_matches(name, map(str, names), n=1)
-    return f"Did you mean --{prefix}{likely[0]}? " if likely else ""
+    return f"Did you mean --{prefix}{likely[0]}?" if likely else ""
 
 
 def _entries(config: Mapping[str, Any]) -> dict[str, Any]:

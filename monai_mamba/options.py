@@ -16,13 +16,21 @@ import torch
 
 from monai_mamba.errors import InputError
 
-MAY_BE_NONE = {"aseg", "calibration", "initial_weights", "label_maps", "leave_out", "quality_limits", "scan_table"}
+MAY_BE_NONE = {
+    "aseg",
+    "calibration",
+    "dataset_dir",
+    "initial_weights",
+    "label_maps",
+    "leave_out",
+    "quality_limits",
+    "scan_table",
+}
 TEXT_OPTIONS = MAY_BE_NONE | {
     "bundle_root",
     "case_table",
     "checkpoint",
     "ckpt_dir",
-    "dataset_dir",
     "device",
     "first_bundle_root",
     "first_weights",

@@ -54,17 +54,23 @@ class Section(NamedTuple):
 
 def sections() -> list[Section]:
     """All kinds of input that are tried."""
-    for folder in (TESTS, TESTS / "malformed", TESTS / "faults"):
+    for folder in (TESTS, *(TESTS / name for name in ("data", "faults", "handlers", "malformed"))):
         if str(folder) not in sys.path:
             sys.path.append(str(folder))
+    import test_bids as bids
     import test_brats_malformed as tumor
+    import test_bundle_options as options
+    import test_cases as cases
+    import test_checkpoint as checkpoint
     import test_faults as faults
     import test_geometry as geometry
     import test_integrity as integrity
     import test_malformed as malformed
     import test_not_finite as not_finite
     import test_odd_files as odd
+    import test_options as bundle_options
     import test_scaled_label_maps as label_maps
+    import test_scans as scans
 
     return [
         Section("Files that are no scan", ((malformed.BAD, REFUSED), (odd.REFUSED, REFUSED))),
@@ -117,7 +123,53 @@ def sections() -> list[Section]:
                 faults.test_twenty_kills_lose_nothing,
             ),
         ),
-        Section("Brain tumor cases", ((tumor.BAD, REFUSED),)),
+        Section(
+            "Folders",
+            (),
+            (
+                scans.test_label_maps_of_any_name_are_left_out_and_listed,
+                scans.test_a_freesurfer_subject_is_one_scan,
+                scans.test_values_on_surfaces_are_no_scans,
+                scans.test_two_scans_must_not_share_a_result,
+                scans.test_results_of_another_scan_are_not_taken_for_those_of_this_one,
+                bids.test_of_parts_and_echoes_one_is_taken_and_every_run_and_acquisition,
+                bids.test_bidsignore_is_respected,
+            ),
+        ),
+        Section(
+            "Brain tumor cases",
+            ((tumor.BAD, REFUSED),),
+            (
+                cases.test_a_folder_for_each_modality,
+                cases.test_folders_of_modalities_without_names_in_common_are_refused,
+                cases.test_two_cases_of_one_name_are_an_error,
+                cases.test_a_label_map_is_no_modality,
+            ),
+        ),
+        Section(
+            "Options",
+            ((options.UNKNOWN, REFUSED),),
+            (
+                bundle_options.test_folders_are_those_that_were_typed,
+                bundle_options.test_options_of_another_config_are_not_passed_over,
+                options.test_names_are_taken_as_they_are,
+                options.test_texts_from_python_that_monai_has_changed_are_refused,
+                options.test_an_empty_name_is_refused,
+                options.test_an_option_without_a_value_is_refused,
+                options.test_a_number_where_a_name_is_due_is_refused,
+                options.test_unknown_ids_are_refused,
+            ),
+        ),
+        Section(
+            "Continued trainings",
+            (),
+            (
+                checkpoint.test_a_continued_training_takes_its_own_learning_rate_and_weight_decay,
+                checkpoint.test_fewer_epochs_than_are_complete_are_refused_and_as_many_change_nothing,
+                checkpoint.test_a_checkpoint_that_does_not_fit_is_refused,
+                checkpoint.test_other_data_are_warned_of,
+            ),
+        ),
     ]
 
 

@@ -15,6 +15,7 @@ BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
 CONFIGS = [
     ("subcortical", "inference", "input"),
     ("subcortical", "train", "dataset_dir"),
+    ("subcortical", "train", "label_maps"),
     ("hippocampal_subfields", "inference", "input"),
     ("hippocampal_subfields", "train", "dataset_dir"),
     ("brats_multimodal", "inference", "input"),
@@ -71,4 +72,4 @@ def test_options_of_another_config_are_not_passed_over(tmp_path, monkeypatch):
     assert error == "--learning_rate: nothing in this config uses it. Leave it out."
     (tmp_path / "arguments.json").write_text(json.dumps({"outputdir": "x"}))
     error = failure(monkeypatch, tmp_path, "subcortical", "inference", "--args_file", "arguments.json")
-    assert error == "--outputdir: the config has no such option. Did you mean --output_dir? "
+    assert error == "--outputdir: the config has no such option. Did you mean --output_dir?"
