@@ -200,7 +200,11 @@ def _running_workflows() -> Iterator[ConfigWorkflow]:
 
 
 def _stack() -> Iterator[FrameType]:
-    """Calls that are under way, innermost first."""
+    """Calls that are under way, innermost first.
+
+    What is read of their local names (`self` with its `config_root_path`, `_args`) is as in MONAI 1.6.1; check it
+    again before `pyproject.toml` allows another minor version.
+    """
     frame = inspect.currentframe()
     while frame is not None:
         yield frame
