@@ -33,6 +33,10 @@ class DeviceError(MonaiMambaError, RuntimeError):
     """The device asked for is not there, or has too little memory."""
 
 
+class QualityError(MonaiMambaError, RuntimeError):
+    """Results are there, but probably wrong."""
+
+
 class BatchError(MonaiMambaError, RuntimeError):
     """Some scans of a batch could not be processed; the others were."""
 

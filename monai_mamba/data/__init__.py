@@ -12,11 +12,13 @@ from monai_mamba.data.label_maps import find_label_maps
 from monai_mamba.data.label_values import with_label_ids
 from monai_mamba.data.modalities import modality_subsets, with_subsets
 from monai_mamba.data.pairs import find_pairs, split_pairs
+from monai_mamba.data.quality import QualityLimits
 from monai_mamba.data.scan_table import describe_pairs, draw_weights, split_fold
 from monai_mamba.data.scans import find_scans
 
 __all__ = [
     "AtomicNibabelWriter",
+    "QualityLimits",
     "VerifyingNibabelReader",
     "add_asegs",
     "describe_derivatives",

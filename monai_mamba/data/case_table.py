@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from monai_mamba.data.quality import Quality
 from monai_mamba.errors import MonaiMambaError, OutputError
 from monai_mamba.files import MISSING, write_atomically
 
@@ -22,6 +23,7 @@ class CaseOutcome:
         seconds: time from reading it to its last file, or to its failure; None if it was not read.
         error: why it failed.
         volumes: volume in mm3 by structure, see `read_volumes`; empty where it has no results.
+        quality: grade of its results, where they are graded.
     """
 
     name: str
@@ -29,14 +31,17 @@ class CaseOutcome:
     seconds: float | None = None
     error: MonaiMambaError | None = None
     volumes: Mapping[str, str] = field(default_factory=dict)
+    quality: Quality | None = None
 
     def row(self) -> dict[str, str]:
         """Cells of the table by column; a message is one line."""
+        message = str(self.error or (self.quality.reason if self.quality else ""))
         about = {
             "name": self.name,
             "status": self.status,
             "seconds": MISSING if self.seconds is None else f"{self.seconds:.1f}",
-            "message": " ".join(str(self.error).split()) if self.error else MISSING,
+            "quality": self.quality.grade if self.quality else MISSING,
+            "message": " ".join(message.split()) or MISSING,
         }
         return about | dict(self.volumes)
 
@@ -44,8 +49,9 @@ class CaseOutcome:
 def write_case_table(path: str | Path, outcomes: Sequence[CaseOutcome]) -> None:
     """Write a table with a row a case.
 
-    Columns: `name`, `status`, `seconds`, `message`, then for each structure of the cases' own tables its volume in mm3
-    under its name. Cells without a value hold `n/a`. Cells with a tab, a line break or a quotation mark are quoted.
+    Columns: `name`, `status`, `seconds`, `quality`, `message` (an error, or what is unusual), then for each structure
+    of the cases' own tables its volume in mm3 under its name. Cells without a value hold `n/a`. Cells with a tab, a
+    line break or a quotation mark are quoted.
 
     Args:
         path: the file (TSV); complete or not there.

@@ -14,8 +14,9 @@ from monai.engines import SupervisedEvaluator
 from torch.utils.data import Subset
 
 from monai_mamba.data.case_table import CaseOutcome, read_volumes, write_case_table
+from monai_mamba.data.quality import Quality, QualityLimits
 from monai_mamba.data.scans import RESULTS
-from monai_mamba.errors import BatchError, DeviceError, MonaiMambaError, WeightsError
+from monai_mamba.errors import BatchError, DeviceError, MonaiMambaError, QualityError, WeightsError
 from monai_mamba.ranks import gather_on_first_rank, rank_and_size
 
 logger = logging.getLogger(__name__)
@@ -36,14 +37,25 @@ class ScanEvaluator(SupervisedEvaluator):
         args: those of `SupervisedEvaluator`, as are the other keywords.
         case_table: file for a table of all scans, see `write_case_table`; the first process writes it when all
             processes are through. A run of one scan has none.
+        quality: limits by which results are graded, as a warning in the log and in the table; None does not grade.
+        strict: results graded `fail` end the run with an error. They are written all the same.
     """
 
     # Otherwise Ignite continues a run that ended in an error instead of starting the next one.
     interrupt_resume_enabled = False
 
-    def __init__(self, *args: Any, case_table: str | Path | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        case_table: str | Path | None = None,
+        quality: QualityLimits | None = None,
+        strict: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.case_table = case_table
+        self.quality = quality
+        self.strict = strict
 
     def run(self, global_epoch: int = 1) -> None:
         """Process all scans.
@@ -55,6 +67,7 @@ class ScanEvaluator(SupervisedEvaluator):
             WeightsError: the network cannot be used, so no scan can.
             MonaiMambaError: there was one scan, and it failed; in the first process only.
             BatchError: some of several scans failed; the message lists them. In the first process only.
+            QualityError: with `strict`, results are graded `fail`; in the first process only.
             OutputError: the table cannot be written; in the first process only.
         """
         self.logger.setLevel(logging.CRITICAL)  # Ignite would report every error twice more
@@ -64,7 +77,7 @@ class ScanEvaluator(SupervisedEvaluator):
         if parts is None:
             return
         attempted = {index: outcome for part in parts for index, outcome in part.items()}
-        outcomes = [attempted.get(index) or _skipped(scan) for index, scan in enumerate(scans)]
+        outcomes = [attempted.get(index) or self._skipped(scan) for index, scan in enumerate(scans)]
         if self.case_table is not None and len(scans) > 1:
             write_case_table(self.case_table, outcomes)
         failures = [outcome.error for outcome in outcomes if outcome.error]
@@ -73,6 +86,10 @@ class ScanEvaluator(SupervisedEvaluator):
         if failures:
             text = "\n".join(f"  {failure}" for failure in failures)
             raise BatchError(f"{len(failures)} of {len(scans)} scans failed, the others are done:\n{text}")
+        wrong = [outcome for outcome in outcomes if outcome.quality and outcome.quality.grade == "fail"]
+        if wrong and self.strict:
+            text = "\n".join(f"  {outcome.name}: {outcome.quality.reason}" for outcome in wrong)
+            raise QualityError(f"The results of {len(wrong)} of {len(scans)} scans are probably wrong:\n{text}")
 
     def _attempt(self, index: int, global_epoch: int) -> CaseOutcome:
         dataset = self.data_loader.dataset
@@ -96,7 +113,20 @@ class ScanEvaluator(SupervisedEvaluator):
             self.state.batch = self.state.output = None  # the probabilities of a head are large
         took = time.monotonic() - started
         logger.info("%s %s: done in %.0f s, %s*", number, name, took, scan["output"])
-        return CaseOutcome(name, "done", took, volumes=read_volumes(scan["output"] + RESULTS["volumes"]))
+        volumes, quality = self._read_results(scan)
+        if quality and quality.grade != "pass":
+            what = "look at the result" if quality.grade == "look" else "the result is probably wrong"
+            logger.warning("%s %s: %s. %s.", number, name, what, quality.reason)
+        return CaseOutcome(name, "done", took, volumes=volumes, quality=quality)
+
+    def _skipped(self, scan: Mapping[str, Any]) -> CaseOutcome:
+        volumes, quality = self._read_results(scan)
+        return CaseOutcome(_name(scan), "skipped", volumes=volumes, quality=quality)
+
+    def _read_results(self, scan: Mapping[str, Any]) -> tuple[dict[str, str], Quality | None]:
+        path = scan["output"] + RESULTS["volumes"]
+        volumes = read_volumes(path)
+        return volumes, self.quality.rate(path) if self.quality and volumes else None
 
     def _run_one(self, index: int, global_epoch: int) -> None:
         whole = self.data_loader
@@ -110,10 +140,6 @@ class ScanEvaluator(SupervisedEvaluator):
 
 def _name(scan: Mapping[str, Any]) -> str:
     return scan.get("name", scan["image"])
-
-
-def _skipped(scan: Mapping[str, Any]) -> CaseOutcome:
-    return CaseOutcome(_name(scan), "skipped", volumes=read_volumes(scan["output"] + RESULTS["volumes"]))
 
 
 def _explain(error: BaseException, image: str, device: torch.device) -> MonaiMambaError:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from monai_mamba.data.case_table import CaseOutcome, read_volumes, write_case_table
+from monai_mamba.data.quality import Quality
 from monai_mamba.errors import InputError, OutputError
 
 
@@ -21,15 +22,16 @@ def test_each_case_has_its_row_and_its_volumes(tmp_path):
     outcomes = [
         CaseOutcome("a", "done", 1.26, volumes=read_volumes(tmp_path / "a.tsv")),
         CaseOutcome("b", "failed", 0.5, InputError("b: two\nlines\tand a tab")),
-        CaseOutcome("c", "skipped", volumes=read_volumes(tmp_path / "absent.tsv")),
+        CaseOutcome("c", "skipped", volumes=read_volumes(tmp_path / "absent.tsv"), quality=Quality("look", "odd")),
     ]
     write_case_table(tmp_path / "out" / "cases.tsv", outcomes)
-    absent = {"Thalamus": "n/a", "Putamen": "n/a"}
-    assert read(tmp_path / "out" / "cases.tsv") == [
-        {"name": "a", "status": "done", "seconds": "1.3", "message": "n/a", "Thalamus": "16.0", "Putamen": "8.0"},
-        {"name": "b", "status": "failed", "seconds": "0.5", "message": "b: two lines and a tab", **absent},
-        {"name": "c", "status": "skipped", "seconds": "n/a", "message": "n/a", **absent},
+    columns = ["name", "status", "seconds", "quality", "message", "Thalamus", "Putamen"]
+    rows = [
+        ["a", "done", "1.3", "n/a", "n/a", "16.0", "8.0"],
+        ["b", "failed", "0.5", "n/a", "b: two lines and a tab", "n/a", "n/a"],
+        ["c", "skipped", "n/a", "look", "odd", "n/a", "n/a"],
     ]
+    assert read(tmp_path / "out" / "cases.tsv") == [dict(zip(columns, row, strict=True)) for row in rows]
 
 
 def test_any_file_name_comes_back(tmp_path):

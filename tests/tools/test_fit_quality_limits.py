@@ -1,0 +1,46 @@
+"""The fit of the limits by which results are graded."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from monai_mamba.data.quality import QualityLimits
+from monai_mamba.labels import LabelTable
+
+TOOL = Path(__file__).resolve().parents[2] / "tools" / "fit_quality_limits.py"
+
+
+def test_limits_are_the_extremes_of_people_with_a_margin(monkeypatch, tmp_path, capsys):
+    entries = LabelTable.load("subcortical").structures
+    (tmp_path / "ref").mkdir()
+    (tmp_path / "results").mkdir()
+    for name, size in (("a", 1), ("abrain", 1), ("b", 2)):
+        ids = np.zeros((36, 36, 40), np.uint8)
+        for number, entry in enumerate(entries):
+            thickness = 2 * size if entry.id == 17 else size  # the left hippocampus is twice as large
+            ids[number, :thickness, :10] = entry.id
+        nib.save(nib.Nifti1Image(ids, np.diag([1, 1, 2, 1])), tmp_path / "ref" / f"{name}_desc-aseg_dseg.nii.gz")
+        rows = [f"{entry.id}\t{entry.name}\t10\t{20 * size}\t20\t{0.8 if size == 1 else 0.9}" for entry in entries]
+        table = "\n".join(["id\tname\tvoxels\tmm3\tmm3_soft\texpected_dsc", *rows])
+        (tmp_path / "results" / f"{name}_desc-subcortical_volumes.tsv").write_text(table)
+    lines = ["subject\tperson\tfold\tmissing\tdraws", "a\tp\t0\t\t1", "abrain\tp\t0\t\t1", "b\tq\t0\t77\t1"]
+    (tmp_path / "scans.tsv").write_text("\n".join(lines))
+    monkeypatch.syspath_prepend(TOOL.parent)
+    import fit_quality_limits
+
+    options = {"reference": "ref", "results": "results", "scan_table": "scans.tsv", "output_dir": "out"}
+    arguments = [text for name, value in options.items() for text in (f"--{name}", str(tmp_path / value))]
+    monkeypatch.setattr(sys, "argv", [TOOL.name, *arguments])
+    assert fit_quality_limits.main() == 0
+    limits = QualityLimits.load(tmp_path / "out" / "quality.tsv").limits
+    assert limits[10] == pytest.approx((20 / 1.5, 40 * 1.5, 0, 0.8 * 0.85), rel=1e-3)
+    assert limits[17] == pytest.approx((40 / 1.5, 80 * 1.5, 1.5 * 2 / 3, 0.8 * 0.85), rel=1e-3)
+    assert limits[77][:2] == pytest.approx((20 / 1.5, 20 * 1.5), rel=1e-3)  # the map of b does not know it
+    assert "Volumes of 2 people, expected DSC of 3 scans" in capsys.readouterr().out
+    report = (tmp_path / "out" / "report.md").read_text()
+    assert "| a | look | 1 of 31 structures are unusual: Left-Hippocampus (20 mm3" in report
