@@ -8,31 +8,12 @@ from __future__ import annotations
 from monai_mamba import data, engines, handlers, inferers, labels, losses, metrics, optimizers, transforms
 from monai_mamba.bundle import bundle_root
 from monai_mamba.checks import preflight
-from monai_mamba.networks.nets import (
-    MedSegMamba,
-    MissingModalityFill,
-    MSDKMamba,
-    SegMaFormer,
-    SegMamba,
-    SegMambaBot,
-    TABSurfer,
-    medsegmamba_small,
-    msd_kmamba_large,
-    msd_kmamba_small,
-    segmamba_bot_small,
-    segmamba_small,
-    tabsurfer_small,
-)
+from monai_mamba.networks import nets
+from monai_mamba.networks.nets import *  # noqa: F403 - the networks' own list says which
 from monai_mamba.version import __version__
 
 __all__ = [
-    "MSDKMamba",
-    "MedSegMamba",
-    "MissingModalityFill",
-    "SegMaFormer",
-    "SegMamba",
-    "SegMambaBot",
-    "TABSurfer",
+    *nets.__all__,
     "__version__",
     "bundle_root",
     "data",
@@ -41,14 +22,8 @@ __all__ = [
     "inferers",
     "labels",
     "losses",
-    "medsegmamba_small",
     "metrics",
-    "msd_kmamba_large",
-    "msd_kmamba_small",
     "optimizers",
     "preflight",
-    "segmamba_bot_small",
-    "segmamba_small",
-    "tabsurfer_small",
     "transforms",
 ]

@@ -18,6 +18,8 @@ from monai.bundle import ConfigComponent, ConfigParser, ConfigWorkflow, create_w
 from monai_mamba.errors import InputError
 from monai_mamba.options import TEXT_OPTIONS, as_config, read_text, typed_options
 
+# entries that MONAI adds for its tracking, and its client for federated learning
+ADDED_BY_MONAI = {"run_name", "experiment_name", "tracking_uri", "execute_config"}
 README = "The README of the bundle lists the options."
 
 
@@ -122,7 +124,7 @@ def _refuse_unused(workflow: ConfigWorkflow, call: Mapping[str, Any]) -> None:
         is_default = any(_plain(value) == _plain(default) or isinstance(default, (dict, list)) for default in defaults)
         section, _, entry = name.rpartition("#")
         is_data = section and not any(isinstance(file.get(section), dict) for file in known)
-        if is_default or is_data or name in roots or name.startswith("_"):
+        if is_default or is_data or name in roots | ADDED_BY_MONAI or name.startswith("_"):
             continue
         if not re.search(rf"[@%]{'(?:#|::)'.join(map(re.escape, name.split('#')))}\b", text):
             if defaults:
@@ -198,7 +200,11 @@ def _running_workflows() -> Iterator[ConfigWorkflow]:
 
 
 def _stack() -> Iterator[FrameType]:
-    """Calls that are under way, innermost first."""
+    """Calls that are under way, innermost first.
+
+    What is read of their local names (`self` with its `config_root_path`, `_args`) is as in MONAI 1.6.1; check it
+    again before `pyproject.toml` allows another minor version.
+    """
     frame = inspect.currentframe()
     while frame is not None:
         yield frame

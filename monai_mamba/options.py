@@ -16,7 +16,16 @@ import torch
 
 from monai_mamba.errors import InputError
 
-MAY_BE_NONE = {"aseg", "calibration", "dataset_dir", "initial_weights", "label_maps", "leave_out", "scan_table"}
+MAY_BE_NONE = {
+    "aseg",
+    "calibration",
+    "dataset_dir",
+    "initial_weights",
+    "label_maps",
+    "leave_out",
+    "quality_limits",
+    "scan_table",
+}
 TEXT_OPTIONS = MAY_BE_NONE | {
     "bundle_root",
     "case_table",

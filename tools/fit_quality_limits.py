@@ -29,7 +29,7 @@ from monai_mamba.data.scan_table import describe_pairs
 from monai_mamba.files import MISSING
 from monai_mamba.labels import LabelTable
 
-VOLUME_MARGIN, ASYMMETRY_MARGIN, OVERLAP_MARGIN = 1.5, 1.5, 0.85
+VOLUME_MARGIN, ASYMMETRY_MARGIN, OVERLAP_MARGIN = 2.0, 2.0, 0.85
 
 
 def fit(volumes: np.ndarray, other_side: list[int], overlaps: np.ndarray) -> np.ndarray:

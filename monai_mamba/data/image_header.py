@@ -9,6 +9,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from nibabel.affines import voxel_sizes
 
 from monai_mamba.data.geometry import check_geometry
 from monai_mamba.data.image_file import GZIP, expected_length, first_line, read_image
@@ -98,7 +99,7 @@ def check_extent(name: str | Path, shape: Sequence[int], affine: np.ndarray) -> 
     Raises:
         InputError: the field of view is smaller than 5 mm or larger than 600 mm along an axis.
     """
-    extent = np.linalg.norm(np.asarray(affine, dtype=float)[:3, :3], axis=0) * np.asarray(shape[:3])
+    extent = voxel_sizes(np.asarray(affine, dtype=float)) * np.asarray(shape[:3])
     if extent.min() < MIN_EXTENT_MM or extent.max() > MAX_EXTENT_MM:
         text = " x ".join(f"{size:.4g}" for size in extent)
         raise InputError(

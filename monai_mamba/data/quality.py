@@ -12,7 +12,7 @@ from monai_mamba.errors import InputError
 from monai_mamba.files import MISSING
 
 COLUMNS = ("id", "low_mm3", "high_mm3", "high_asymmetry", "low_expected_dsc")
-FAILING_SHARE = 0.25  # of the structures outside their limits: a head has few that are odd, nonsense has many
+FAILING_SHARE = 1 / 3  # of the structures outside their limits: a head has few that are odd, nonsense has many
 OTHER = {"Left": "Right", "Right": "Left"}
 NAMED = 4  # structures that a reason names
 
@@ -61,7 +61,7 @@ class QualityLimits:
     def rate(self, table: str | Path) -> Quality:
         """Grade the results of a scan by its table of volumes (`..._volumes.tsv`).
 
-        A quarter of the structures outside their limits is `fail`, a single one `look`.
+        A third of the structures outside their limits is `fail`, a single one `look`.
         """
         with Path(table).open(encoding="utf-8", newline="") as file:
             rows = {int(row["id"]): row for row in csv.DictReader(file, delimiter="\t")}

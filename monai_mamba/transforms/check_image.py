@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
+from nibabel.affines import voxel_sizes
 
 from monai_mamba.data.geometry import check_affine
 from monai_mamba.data.image_header import check_extent, check_shape
@@ -89,7 +90,7 @@ def _warn_about_geometry(name: str, image: MetaTensor, affine: np.ndarray) -> No
         )
     if image.meta.get("geometry_warning"):
         logger.warning(image.meta["geometry_warning"])
-    extent = np.linalg.norm(affine[:3, :3], axis=0) * np.asarray(image.shape[1:])
+    extent = voxel_sizes(affine) * np.asarray(image.shape[1:])
     if extent.min() < MIN_HEAD_MM:
         logger.warning(
             "%s: the field of view of %s mm is smaller than a head; structures outside it are missing.",

@@ -45,7 +45,7 @@ def table(folder: Path, **changes: tuple[float, str]) -> Path:
         ({"_17": (0, "n/a"), "_16": (9, "0.9")}, "fail", "2 of 5 structures are unusual"),
     ],
 )
-def test_one_odd_structure_is_to_be_looked_at_and_a_quarter_of_them_is_wrong(tmp_path, changes, grade, reason):
+def test_one_odd_structure_is_to_be_looked_at_and_a_third_of_them_is_wrong(tmp_path, changes, grade, reason):
     quality = LIMITS.rate(table(tmp_path, **changes))
     assert quality.grade == grade
     assert reason in quality.reason

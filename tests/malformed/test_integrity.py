@@ -173,9 +173,9 @@ READERS: dict[str, tuple[str, tuple[str, ...], str]] = {
         ("train.json", "fs60_train.json"),
         "label",
     ),
-    "brain tumor training, a sequence": ("brats_multimodal", ("train.json",), "image"),
+    "brain tumor training, a modality": ("brats_multimodal", ("train.json",), "image"),
     "brain tumor training, the label map": ("brats_multimodal", ("train.json",), "label"),
-    "synthetic training, the label map": ("subcortical", ("train.json",), "label_map"),
+    "subcortical training, the label map of a synthetic window": ("subcortical", ("train.json",), "label_map"),
     "hippocampal segmentation, the label map of the head": ("hippocampal_subfields", ("inference.json",), "aseg"),
 }
 
@@ -203,14 +203,15 @@ def inputs(folder: Path, bundle: str, configs: tuple[str, ...], damaged: str) ->
     return case, Path(path["t2"] if isinstance(path, dict) else path)
 
 
-def preprocessing(bundle: str, configs: tuple[str, ...], damaged: str, folder: Path) -> Callable[[dict], object]:
+def preprocessing(bundle: str, configs: tuple[str, ...], name: str, folder: Path) -> Callable[[dict], object]:
     """The transforms of a real config that read a case."""
     parser = ConfigParser()
     parser.read_config([str(BUNDLES / bundle / "configs" / name) for name in configs])
     parser["dataset_dir"] = str(folder)
     if configs == ("inference.json",):
         return parser.get_parsed_content("preprocessing")
-    transforms = "%train#synthetic#transforms" if damaged == "label_map" else "%train#deterministic_transforms"
+    synthetic = "$@train#synthetic#transforms[:5]"  # up to the one that makes an image
+    transforms = synthetic if name == "label_map" else "%train#deterministic_transforms"
     parser["reading"] = {"_target_": "Compose", "transforms": transforms}
     return parser.get_parsed_content("reading")
 

@@ -32,7 +32,7 @@ def rescaled(path: Path, slope: float) -> None:
 def test_labels_that_a_scale_has_rounded_are_what_they_were(case, tmp_path):
     bundle, configs, name = LABELS[case]
     entries, path = inputs(tmp_path, bundle, configs, name)
-    transforms = preprocessing(bundle, configs, tmp_path)
+    transforms = preprocessing(bundle, configs, name, tmp_path)
     ids, expected = np.asarray(nib.load(path).dataobj), transforms(dict(entries))[name]
     rescaled(path, LARGEST / 65535)
     values = nib.load(path).get_fdata()
@@ -50,7 +50,7 @@ def test_labels_that_the_scale_does_not_explain_are_refused(case, tmp_path):
     nib.save(nib.Nifti1Image(blurred, image.affine), path)
     rescaled(path, LARGEST / 65535)
     with pytest.raises(RuntimeError) as caught:
-        preprocessing(bundle, configs, tmp_path)(entries)
+        preprocessing(bundle, configs, name, tmp_path)(entries)
     error: BaseException | None = caught.value
     while error is not None and not isinstance(error, MonaiMambaError):
         error = error.__cause__

@@ -15,6 +15,7 @@ import pytest
 from monai.bundle.config_item import ComponentLocator
 
 import monai_mamba
+from monai_mamba.networks import nets
 
 NETWORKS = {
     "MedSegMamba": {"channels": [8, 8, 16], "depth": 1},
@@ -53,6 +54,7 @@ def test_short_names_resolve_once_the_package_is_imported(tmp_path):
     found = resolve(config, list(NETWORKS), tmp_path)
     presets = ["MedSegMamba", "MSDKMamba", "MSDKMamba", "SegMambaBot", "SegMamba", "TABSurfer"]
     assert found == [*list(NETWORKS)[:6], *presets]
+    assert set(nets.__all__) - set(NETWORKS) == {"MissingModalityFill"}  # which needs a network
 
 
 def test_dotted_names_resolve_without_an_import(tmp_path):

@@ -38,9 +38,9 @@ def test_limits_are_the_extremes_of_people_with_a_margin(monkeypatch, tmp_path, 
     monkeypatch.setattr(sys, "argv", [TOOL.name, *arguments])
     assert fit_quality_limits.main() == 0
     limits = QualityLimits.load(tmp_path / "out" / "quality.tsv").limits
-    assert limits[10] == pytest.approx((20 / 1.5, 40 * 1.5, 0, 0.8 * 0.85), rel=1e-3)
-    assert limits[17] == pytest.approx((40 / 1.5, 80 * 1.5, 1.5 * 2 / 3, 0.8 * 0.85), rel=1e-3)
-    assert limits[77][:2] == pytest.approx((20 / 1.5, 20 * 1.5), rel=1e-3)  # the map of b does not know it
+    assert limits[10] == pytest.approx((20 / 2, 40 * 2, 0, 0.8 * 0.85), rel=1e-3)
+    assert limits[17] == pytest.approx((40 / 2, 80 * 2, 2 * 2 / 3, 0.8 * 0.85), rel=1e-3)
+    assert limits[77][:2] == pytest.approx((20 / 2, 20 * 2), rel=1e-3)  # the map of b does not know it
     assert "Volumes of 2 people, expected DSC of 3 scans" in capsys.readouterr().out
     report = (tmp_path / "out" / "report.md").read_text()
     assert "| a | look | 1 of 31 structures are unusual: Left-Hippocampus (20 mm3" in report

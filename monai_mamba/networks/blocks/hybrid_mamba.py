@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from monai_mamba.networks.blocks.attention import TokenAttention
+from monai_mamba.networks.layers.attention import TokenAttention
 from monai_mamba.networks.layers.convolution import DepthwiseConv3d, PointwiseConv3d
 from monai_mamba.networks.layers.state_space import StateSpaceMixer
 

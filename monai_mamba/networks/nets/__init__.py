@@ -1,4 +1,4 @@
-"""Segmentation networks."""
+"""Segmentation networks. A network that is imported and named here is known to the package and to MONAI configs."""
 
 from __future__ import annotations
 

@@ -10,11 +10,11 @@ from monai.networks.utils import icnr_init, pixelshuffle, pixelunshuffle
 from torch import nn
 
 from monai_mamba.errors import InputError
-from monai_mamba.networks.blocks.residual_unet import ResidualUNetBase
 from monai_mamba.networks.blocks.tri_oriented_mamba import TriOrientedMamba
 from monai_mamba.networks.blocks.vss3d import SS3D, VSSBlock3D
 from monai_mamba.networks.layers.convolution import pointwise_conv3d
 from monai_mamba.networks.layers.input_size import check_spatial_size
+from monai_mamba.networks.nets.residual_unet import ResidualUNetBase
 
 __all__ = ["MedSegMamba", "medsegmamba_small"]
 

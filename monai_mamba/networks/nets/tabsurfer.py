@@ -9,9 +9,9 @@ import torch
 from monai.utils import ensure_tuple_rep
 from torch import nn
 
-from monai_mamba.networks.blocks.attention import PreNormTransformerBlock
-from monai_mamba.networks.blocks.residual_unet import ResidualUNetBase
+from monai_mamba.networks.blocks.transformer import PreNormTransformerBlock
 from monai_mamba.networks.layers.input_size import check_spatial_size
+from monai_mamba.networks.nets.residual_unet import ResidualUNetBase
 from monai_mamba.ops.recording import is_recording
 
 __all__ = ["TABSurfer", "tabsurfer_small"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
-from monai_mamba.networks.blocks.attention import TokenAttention
 from monai_mamba.networks.blocks.hybrid_mamba import (
     AttentionMixer,
     ConvMLP,
@@ -13,6 +12,7 @@ from monai_mamba.networks.blocks.hybrid_mamba import (
     MambaMixer,
     ScaledResidualBlock,
 )
+from monai_mamba.networks.layers.attention import TokenAttention
 from monai_mamba.ops import selective_scan
 
 

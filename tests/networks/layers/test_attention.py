@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from monai_mamba.networks.blocks.attention import PreNormTransformerBlock, TokenAttention
+from monai_mamba.networks.layers.attention import TokenAttention
 
 
 def test_attention_equals_multi_head_attention_of_pytorch():
@@ -19,24 +19,6 @@ def test_attention_equals_multi_head_attention_of_pytorch():
         reference.out_proj.load_state_dict(attention.out_proj.state_dict())
     x = torch.randn(2, 7, 12)
     torch.testing.assert_close(attention(x), reference(x, x, x)[0], rtol=1e-5, atol=1e-6)
-
-
-def test_dropout_acts_in_training_only():
-    torch.manual_seed(0)
-    block = PreNormTransformerBlock(8, 16, 2, dropout_rate=0.5)
-    x = torch.randn(1, 5, 8)
-    assert not torch.equal(block(x), block(x))
-    block.eval()
-    assert torch.equal(block(x), block(x))
-
-
-def test_block_adds_attention_then_mlp():
-    torch.manual_seed(0)
-    block = PreNormTransformerBlock(8, 16, 2)
-    x = torch.randn(1, 5, 8)
-    attended = x + block.attention(block.norm1(x))
-    assert torch.equal(block(x), attended + block.mlp(block.norm2(attended)))
-    assert block.mlp.linear1.out_features == 16
 
 
 def test_heads_must_divide_the_channels():

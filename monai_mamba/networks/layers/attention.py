@@ -1,12 +1,11 @@
-"""Self-attention over the tokens of a volume: the bottleneck of TABSurfer."""
+"""Self-attention over tokens."""
 
 from __future__ import annotations
 
 import torch
-from monai.networks.blocks import MLPBlock
 from torch import nn
 
-__all__ = ["PreNormTransformerBlock", "TokenAttention"]
+__all__ = ["TokenAttention"]
 
 
 class TokenAttention(nn.Module):
@@ -39,27 +38,3 @@ class TokenAttention(nn.Module):
         q, k, v = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         x = nn.functional.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout_rate if self.training else 0.0)
         return self.dropout(self.out_proj(x.transpose(1, 2).flatten(2)))
-
-
-class PreNormTransformerBlock(nn.Module):
-    """Pre-norm transformer block: attention, then an MLP, each with a residual connection.
-
-    Args:
-        dim: channels C.
-        mlp_dim: hidden width of the MLP.
-        num_heads: number of attention heads.
-        dropout_rate: dropout of both branches; the attention branch is dropped out once more as a whole.
-    """
-
-    def __init__(self, dim: int, mlp_dim: int, num_heads: int, dropout_rate: float = 0.0) -> None:
-        super().__init__()
-        self.norm1 = nn.LayerNorm(dim)
-        self.attention = TokenAttention(dim, num_heads, dropout_rate)
-        self.dropout = nn.Dropout(dropout_rate)
-        self.norm2 = nn.LayerNorm(dim)
-        self.mlp = MLPBlock(dim, mlp_dim, dropout_rate)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """``(B, L, C) -> (B, L, C)``."""
-        x = x + self.dropout(self.attention(self.norm1(x)))
-        return x + self.mlp(self.norm2(x))
