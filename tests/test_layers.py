@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = (  # from the lowest
-    ("errors", "version"),
+    ("errors", "threads", "version"),
     ("files", "grids", "options", "ranks", "labels", "ops", "optimizers"),
     ("bundle", "networks.finite", "networks.layers", "data", "picture"),
     ("networks.blocks", "transforms"),
