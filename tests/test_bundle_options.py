@@ -153,6 +153,11 @@ def test_lists_and_mappings_of_names_are_taken(way, monkeypatch, config, tmp_pat
         assert SEEN.pop()["input"] == value
 
 
+def test_lists_that_are_typed_keep_their_names(monkeypatch, config, tmp_path):
+    from_command_line(monkeypatch, config, tmp_path, {"input": ["a#1.nii", "@b", "2024_01"]})
+    assert SEEN[0]["input"] == ["a#1.nii", "@b", "2024_01"]
+
+
 def test_paths_and_devices_from_python_are_taken(monkeypatch, config, tmp_path):
     from_python(monkeypatch, config, tmp_path, {"output_dir": tmp_path / "a#b", "device": torch.device("cpu")})
     assert SEEN[0]["output_dir"] == str(tmp_path / "a#b")
@@ -285,6 +290,16 @@ COMBINATIONS = [
     ("brats_multimodal", "train multi_gpu_train"),
     ("brats_multimodal", "train evaluate network_segmaformer"),
 ]
+
+
+def test_tracking_brings_options_of_its_own(tmp_path):
+    file = str(BUNDLES / "subcortical" / "configs" / "train.json")
+    options = {"output_dir": str(tmp_path), "experiment_name": "x", "run_name": "y", "tracking_uri": str(tmp_path)}
+    check = ["$monai_mamba.bundle.check_options()"]
+    ConfigWorkflow(file, logging_file=False, tracking="mlflow", initialize=check, **options).initialize()
+    with pytest.raises(RuntimeError) as caught:
+        ConfigWorkflow(file, logging_file=False, initialize=check, **options).initialize()
+    assert "--experiment_name: the config has no such option." in sentence(caught)
 
 
 @pytest.mark.parametrize(("bundle", "names"), COMBINATIONS)

@@ -46,9 +46,9 @@ def parts_and_echoes(files: Iterable[Path]) -> dict[Path, str]:
     for path in sorted(files, key=lambda path: int((re.search(r"_echo-(\d+)", path.name) or [0, 0])[1])):
         scan = path.with_name(re.sub(r"_echo-\d+", "", path.name))
         if re.search("_part-(?!mag)", path.name):
-            others[path] = "phase, real or imaginary"
+            others[path] = "phase, real or imaginary part"
         elif scan in first:
-            others[path] = "later echoes"
+            others[path] = "later echo"
         first.add(scan)
     return others
 

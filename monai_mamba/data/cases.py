@@ -247,7 +247,7 @@ def _group(files: Iterable[Path], root: Path, what: str | None = None) -> list[T
         if kind is None and _volumes(path) == len(MODALITIES):
             cases[folder, str(path)] = TumorCase(name, folder, str(path))
         elif kind is None:
-            left_out[path] = "whose names tell no modality"
+            left_out[path] = "name that tells no modality"
         else:
             cases.setdefault((folder, name), TumorCase(name, folder)).add(kind, str(path))
     if left_out:

@@ -38,7 +38,7 @@ def beside_scans_of_subjects(files: Iterable[Path]) -> dict[Path, str]:
         if subject is None or place.relative_to(subject).parts[0] not in PARTS:
             continue
         if TEMPLATES.fullmatch(subject.name):
-            beside[path] = "in templates of FreeSurfer"
+            beside[path] = "in a template of FreeSurfer"
         elif best[subject] != path:
-            beside[path] = "beside the scans of FreeSurfer's subjects"
+            beside[path] = "beside the scan of a FreeSurfer subject"
     return beside

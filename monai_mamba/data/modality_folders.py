@@ -48,7 +48,7 @@ def in_modality_folders(files: Iterable[Path], root: Path) -> dict[Path, tuple[P
                 "file in another, so cases are not known. Give the files of a case one name."
             )
         for path, name in names.items():
-            own = name if common and name else case.resolve().name
+            own = name if common and name else (case.name or case.resolve().name)
             places[path] = (case.relative_to(root), own, kinds[path.parent])
     return places
 

@@ -163,7 +163,7 @@ def _expand(source: str, left_out: LeftOut) -> tuple[Path, list[Path], bool]:
         left_out |= beside_scans_of_subjects(images)
         if any(bare_name(path).endswith(BIDS_SUFFIX) for path in images):
             others = [path for path in images if not bare_name(path).endswith(BIDS_SUFFIX)]
-            left_out |= dict.fromkeys(others, f"with names that do not end in {BIDS_SUFFIX}") | left_out
+            left_out |= dict.fromkeys(others, f"name without {BIDS_SUFFIX}") | left_out
     elif root.exists() or not glob.has_magic(str(root)):
         return root.parent, [root], True
     else:
@@ -172,7 +172,7 @@ def _expand(source: str, left_out: LeftOut) -> tuple[Path, list[Path], bool]:
             raise InputError(f"No image matches the pattern {source}. Check it with 'ls', and quote it in the shell.")
         left_out |= beside_scans_of_subjects(images)
         root = fixed_part(root)
-    left_out |= {path: "label maps by their names" for path in images if bare_name(path).endswith(DERIVATIVES)}
+    left_out |= {path: "label map by its name" for path in images if bare_name(path).endswith(DERIVATIVES)}
     left_out |= parts_and_echoes(path for path in images if path not in left_out)
     return root, [path for path in images if path not in left_out], False
 
@@ -216,4 +216,4 @@ def describe_left_out(left_out: LeftOut) -> str:
     for path, kind in left_out.items():
         kinds.setdefault(kind, []).append(str(path))
     some = {kind: names[:NAMES_LOGGED] + ["..."] * (len(names) > NAMES_LOGGED) for kind, names in kinds.items()}
-    return "; ".join(f"{len(names)} {kind} ({', '.join(some[kind])})" for kind, names in kinds.items())
+    return "; ".join(f"{kind} ({len(names)}: {', '.join(some[kind])})" for kind, names in kinds.items())

@@ -23,19 +23,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     parser = argparse.ArgumentParser(prog="python -m monai_mamba.report", description=__doc__.split(":")[0] + ".")
     parser.add_argument(
-        "results_dir", type=Path, help="folder that the results were written to (--output_dir of the run)"
+        "results_dir", type=_name, help="folder that the results were written to (--output_dir of the run)"
     )
-    parser.add_argument("--output", type=Path, help="HTML file to write (default: report.html in RESULTS_DIR)")
-    parser.add_argument("--input", nargs="+", help="the scans (--input of the run): needed for the viewer")
-    parser.add_argument("--table", help="label table of the results, where it is none of the package")
+    parser.add_argument("--output", type=_name, help="HTML file to write (default: report.html in RESULTS_DIR)")
+    parser.add_argument("--input", type=_name, nargs="+", help="the scans (--input of the run): needed for the viewer")
+    parser.add_argument("--table", type=_name, help="label table of the results, where it is none of the package")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
-    path = (options.output or options.results_dir / "report.html").expanduser()
-    problems = write_report(options.results_dir, path, options.input, options.table)
+    path = Path(options.output or Path(options.results_dir, "report.html")).expanduser()
+    problems = write_report(Path(options.results_dir), path, options.input, options.table)
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
     if problems:
         count = "1 result" if len(problems) == 1 else f"{len(problems)} results"
         raise BatchError("\n".join([f"{count} could not be used or shown in full:", *problems]))
+
+
+def _name(text: str) -> str:
+    if not text.strip():  # an empty path would be the working folder
+        raise argparse.ArgumentTypeError("it is empty")
+    return text
 
 
 if __name__ == "__main__":

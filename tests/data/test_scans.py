@@ -162,12 +162,12 @@ def test_label_maps_of_any_name_are_left_out_and_listed(tmp_path, caplog, dtype)
     nib.save(nib.Nifti1Image(mask.astype(dtype), np.eye(4)), tmp_path / "in/T1.nii.gz")
     with caplog.at_level(logging.INFO, "monai_mamba"):
         assert outputs(str(tmp_path / "in"), tmp_path) == ["a_desc-subcortical"]
-    assert f"2 label map by its voxels ({tmp_path / 'in/T1.nii.gz'}, {tmp_path / 'in/b.nii.gz'})" in caplog.text
+    assert f"label map by its voxels (2: {tmp_path / 'in/T1.nii.gz'}, {tmp_path / 'in/b.nii.gz'})" in caplog.text
     assert outputs(str(tmp_path / "in/*.nii.gz"), tmp_path) == ["a_desc-subcortical"]
     with pytest.raises(InputError, match=r"b\.nii\.gz: label map by its voxels, no scan\. Expected the gray values"):
         outputs(str(tmp_path / "in/b.nii.gz"), tmp_path)
     (tmp_path / "in/a.nii.gz").unlink()
-    with pytest.raises(InputError, match=r"in: no scan there\. Found 2 label map by its voxels"):
+    with pytest.raises(InputError, match=r"in: no scan there\. Found label map by its voxels \(2: "):
         outputs(str(tmp_path / "in"), tmp_path)
 
 
@@ -216,8 +216,8 @@ def test_a_freesurfer_subject_is_one_scan(tmp_path, caplog):
     ]
     assert not any("problem" in item for item in scans)
     assert caplog.text.count("Not taken from") == 1
-    assert "18 beside the scans of FreeSurfer's subjects" in caplog.text
-    assert "in templates of FreeSurfer" in caplog.text
+    assert "beside the scan of a FreeSurfer subject (18: " in caplog.text
+    assert "in a template of FreeSurfer" in caplog.text
     for place in ("subjects/bert", "subjects/bert/mri", "subjects/bert/mri/orig.mgz"):
         assert outputs(str(tmp_path / place), tmp_path) == ["bert_desc-subcortical"]
     assert outputs(str(tmp_path / "subjects/*/mri/*.mgz"), tmp_path) == ["bert_desc-subcortical"]
@@ -230,4 +230,4 @@ def test_values_on_surfaces_are_no_scans(tmp_path, caplog):
     nib.save(nib.Cifti2Image(np.ones((1, 40), np.float32), axes), tmp_path / "in/sub.dscalar.nii")
     with caplog.at_level(logging.INFO, "monai_mamba"):
         assert outputs(str(tmp_path / "in"), tmp_path) == ["a_desc-subcortical"]
-    assert "2 values on a surface" in caplog.text
+    assert "values on a surface by its shape (2: " in caplog.text

@@ -160,6 +160,14 @@ def test_scans_of_another_study_are_refused(cohort, study, tmp_path):
         write_report(cohort / "sub-00", tmp_path / "report.html", [str(study / "scans")])
 
 
+@pytest.mark.parametrize("arguments", [[""], ["results", "--output="], ["results", "--input", "scan.nii", " "]])
+def test_empty_names_are_refused(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert "it is empty" in capsys.readouterr().err
+
+
 def test_the_command_reports_what_it_can_and_fails_for_the_rest(study, tmp_path, capsys):
     folder = tmp_path / "results"
     shutil.copytree(study / "results", folder)
