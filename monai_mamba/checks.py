@@ -10,6 +10,7 @@ import torch
 from monai_mamba.bundle import check_options
 from monai_mamba.errors import DeviceError, InputError, OutputError, show_errors_briefly
 from monai_mamba.handlers.weights import check_weights
+from monai_mamba.threads import limit_threads
 
 
 def preflight(
@@ -23,7 +24,8 @@ def preflight(
     """Check what a config was given, as the first entry of its `initialize` and `run`; what is None is not looked at.
 
     In `initialize` it has no arguments, since options may change in it (see `check_options`). From then on an error of
-    the package ends the program with its sentence alone, see `show_errors_briefly`.
+    the package ends the program with its sentence alone (`show_errors_briefly`), and PyTorch has no more threads than
+    the process has processors (`limit_threads`).
 
     Args:
         output_dir: see `check_output_dir`.
@@ -39,6 +41,7 @@ def preflight(
         WeightsError: the weights file is missing, or damaged.
     """
     show_errors_briefly()
+    limit_threads()
     check_options()
     check_flags(**flags)
     if output_dir is not None:

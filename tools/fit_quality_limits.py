@@ -3,9 +3,10 @@
     python tools/fit_quality_limits.py --reference scans --scan_table scans.tsv --results results --output_dir out
 
 Volumes and their asymmetry come from label maps of scans (--reference), a person counts once; expected DSC from
-results of scans that were not trained on (--results). The limits are the smallest and largest value with a margin. The
-report says how many of the people would be outside limits that were fitted without them, and how the results would be
-graded. Writes quality.tsv, which goes into the bundle's `configs`, and report.md.
+results of scans that were not trained on (--results). The limits are the smallest and largest value with a margin;
+structures that no result has are left out. The report says how many of the people would be outside limits that were
+fitted without them, and how the results would be graded. Writes quality.tsv, which goes into the bundle's `configs`,
+and report.md.
 """
 
 from __future__ import annotations
@@ -89,13 +90,13 @@ def fit_limits(options: argparse.Namespace) -> None:
             found = {int(row["id"]): row["expected_dsc"] for row in csv.DictReader(file, delimiter="\t")}
         overlaps.append([float("nan") if found[label] == MISSING else float(found[label]) for label in ids])
     volumes, expected = np.array(list(people.values())), np.array(overlaps)
-    limits = fit(volumes, other_side, expected)
+    limits, known = fit(volumes, other_side, expected), np.isfinite(expected).any(0)
     outside = []
     for row, values in enumerate(volumes):
         low, high, *_ = fit(np.delete(volumes, row, 0), other_side, expected).T
-        outside.append(int(((values < low) | (values > high)).sum()))
+        outside.append(int((known & ((values < low) | (values > high))).sum()))
     folder = Path(options.output_dir).expanduser()
-    write_files(folder, {"quality.tsv": limits_text(ids, limits)})
+    write_files(folder, {"quality.tsv": limits_text(np.array(ids)[known].tolist(), limits[known])})
     grades = [(path.name.split("_desc-")[0], *QualityLimits.load(folder / "quality.tsv").rate(path)) for path in tables]
     text = (
         f"Volumes of {len(people)} people, expected DSC of {len(tables)} scans. With limits fitted without them, "

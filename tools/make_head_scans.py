@@ -54,9 +54,8 @@ def make_scan(
     """
     brain = torch.nonzero(table.target[ids[0].long()])
     first, last = brain.amin(0), brain.amax(0)
-    synthesize = RandSynthesizeImaged(
-        "label_map", table, (last - first + 1 + 2 * MARGIN).tolist(), center=((first + last) / 2).tolist()
-    )
+    roi_size, center = (last - first + 1 + 2 * MARGIN).tolist(), ((first + last) / 2).tolist()
+    synthesize = RandSynthesizeImaged("label_map", table, roi_size=roi_size, center=center)
     synthesize.set_random_state(int(np.random.SeedSequence(seed).generate_state(1)[0]))
     drawn = synthesize({"label_map": ids})
     image = (drawn["image"][0] * BRIGHTEST).round().short()

@@ -54,7 +54,7 @@ def parse_image(path: str | Path, content: bytes) -> nib.spatialimages.SpatialIm
         if mgh:
             image = nib.MGHImage.from_bytes(content)
             # nibabel sets the flag where it assumes an orientation.
-            image.header["goodRASFlag"] = int.from_bytes(content[GOOD_RAS_FLAG : GOOD_RAS_FLAG + 2], "big")
+            image.header["goodRASFlag"] = int.from_bytes(content[GOOD_RAS_FLAG : GOOD_RAS_FLAG + 2], "big", signed=True)
         else:
             kind = nib.Nifti2Image if nib.Nifti2Header.may_contain_header(content) else nib.Nifti1Image
             image = kind.from_bytes(content)

@@ -77,7 +77,9 @@ def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
         entry = next((name for name in ENTRIES if isinstance(state.get(name), Mapping)), None)
         state = state.get(entry, state)
         dropped += [entry] if entry in ENTRIES[1:] else []
-    if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+    if not isinstance(state, Mapping) or not all(
+        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in state.items()
+    ):
         entries = f"the entries {', '.join(map(str, list(state)[:8]))}" if isinstance(state, Mapping) else "no names"
         raise WeightsError(
             f"{path}: expected a state dict (names and tensors), found something else, with {entries}. Save the one of "

@@ -100,7 +100,7 @@ class SlidingWindowProbabilityInferer(SlidingWindowInferer):
             if not is_finite(logits):
                 place = next(place for place, part in zip(places, logits, strict=True) if not is_finite(part))
                 origin = first_not_finite(network, partial(run, window, *args, **kwargs))
-                raise NotFiniteError(_not_finite(inputs, place[2:], origin))
+                raise NotFiniteError(_not_finite(inputs, place, origin))
             if logits.dtype == torch.bfloat16:
                 logits = logits.clamp(-LARGEST_LOGIT, LARGEST_LOGIT).half()  # gives finer probabilities
             return (logits.sigmoid() if self.sigmoid else logits.softmax(dim=1)).half()
@@ -124,10 +124,10 @@ class SlidingWindowProbabilityInferer(SlidingWindowInferer):
 
 
 def _not_finite(inputs: torch.Tensor, place: list[slice], origin: str) -> str:
-    window = " x ".join(f"{axis.start}-{axis.stop - 1}" for axis in place)
+    image, window = place[0].start, " x ".join(f"{axis.start}-{axis.stop - 1}" for axis in place[2:])
     text = (
         f"the network's output is NaN or infinite in the window of voxels {window} (of the image as the network sees "
         f"it): {origin}. Try --amp False; if that does not help, the weights or the network are wrong."
     )
     name = inputs.meta.get("filename_or_obj") if isinstance(inputs, MetaTensor) else None
-    return f"{name if isinstance(name, str) else name[0]}: {text}" if name else text
+    return f"{name if isinstance(name, str) else name[image]}: {text}" if name else text

@@ -40,11 +40,9 @@ def scan_forward(*arguments: Any) -> Results:
 def _scan_forward_fake(*arguments: Any) -> Results:
     *fields, save, backend = arguments
     inputs = ScanInputs(*fields)
-    saved = IMPLEMENTATIONS[backend].saved_shape(inputs.delta, inputs.states) if save else (0,)
-    y, last_state, saved = (
-        inputs.u.new_empty(shape, dtype=inputs.dtype) for shape in (inputs.y_shape, inputs.state_shape, saved)
-    )
-    return y, last_state, saved
+    saved_shape = IMPLEMENTATIONS[backend].saved_shape(inputs.delta, inputs.states) if save else (0,)
+    shapes = (inputs.y_shape, inputs.state_shape, saved_shape)
+    return tuple(inputs.u.new_empty(shape, dtype=inputs.dtype) for shape in shapes)
 
 
 @torch.library.custom_op(

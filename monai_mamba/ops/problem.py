@@ -94,14 +94,18 @@ class ScanInputs(NamedTuple):
         tensors = (None if tensor is None else tensor.to(dtype) for tensor in self.tensors)
         return ScanInputs(*tensors, self.order, self.delta_softplus, self.merge)
 
-    def gradients(self, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, delta_bias: Tensor) -> Gradients:
+    def gradients(
+        self, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, delta_bias: Tensor | None
+    ) -> Gradients:
         """Gradients in the types of the inputs.
 
         That of u is summed over the directions if they share it; that of delta_bias is zero if there is none.
         """
         if u.shape[1] != self.u.shape[1]:
             u = u.sum(1, keepdim=True)
-        grads = [grad.to(tensor.dtype) for grad, tensor in zip((u, delta, A, B, C), self.tensors, strict=False)]
-        no_bias = self.delta_bias is None
-        bias = self.A.new_zeros(self.A.shape[:2]) if no_bias else delta_bias.to(self.delta_bias.dtype)
-        return (*grads, bias)
+        if self.delta_bias is None:
+            delta_bias = self.A.new_zeros(self.A.shape[:2])
+        else:
+            delta_bias = delta_bias.to(self.delta_bias.dtype)
+        grads = zip((u, delta, A, B, C), self.tensors[:5], strict=True)
+        return (*(grad.to(tensor.dtype) for grad, tensor in grads), delta_bias)

@@ -207,7 +207,7 @@ def test_evaluation_reports_all_15_subsets(dataset, tmp_path):
     options = {"dataset_dir": str(dataset), "output_dir": str(tmp_path / "out"), "lesion_wise": True, "amp": False}
     options |= {"weights": str(tmp_path / "weights.pt"), "network_def": {"_target_": "tumor_phantom.TumorNetwork"}}
     bundle = workflow("train.json", "evaluate.json", **{**OPTIONS, **options})
-    bundle.parser["val_cases"] = "$with_subsets(@cases[:1], @subsets)"
+    bundle.parser["val_cases"] = "$monai_mamba.data.with_subsets(@cases[:1], @subsets)"
     bundle.initialize()
     bundle.run()
     scores = {(row["modalities"], row["region"]): row for row in rows(tmp_path / "out" / "scores.tsv")}

@@ -25,7 +25,8 @@ def test_limits_are_the_extremes_of_people_with_a_margin(monkeypatch, tmp_path, 
             thickness = 2 * size if entry.id == 17 else size  # the left hippocampus is twice as large
             ids[number, :thickness, :10] = entry.id
         nib.save(nib.Nifti1Image(ids, np.diag([1, 1, 2, 1])), tmp_path / "ref" / f"{name}_desc-aseg_dseg.nii.gz")
-        rows = [f"{entry.id}\t{entry.name}\t10\t{20 * size}\t20\t{0.8 if size == 1 else 0.9}" for entry in entries]
+        dsc = {entry.id: "n/a" if entry.id == 24 else 0.8 if size == 1 else 0.9 for entry in entries}
+        rows = [f"{entry.id}\t{entry.name}\t10\t{19 * size}\t20\t{dsc[entry.id]}" for entry in entries]
         table = "\n".join(["id\tname\tvoxels\tmm3\tmm3_soft\texpected_dsc", *rows])
         (tmp_path / "results" / f"{name}_desc-subcortical_volumes.tsv").write_text(table)
     lines = ["subject\tperson\tfold\tmissing\tdraws", "a\tp\t0\t\t1", "abrain\tp\t0\t\t1", "b\tq\t0\t77\t1"]
@@ -40,7 +41,8 @@ def test_limits_are_the_extremes_of_people_with_a_margin(monkeypatch, tmp_path, 
     limits = QualityLimits.load(tmp_path / "out" / "quality.tsv").limits
     assert limits[10] == pytest.approx((20 / 2, 40 * 2, 0, 0.8 * 0.85), rel=1e-3)
     assert limits[17] == pytest.approx((40 / 2, 80 * 2, 2 * 2 / 3, 0.8 * 0.85), rel=1e-3)
+    assert 24 not in limits  # which no result has
     assert limits[77][:2] == pytest.approx((20 / 2, 20 * 2), rel=1e-3)  # the map of b does not know it
     assert "Volumes of 2 people, expected DSC of 3 scans" in capsys.readouterr().out
     report = (tmp_path / "out" / "report.md").read_text()
-    assert "| a | look | 1 of 31 structures are unusual: Left-Hippocampus (20 mm3" in report
+    assert "| a | look | 1 of 30 structures are unusual: Left-Hippocampus (19 mm3" in report

@@ -79,7 +79,7 @@ def test_unusable_input_is_refused_in_a_sentence(call, tmp_path, capsys):
     empty = tmp_path / "empty.nii.gz"
     nib.save(nib.Nifti1Image(np.zeros((8, 8, 8), np.int16), np.eye(4)), empty)
     assert call("--label_maps", empty, "--output_dir", tmp_path / "scans") == 1
-    assert "empty.nii.gz: it has no structure of a brain" in capsys.readouterr().err
+    assert "empty.nii.gz: it has no brain structure" in capsys.readouterr().err
     broken = tmp_path / "broken.nii.gz"
     broken.write_text("no image")
     assert call("--label_maps", broken, "--output_dir", tmp_path / "scans") == 1

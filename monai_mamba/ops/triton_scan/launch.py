@@ -88,6 +88,10 @@ class _Problem:
         self._elementwise(self.kernels.step_sizes, out, SOFTPLUS=self.softplus)
         return _volume(out)
 
+    def operands(self, dt: Any) -> tuple[Any, ...]:
+        """What both passes of the scan read, as their kernels take it."""
+        return self.u, dt, self.A2, self.B, self.C, self.order
+
     def finish_grad_delta(self, grad: Tensor) -> None:
         """Turn the gradient of the step sizes into that of delta, in place."""
         if self.softplus:
@@ -140,12 +144,7 @@ def forward(inputs: ScanInputs, save: bool) -> Results:
         if problem.plan.chunks > 1:
             starts = problem.chunk_starts(problem.u, dt, problem.B, None, adjoint=False)
         problem.kernels.scan[(problem.programs,)](
-            problem.u,
-            dt,
-            problem.A2,
-            problem.B,
-            problem.C,
-            problem.order,
+            *problem.operands(dt),
             starts,
             y,
             saved,
@@ -177,12 +176,7 @@ def backward(grads: ResultGradients, saved: Tensor, inputs: ScanInputs) -> Gradi
             starts = problem.chunk_starts(grad, dt, problem.C, starts, adjoint=True)
         problem.kernels.scan_adjoint[(problem.programs,)](
             grad,
-            problem.u,
-            dt,
-            problem.A2,
-            problem.B,
-            problem.C,
-            problem.order,
+            *problem.operands(dt),
             saved,
             starts,
             problem.new(problem.programs, INTERVAL // UNROLL, CHANNELS, plan.padded_states),
