@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import pickle
 import textwrap
 import warnings
 from collections.abc import Mapping
@@ -22,6 +21,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from monai_mamba.bundle import options_in_use
 from monai_mamba.errors import InputError, WeightsError
 from monai_mamba.files import write_atomically
+from monai_mamba.handlers.weights import read_tensors
 
 __all__ = ["ResumableCheckpoint"]
 
@@ -84,7 +84,7 @@ class ResumableCheckpoint:
             return
         before: dict[str, Any] = {}
         try:
-            checkpoint = torch.load(self.path, map_location=self.map_location, weights_only=True)
+            checkpoint = read_tensors(self.path, self.map_location)
             before = {"options": checkpoint.get("options", {}), "data": checkpoint.get("data", [])}
             epoch, iteration = checkpoint["trainer"]["epoch"], checkpoint["trainer"]["iteration"]
             if epoch > engine.state.max_epochs:
@@ -102,7 +102,7 @@ class ResumableCheckpoint:
                     _step_to(item, checkpoint[name]["last_epoch"])
         except InputError:
             raise
-        except (KeyError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        except (KeyError, RuntimeError, ValueError) as error:
             holds = ", ".join(f"{name} {_short(old)}" for name, old, _ in _changes(before, self.about))
             raise WeightsError(
                 f"{self.path}: the training cannot go on from this checkpoint, which is damaged or belongs to another "
