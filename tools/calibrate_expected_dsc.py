@@ -84,11 +84,12 @@ def calibrate(options: argparse.Namespace) -> None:
         for i, entry in enumerate(entries)
         if np.isfinite(m[:, i] * e[:, i]).any()
     ]
-    gaps = [np.nanmean(np.where(np.isfinite(m), values, np.nan) - m, 0) for values in (e, held_out)]
+    gaps = [values - m for values in (e, held_out)]
+    means, errors = ([np.nanmean(values) for values in part] for part in (gaps, np.abs(gaps)))
     text = (
-        f"{len(scans)} scans of {len(e)} persons. Expected minus measured DSC, mean over the structures: "
-        f"{np.nanmean(gaps[0]):+.3f} as the network says, {np.nanmean(gaps[1]):+.3f} with factors fitted without the "
-        f"person; largest of a structure {np.nanmax(abs(gaps[0])):.3f} and {np.nanmax(abs(gaps[1])):.3f}.\n"
+        f"{len(scans)} scans of {len(e)} persons. Expected minus measured DSC: {means[0]:+.3f} as the network says, "
+        f"{means[1]:+.3f} with factors fitted without the person; without its sign, for a structure of a person, "
+        f"{errors[0]:.3f} and {errors[1]:.3f}.\n"
     )
     columns = ("id", "structure", "measured", "expected", "expected, calibrated without the person", "factor")
     lines = ["id\tfactor", *(f"{label}\t{factor:.3f}" for label, factor in zip(ids, factors, strict=True))]

@@ -4,9 +4,9 @@
 
 Volumes and their asymmetry come from label maps of scans (--reference), a person counts once; expected DSC from
 results of scans that were not trained on (--results). The limits are the smallest and largest value with a margin;
-structures that no result has are left out. The report says how many of the people would be outside limits that were
-fitted without them, and how the results would be graded. Writes quality.tsv, which goes into the bundle's `configs`,
-and report.md.
+structures that every result has too little of are left out. The report says how many of the people would be outside
+limits that were fitted without them, and how the results would be graded. Writes quality.tsv, which goes into the
+bundle's `configs`, and report.md.
 """
 
 from __future__ import annotations
@@ -84,13 +84,16 @@ def fit_limits(options: argparse.Namespace) -> None:
         unknown = np.isin(ids, [int(label) for label in scan["missing"].split(",") if label])
         people[scan.get("person", scan["subject"])] = np.where(unknown, np.nan, volume)
     tables = sorted(Path(options.results).expanduser().glob("**/*_volumes.tsv"))
-    overlaps = []
+    overlaps, sizes = [], []
     for path in tables:
         with path.open(encoding="utf-8", newline="") as file:
-            found = {int(row["id"]): row["expected_dsc"] for row in csv.DictReader(file, delimiter="\t")}
-        overlaps.append([float("nan") if found[label] == MISSING else float(found[label]) for label in ids])
+            found = {int(row["id"]): row for row in csv.DictReader(file, delimiter="\t")}
+        texts = [found[label]["expected_dsc"] for label in ids]
+        overlaps.append([float("nan") if text == MISSING else float(text) for text in texts])
+        sizes.append([float(found[label]["mm3"]) for label in ids])
     volumes, expected = np.array(list(people.values())), np.array(overlaps)
-    limits, known = fit(volumes, other_side, expected), np.isfinite(expected).any(0)
+    limits = fit(volumes, other_side, expected)
+    known = (np.array(sizes) >= limits[:, 0]).any(0) & np.isfinite(expected).any(0)
     outside = []
     for row, values in enumerate(volumes):
         low, high, *_ = fit(np.delete(volumes, row, 0), other_side, expected).T
