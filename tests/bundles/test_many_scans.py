@@ -121,11 +121,12 @@ def test_a_killed_run_of_a_bids_data_set_is_finished_by_two_processes(dataset, t
     expected = ["skipped" if path in kept else "done" for path in results[:6]] + ["failed", "failed"]
     assert [row["status"] for row in rows] == expected
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
-    assert [(row["seconds"] == "n/a", row["message"] == "n/a") for row in rows] == [
-        *((status == "skipped", True) for status in expected[:6]),
-        (False, False),
-        (True, False),
+    assert [(row["seconds"] == "n/a", row["quality"]) for row in rows] == [
+        *((status == "skipped", "fail") for status in expected[:6]),
+        (False, "n/a"),
+        (True, "n/a"),
     ]
+    assert all("structures are unusual: Left-Lateral-Ventricle (not found)" in row["message"] for row in rows[:6])
     assert "every voxel is 1" in rows[6]["message"]
     assert "empty (0 bytes)" in rows[7]["message"]
     to_do = [index for index, status in enumerate(expected) if status != "skipped"]

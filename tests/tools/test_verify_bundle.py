@@ -279,5 +279,5 @@ def test_files_of_the_shipped_bundles(tool, name):
 
 def test_schema_is_a_schema():
     jsonschema = pytest.importorskip("jsonschema", reason="the extra 'test' is not installed")
-    schema = json.loads((ROOT / "tools" / "bundle_schema.json").read_text(encoding="utf-8"))
+    schema = json.loads((ROOT / "tools" / "release" / "bundle_schema.json").read_text(encoding="utf-8"))
     jsonschema.validators.validator_for(schema).check_schema(schema)
