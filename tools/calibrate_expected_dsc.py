@@ -12,13 +12,12 @@ they are applied to. Writes calibration.tsv, which goes into the bundle's `confi
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from evaluation.label_sets import find_label_set
+from evaluation.label_sets import find_label_set, read_column
 from reports import made_by, run_command, table, write_files
 
 from monai_mamba import __version__
@@ -26,16 +25,8 @@ from monai_mamba.checks import check_output_dir
 from monai_mamba.data.label_values import read_label_ids
 from monai_mamba.data.scan_table import describe_pairs
 from monai_mamba.errors import InputError
-from monai_mamba.files import MISSING
 from monai_mamba.labels import LabelTable
 from monai_mamba.metrics.structure_scores import structure_scores
-
-
-def read_expected(path: Path, ids: list[int]) -> np.ndarray:
-    """Expected DSC of each id in a table of volumes, NaN where it has none."""
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = {int(row["id"]): row["expected_dsc"] for row in csv.DictReader(file, delimiter="\t")}
-    return np.array([float("nan") if rows.get(label, MISSING) == MISSING else float(rows[label]) for label in ids])
 
 
 def by_person(values: np.ndarray, persons: list[str]) -> np.ndarray:
@@ -73,7 +64,7 @@ def calibrate(options: argparse.Namespace) -> None:
         dsc = structure_scores(read_label_ids(path), read_label_ids(truth), ids, spacing)[:, 0].numpy()
         unknown = np.isin(ids, [int(label) for label in scan["missing"].split(",") if label])
         measured.append(np.where(unknown, np.nan, dsc))
-        expected.append(read_expected(Path(str(path).replace("_dseg.nii.gz", "_volumes.tsv")), ids))
+        expected.append(read_column(str(path).replace("_dseg.nii.gz", "_volumes.tsv"), ids, "expected_dsc"))
     persons = [scan.get("person", scan["subject"]) for scan in scans]
     e, m = (by_person(np.array(values), persons) for values in (expected, measured))
     factors = fit(e, m)

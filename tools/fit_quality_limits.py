@@ -12,13 +12,12 @@ bundle's `configs`, and report.md.
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from evaluation.label_sets import find_label_set
+from evaluation.label_sets import find_label_set, read_column
 from reports import made_by, run_command, table, write_files
 from tqdm import tqdm
 
@@ -27,7 +26,6 @@ from monai_mamba.checks import check_output_dir
 from monai_mamba.data.label_values import read_label_ids
 from monai_mamba.data.quality import COLUMNS, QualityLimits
 from monai_mamba.data.scan_table import describe_pairs
-from monai_mamba.files import MISSING
 from monai_mamba.labels import LabelTable
 
 VOLUME_MARGIN, ASYMMETRY_MARGIN, OVERLAP_MARGIN = 2.0, 2.0, 0.85
@@ -67,13 +65,9 @@ def fit_limits(options: argparse.Namespace) -> None:
         OutputError: the files cannot be written.
     """
     check_output_dir(options.output_dir)
-    entries = LabelTable.load("subcortical").structures
-    ids, names = [entry.id for entry in entries], [entry.name for entry in entries]
-    swap = {"Left-": "Right-", "Right-": "Left-"}
-    other_side = []
-    for column, name in enumerate(names):
-        twin = next((name.replace(side, other) for side, other in swap.items() if name.startswith(side)), name)
-        other_side.append(names.index(twin) if twin in names else column)
+    labels = LabelTable.load("subcortical")
+    ids = [entry.id for entry in labels.structures]
+    other_side = [ids.index(labels.ids[labels.mirror[entry.index]]) for entry in labels.structures]
     reference = find_label_set("reference", options.reference)
     scans = describe_pairs([{"subject": name} for name in reference.files], options.scan_table)
     people: dict[str, np.ndarray] = {}
@@ -84,16 +78,10 @@ def fit_limits(options: argparse.Namespace) -> None:
         unknown = np.isin(ids, [int(label) for label in scan["missing"].split(",") if label])
         people[scan.get("person", scan["subject"])] = np.where(unknown, np.nan, volume)
     tables = sorted(Path(options.results).expanduser().glob("**/*_volumes.tsv"))
-    overlaps, sizes = [], []
-    for path in tables:
-        with path.open(encoding="utf-8", newline="") as file:
-            found = {int(row["id"]): row for row in csv.DictReader(file, delimiter="\t")}
-        texts = [found[label]["expected_dsc"] for label in ids]
-        overlaps.append([float("nan") if text == MISSING else float(text) for text in texts])
-        sizes.append([float(found[label]["mm3"]) for label in ids])
-    volumes, expected = np.array(list(people.values())), np.array(overlaps)
+    expected, sizes = (np.array([read_column(path, ids, name) for path in tables]) for name in ("expected_dsc", "mm3"))
+    volumes = np.array(list(people.values()))
     limits = fit(volumes, other_side, expected)
-    known = (np.array(sizes) >= limits[:, 0]).any(0) & np.isfinite(expected).any(0)
+    known = (sizes >= limits[:, 0]).any(0) & np.isfinite(expected).any(0)
     outside = []
     for row, values in enumerate(volumes):
         low, high, *_ = fit(np.delete(volumes, row, 0), other_side, expected).T

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from monai_mamba.data.image_header import IMAGE_SUFFIXES
 from monai_mamba.errors import InputError
+from monai_mamba.files import MISSING
 
 
 @dataclass(frozen=True)
@@ -61,3 +66,10 @@ def find_label_set(name: str, source: str) -> LabelSet:
             f"{', '.join(IMAGE_SUFFIXES)}, or a path with {{subject}}."
         )
     return LabelSet(name, source, files)
+
+
+def read_column(path: str | Path, ids: Sequence[int], column: str) -> np.ndarray:
+    """A column of a table of volumes (`..._volumes.tsv`) for some ids, `(len(ids),)`, NaN where there is no value."""
+    with Path(path).open(encoding="utf-8", newline="") as file:
+        texts = {int(row["id"]): row[column] for row in csv.DictReader(file, delimiter="\t")}
+    return np.array([float("nan") if texts.get(label, MISSING) == MISSING else float(texts[label]) for label in ids])
