@@ -55,7 +55,7 @@ class RandScanWindowd(RandHeadWindow):
         names = [without_side(name) for name in table.names]
         self.tissues = sorted(set(names))
         self.tissue = torch.tensor([self.tissues.index(name) for name in names])
-        self.deep = [self.tissues.index(name) for name in DEEP]
+        self.deep = [self.tissues.index(name) for name in DEEP if name in names]
         self.white_matter = self.tissues.index(WHITE_MATTER) if WHITE_MATTER in names else None
 
     def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict[Hashable, torch.Tensor]:
