@@ -34,7 +34,6 @@ class ResultSaver:
     * `<output>_picture.png`: three views, see `draw_labels`.
     * `<output>_dseg.nii.gz`: label ids on the grid of the scan, with the affine, codes and spacing of its header.
     * `<output>_dseg.mgz`: the same for FreeSurfer, only where the scan is an MGH file.
-
     * `<output>_aseg.stats`: see `aseg_stats`; only with `stats`.
 
     Args:
