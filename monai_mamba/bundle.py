@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import json
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,6 +21,7 @@ from monai_mamba.options import TEXT_OPTIONS, as_config, read_text, typed_option
 
 # entries that MONAI adds for its tracking, and its client for federated learning
 ADDED_BY_MONAI = {"run_name", "experiment_name", "tracking_uri", "execute_config"}
+PACKAGE = Path(__file__).resolve().parent
 README = "The README of the bundle lists the options."
 
 
@@ -28,7 +30,7 @@ def bundle_root(name: str, beside: str | None = None) -> str:
 
     A MONAI config cannot say where it lies itself. The folder is therefore taken from the workflow that is evaluating
     the config at this moment (found on the call stack), so that a copied or renamed bundle finds its own files and not
-    those of another copy. Without such a workflow, the working folder and the checkout beside the package are searched.
+    those of another copy. Without such a workflow, the working folder and `bundles_folder` are searched.
 
     Args:
         name: name of the bundle's folder, which is also the `name` in its `configs/metadata.json` in lower case with
@@ -39,16 +41,36 @@ def bundle_root(name: str, beside: str | None = None) -> str:
     Returns:
         Absolute path of the folder, or `"."` (the convention of the MONAI model zoo) if there is none of that name.
     """
-    here, checkout = Path.cwd(), Path(__file__).resolve().parents[1]
-    running = []
+    here, running = Path.cwd(), []
     for workflow in _running_workflows():
         root = Path(workflow.config_root_path).resolve().parent
         running += [root, root.parent / name]
     given = [Path(path).parent / name for path in (Path(beside).absolute(), Path(beside).resolve())] if beside else []
-    for root in [*given, *running, here, here / "bundles" / name, here / name, checkout / "bundles" / name]:
+    for root in [*given, *running, here, here / "bundles" / name, here / name, bundles_folder() / name]:
         if _is_bundle(root, name):
             return str(root)
     return "."
+
+
+def bundles_folder() -> Path:
+    """Folder of the bundles that came with the package: in it if it was installed, beside it in a checkout."""
+    inside = PACKAGE / "bundles"
+    return inside if inside.is_dir() else PACKAGE.parent / "bundles"
+
+
+def shipped_bundles() -> dict[str, Path]:
+    """Folders of the bundles that came with the package, by name."""
+    return {file.parents[1].name: file.parents[1] for file in sorted(bundles_folder().glob("*/configs/metadata.json"))}
+
+
+def results_root(bundle_root: str) -> str:
+    """Folder in which a bundle makes its folder `eval`, for the default of `output_dir` in its configs.
+
+    It is that of the bundle; but the working folder for a bundle that was installed with the package, whose folder is
+    lost with the next update, and for one that cannot be written to.
+    """
+    is_installed = Path(bundle_root).resolve().is_relative_to(PACKAGE)
+    return "." if is_installed or not os.access(bundle_root, os.W_OK) else bundle_root
 
 
 def check_options() -> None:
@@ -211,8 +233,13 @@ def _stack() -> Iterator[FrameType]:
         frame = frame.f_back
 
 
+def bundle_metadata(root: Path) -> dict[str, Any]:
+    """Content of the `configs/metadata.json` of a bundle; empty where it is missing or damaged."""
+    return _read(root / "configs" / "metadata.json")
+
+
 def _is_bundle(root: Path, name: str) -> bool:
-    metadata = _read(root / "configs" / "metadata.json")
+    metadata = bundle_metadata(root)
     return bool(metadata) and name in (root.name, str(metadata.get("name", "")).lower().replace(" ", "_"))
 
 

@@ -101,7 +101,8 @@ def find_results(folder: str | Path, table: str | None = None) -> tuple[list[Sca
     root = Path(folder).expanduser()
     if not root.is_dir():
         raise InputError(f"{root}: there is no such folder. Give the folder that the results were written to.")
-    tables = [LabelTable.load(name) for name in ([table] if table else label_tables())]
+    names = [table] if table else label_tables()
+    tables = [LabelTable.load(name, auxiliary) for auxiliary in (True, False) for name in names]
     results, problems = [], []
     for path in files_below(root):
         output = str(path).removesuffix(RESULTS["volumes"])
