@@ -9,6 +9,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
+from monai_mamba.data.quality import QualityLimits
+
 BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
 SAMPLE = BUNDLES / "subcortical" / "sample_data"
 CONFIG = BUNDLES / "hippocampal_subfields" / "configs" / "inference.json"
@@ -16,7 +18,7 @@ CONFIG = BUNDLES / "hippocampal_subfields" / "configs" / "inference.json"
 
 def test_the_parts_of_the_sample_lie_in_its_hippocampi(tmp_path):
     command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(CONFIG), "--device", "cpu"]
-    command += ["--output_dir", str(tmp_path), "--progress", "False"]
+    command += ["--output_dir", str(tmp_path), "--progress", "False", "--strict", "True"]
     subprocess.run(command, check=True, cwd=tmp_path, capture_output=True)
     found = np.asarray(nib.load(tmp_path / "sub-0001_desc-hippocampus_dseg.nii.gz").dataobj)
     reference = nib.load(SAMPLE / "sub-0001_desc-aseg_dseg.nii.gz")
@@ -29,4 +31,6 @@ def test_the_parts_of_the_sample_lie_in_its_hippocampi(tmp_path):
         assert 2000 < parts.sum() < 6000  # voxels of 1 mm3
         front, back = (np.argwhere(found == part).mean(axis=0) for part in (anterior, posterior))
         assert (affine[:3, :3] @ (front - back))[1] > 10  # mm towards the front
+    limits = QualityLimits.load(CONFIG.parent / "quality.tsv")
+    assert limits.rate(tmp_path / "sub-0001_desc-hippocampus_volumes.tsv").grade == "pass"
     assert np.mean(overlaps) > 0.872  # of FreeSurfer's hippocampi, both sides
