@@ -30,7 +30,7 @@ of a result; the exit status is not zero. Of several scans, the others are still
   and `.mgh` files have no checksum.
 - **Place.** The sform is used where its code is set, else the qform, else (both codes 0) the voxel sizes with the
   axes of the Analyze format. What else the header says must agree: voxel sizes within 3 %, the sides, the axes within
-  45 degrees. Less is warned of, from 0.5 % or 1 mm on.
+  45 degrees. Smaller differences give a warning, from 0.5 % or 1 mm on.
 - **Not finite.** Weights, and the output of a network in each window, must be finite numbers.
 - **MONAI first.** MONAI reads the config and the options before anything of a bundle runs; what it cannot read ends in
   its own traceback, whose last lines name it. Write `./%name` for a file whose name begins with `%`.
@@ -85,7 +85,7 @@ def sections() -> list[Section]:
             (
                 integrity.test_a_file_that_changes_while_it_is_read_is_refused,
                 integrity.test_a_scan_that_changes_between_reading_and_writing_is_refused,
-                integrity.test_whoever_reads_a_damaged_file_refuses_it,
+                integrity.test_every_reader_refuses_a_damaged_file,
                 integrity.test_the_report_refuses_a_damaged_label_map,
             ),
         ),
@@ -134,7 +134,7 @@ def sections() -> list[Section]:
                 faults.test_no_space_for_a_result_leaves_none,
                 faults.test_code_in_weights_is_not_run,
                 faults.test_names_of_files_stay_names,
-                faults.test_twenty_kills_lose_nothing,
+                faults.test_killing_a_run_twenty_times_loses_nothing,
             ),
         ),
         Section(

@@ -102,8 +102,8 @@ def describe_derivatives(source: str | Sequence[str], output_dir: str | Path, ta
         return
     if is_raw_dataset(output):
         logger.warning(
-            "%s is a BIDS data set of raw data, in which results do not belong. Better choose a folder of their own, "
-            "such as --output_dir %s.",
+            "%s is a raw BIDS data set; results should not be written into it. Use a separate folder, for example "
+            "--output_dir %s.",
             output,
             root / "derivatives" / f"monai-mamba-{task}",
         )

@@ -43,11 +43,11 @@ def check_weights(path: str | Path, bundle_root: str | Path) -> None:
     ships = {(root / name).resolve(): entry.get("sha256") for name, entry in known.items()}
     if not path.is_file():
         if path.resolve().is_relative_to(root.resolve()) and path.resolve() not in ships:
-            others = f" It ships {', '.join(known)}; its README says what for." if known else ""
+            others = f" It ships {', '.join(known)}; its README says what they are for." if known else ""
             raise WeightsError(
-                f"{path}: this bundle comes without trained weights of this name. Train a network on labeled cases "
+                f"{path}: this bundle ships no trained weights of this name. Train a network on labeled cases "
                 f"(python -m monai.bundle run --config_file {root / 'configs' / 'train.json'} --dataset_dir CASES "
-                f"--output_dir run), then give its file with --weights run/model.pt.{others}"
+                f"--output_dir run), then set --weights run/model.pt.{others}"
             )
         raise WeightsError(
             f"{path}: there is no weights file. Restore models/model.pt of the bundle, or give a file with --weights."
@@ -59,7 +59,7 @@ def check_weights(path: str | Path, bundle_root: str | Path) -> None:
     if found != expected:
         raise WeightsError(
             f"{path}: SHA-256 is {found}, expected {expected}. The file is damaged or was replaced; restore it, or "
-            "give another file on purpose with --weights."
+            "name another file with --weights."
         )
 
 

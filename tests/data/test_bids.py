@@ -170,7 +170,7 @@ def test_other_inputs_are_not_described(tmp_path, caplog):
     before = sorted(raw.iterdir())
     describe_derivatives(str(raw), str(raw), "subcortical", "subcortical")
     assert sorted(raw.iterdir()) == before
-    assert "in which results do not belong" in caplog.text
+    assert "results should not be written into it" in caplog.text
 
 
 def test_an_output_folder_that_cannot_be_written(tmp_path):
