@@ -99,7 +99,7 @@ def sections() -> list[Section]:
             ),
         ),
         Section(
-            "What can be read but is no usable head",
+            "Results, and how they are graded",
             (
                 (nonsense.NONSENSE, "segmented, and graded `fail`; an error with `--strict True`"),
                 (quality.HIPPOCAMPI, GRADED),

@@ -96,3 +96,13 @@ def test_scans_are_sorted_and_filtered(cohort, tmp_path):
         assert browser.run(names) == ["sub-02", None, "sub-00"]
         assert browser.run("return document.querySelectorAll('section[hidden]').length") == 1
         assert browser.log() == []
+
+
+def test_a_page_of_many_scans_opens(request, tmp_path):
+    with chromium(tmp_path / "profile") as browser:
+        write_report(request.getfixturevalue("many"), tmp_path / "report.html")
+        browser.open(tmp_path / "report.html")
+        assert browser.run("return document.querySelectorAll('table.scans tbody tr').length") == 200
+        browser.run("document.images[199].scrollIntoView()")
+        assert browser.wait_for("return document.images[199].naturalWidth > 0", True)
+        assert browser.log() == []
