@@ -19,7 +19,6 @@ FAILING_SHARE, FAILING_COUNT = 1 / 3, 3
 OTHER = {"Left": "Right", "Right": "Left"}
 NAMED = 4  # structures that a reason names
 
-Grade = Literal["pass", "look", "fail"]
 Limits = tuple[float, float, float, float]
 
 
@@ -31,7 +30,7 @@ class Quality(NamedTuple):
         reason: why, empty for `"pass"`.
     """
 
-    grade: Grade
+    grade: Literal["pass", "look", "fail"]
     reason: str
 
 
@@ -56,13 +55,7 @@ class QualityLimits:
         try:
             with Path(path).open(encoding="utf-8", newline="") as file:
                 rows = list(csv.DictReader(file, delimiter="\t"))
-            cells = {row["name"]: [row[column] for column in COLUMNS[1:]] for row in rows}
-            return cls(
-                {
-                    name: tuple(math.nan if text == MISSING else float(text) for text in row)
-                    for name, row in cells.items()
-                }
-            )
+            return cls({row["name"]: tuple(_limit(row[column]) for column in COLUMNS[1:]) for row in rows})
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"{path}: no table of limits ({error}). Expected columns: {', '.join(COLUMNS)}."
@@ -99,3 +92,7 @@ class QualityLimits:
         reason = f"{len(odd)} of {len(self.limits)} structures are unusual: {', '.join(named)}{more}"
         failing = len(odd) >= max(FAILING_COUNT, FAILING_SHARE * len(self.limits))
         return Quality("fail" if failing else "look", reason)
+
+
+def _limit(text: str) -> float:
+    return math.nan if text == MISSING else float(text)
