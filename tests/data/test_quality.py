@@ -67,6 +67,13 @@ def test_one_odd_structure_is_to_be_looked_at_and_a_third_but_three_at_least_are
     assert bool(quality.reason) == (grade != "pass")
 
 
+def test_a_table_that_cannot_be_read_is_no_pass(tmp_path):
+    path = table(tmp_path, HEAD)
+    path.write_text(path.read_text().replace("7000", "many"))
+    assert LIMITS.rate(path).grade == "fail"
+    assert "cannot be read (could not convert string to float: 'many')" in LIMITS.rate(path).reason
+
+
 def shipped(bundle: str) -> QualityLimits:
     return QualityLimits.load(Path(monai_mamba.bundle_root(bundle), "configs", "quality.tsv"))
 
