@@ -33,3 +33,5 @@ def test_the_sample_is_segmented_near_its_reference(tmp_path):
     with (tmp_path / "sub-0001_desc-subcortical_volumes.tsv").open(newline="") as file:
         voxels = {int(row["id"]): int(row["voxels"]) for row in csv.DictReader(file, delimiter="\t")}
     assert all(voxels[i] == np.sum(labels == i) for i in ids)
+    with (tmp_path / "out" / "cases.tsv").open(newline="") as file:
+        assert [row["quality"] for row in csv.DictReader(file, delimiter="\t")] == ["pass", "pass"]
