@@ -19,6 +19,7 @@ from monai_mamba.ranks import on_first_rank
 BIDS_SUFFIX = "_T1w"
 DERIVATIVES = ("_dseg", "_mask", "_probseg")
 RESULTS = {"labels": "_dseg.nii.gz", "volumes": "_volumes.tsv", "picture": "_picture.png"}
+EXTRA_RESULTS = {"mgz": "_dseg.mgz", "stats": "_aseg.stats"}  # not of every scan
 NAMES_LOGGED = 5  # of the files of a kind that are left out
 
 logger = logging.getLogger(__name__)
