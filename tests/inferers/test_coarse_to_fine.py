@@ -84,7 +84,7 @@ def test_windows_lie_in_the_box_of_the_structures(caplog, stem_stride):
     inside = tuple(slice(*ends) for ends in zip(start, stop, strict=True))
     torch.testing.assert_close(result.as_tensor(), expected.as_tensor()[(..., *inside)], atol=2e-3, rtol=0)
     # The look, then three windows along each axis of about 110 voxels.
-    assert network.sizes == [(96, 96, 96), *27 * [(48, 48, 48)]]
+    assert network.sizes == [(96, 80, 96), *27 * [(48, 48, 48)]]
     assert len(whole.sizes) == 4 * 3 * 4
     assert NAME in caplog.text
     assert "27 windows" in caplog.text
