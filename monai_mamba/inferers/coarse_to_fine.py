@@ -80,22 +80,26 @@ class CoarseToFineInferer(Inferer):
             kwargs: further keyword arguments of the network.
 
         Raises:
-            NotFiniteError: see `SlidingWindowProbabilityInferer`; names the box, too.
+            NotFiniteError: see `SlidingWindowProbabilityInferer`; says where the box begins.
         """
         whole = tuple(slice(0, size) for size in inputs.shape[2:])
         look = self.look and self._count(whole) > FEW_WINDOWS
         box = self.find_box(inputs, network, *args, **kwargs) if look else None
-        start = [part.start for part in box or whole]
-        cut = MetaTensor(inputs.as_tensor()[(..., *(box or whole))]).copy_meta_from(inputs)
-        to_image = torch.eye(4, dtype=inputs.affine.dtype, device=inputs.affine.device)
+        region = box or whole
+        start = [part.start for part in region]
+        to_image = torch.eye(4).to(inputs.affine)
         to_image[:3, 3] = torch.tensor(start)
-        cut.affine = inputs.affine @ to_image
+        part = MetaTensor(inputs.as_tensor()[(..., *region)]).copy_meta_from(inputs)
+        part.affine = inputs.affine @ to_image
         even = copy.copy(self.windows)
-        even.overlap = tuple(overlap for _, overlap in self._cover(box or whole))
+        even.overlap = tuple(overlap for _, overlap in self._cover(region))
         try:
-            return even(cut, network, *args, **kwargs)
+            return even(part, network, *args, **kwargs)
         except NotFiniteError as error:
-            raise NotFiniteError(f"{error} Voxels count from {', '.join(map(str, start))}, where the box begins.") from error
+            if box is None:
+                raise
+            first = ", ".join(map(str, start))
+            raise NotFiniteError(f"{error} Voxels count from {first}, where the box begins.") from error
 
     def find_box(
         self, inputs: MetaTensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
