@@ -17,11 +17,10 @@ from typing import Any, get_type_hints
 from monai.bundle import ConfigComponent, ConfigParser, ConfigWorkflow, create_workflow, run, run_workflow
 
 from monai_mamba.errors import InputError
-from monai_mamba.options import TEXT_OPTIONS, as_config, read_text, typed_options
+from monai_mamba.options import TEXT_OPTIONS, as_config, check_expression, read_text, typed_options
 
-# entries that MONAI adds for its tracking, and its client for federated learning
-ADDED_BY_MONAI = {"run_name", "experiment_name", "tracking_uri", "execute_config"}
 PACKAGE = Path(__file__).resolve().parent
+TRACKING = {"experiment_name", "run_name", "save_execute_config", "tracking_uri"}  # what MONAI's tracking reads
 README = "The README of the bundle lists the options."
 
 
@@ -124,6 +123,7 @@ def _take_texts(parser: ConfigParser, typed: Mapping[str, str | None], given: Ma
         now = parser.config[name]
         value = read_text(name, typed[name]) if name in typed else given.get(name, now)
         value = as_config(name, value, parser.config)
+        check_expression(name, value, parser.globals)
         if name not in typed and "::" in str(value) == str(now) and not str(value).startswith(("$", "@")):
             raise InputError(
                 f"--{name} is {value}: MONAI reads # as ::, so the name is not known. Give it on a command line, or "
@@ -146,11 +146,14 @@ def _refuse_unused(workflow: ConfigWorkflow, call: Mapping[str, Any]) -> None:
         is_default = any(_plain(value) == _plain(default) or isinstance(default, (dict, list)) for default in defaults)
         section, _, entry = name.rpartition("#")
         is_data = section and not any(isinstance(file.get(section), dict) for file in known)
-        if is_default or is_data or name in roots | ADDED_BY_MONAI or name.startswith("_"):
+        is_client = name == "run_name" and not call  # of federated learning, which always gives a run its name
+        if is_default or is_data or is_client or name in roots or name.startswith("_"):
             continue
         if not re.search(rf"[@%]{'(?:#|::)'.join(map(re.escape, name.split('#')))}\b", text):
             if defaults:
                 raise InputError(f"--{name}: nothing in this config uses it. Leave it out.")
+            if name in TRACKING:
+                raise InputError(f"--{name}: only tracking uses it. Add --tracking mlflow, or leave it out.")
             siblings = config[section] if section else config
             advice = _nearest(entry, set(siblings) - {entry}, section and f"{section}#")
             raise InputError(f"--{name}: the config has no such option. {advice or README}")

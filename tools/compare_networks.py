@@ -70,8 +70,7 @@ def train_and_evaluate(study: Study, name: str, options: argparse.Namespace) -> 
         "seed": options.seed,
     }
     training, evaluation = study.training(options), study.evaluation(options)
-    own = study.networks[name].training
-    training = training._replace(options={**training.options, **common, **own, "resume": False})
+    training = training._replace(options={**training.options, **common, "resume": False})
     evaluation = evaluation._replace(options={**evaluation.options, **common, "weights": str(folder / "model.pt")})
     settings = {
         "bundle": study.bundle,
