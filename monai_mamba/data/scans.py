@@ -20,6 +20,7 @@ from monai_mamba.ranks import on_first_rank
 BIDS_SUFFIX = "_T1w"
 DERIVATIVES = ("_dseg", "_mask", "_probseg")
 RESULTS = {"labels": "_dseg.nii.gz", "volumes": "_volumes.tsv", "picture": "_picture.png"}
+EXTRA_RESULTS = {"mgz": "_dseg.mgz", "stats": "_aseg.stats"}  # not of every scan
 NAMES_LOGGED = 5  # of the files of a kind that are left out
 
 logger = logging.getLogger(__name__)
@@ -124,7 +125,7 @@ def plan_results(
         first_of.setdefault(output, title)
         items.append(item)
     if finished := sum("finished" in item for item in items):
-        text = "Finished before: %d of %d, in %s (--overwrite True makes them again)."
+        text = "Finished before: %d of %d, in %s (--overwrite True segments them again)."
         logger.info(text, finished, len(items), output_dir)
     problems = [item["problem"] for item in items if "problem" in item]
     if problems and len(problems) == len(items):
@@ -157,7 +158,7 @@ def _expand(source: str, left_out: LeftOut) -> tuple[Path, list[Path], bool]:
         if not images:
             raise InputError(
                 f"{root}: no T1-weighted scan in this BIDS data set; expected sub-*/[ses-*/]anat/*_T1w.nii[.gz]. "
-                'Other files are taken by a pattern, such as --input "FOLDER/**/*.nii.gz".'
+                'For other files, use a pattern such as --input "FOLDER/**/*.nii.gz".'
             )
         left_out |= ignored_files(root, images)
     elif root.is_dir():
