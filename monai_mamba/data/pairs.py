@@ -9,9 +9,9 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 
+from monai_mamba.data.image_file import open_image
 from monai_mamba.data.image_header import IMAGE_SUFFIXES, check_header
 from monai_mamba.errors import InputError
 from monai_mamba.files import files_below
@@ -151,7 +151,7 @@ def check_same_grid(image: str, label: str) -> None:
 
 def _grid(path: str) -> tuple[tuple[int, ...], np.ndarray]:
     try:
-        header = nib.load(path)
+        header = open_image(path)
     except Exception as error:  # nibabel passes on whatever its file readers raise
         raise InputError(f"{path}: cannot be read as an image ({error}). Is the file complete?") from error
     return tuple(header.shape[:3]), np.asarray(header.affine)

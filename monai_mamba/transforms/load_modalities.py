@@ -6,13 +6,13 @@ import logging
 import math
 from collections.abc import Hashable, Mapping
 
-import nibabel as nib
 import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import LoadImage, MapTransform
 
+from monai_mamba.data.image_file import open_image
 from monai_mamba.data.image_reader import VerifyingNibabelReader
 from monai_mamba.data.modalities import DISPLAY, MODALITIES, REFERENCE_ORDER, subset_name
 from monai_mamba.data.pairs import LARGEST_SHIFT
@@ -119,7 +119,7 @@ class LoadModalitiesd(MapTransform):
         reference = next(name for name in order if sizes[name] <= 1.001 * min(sizes.values()))
         affine, shape = one_affine(volumes[reference].affine), tuple(volumes[reference].shape[1:])
         if label is not None:
-            header = nib.load(label)
+            header = open_image(label)
             affine, shape = one_affine(header.affine), header.shape[:3]
         image = torch.zeros(len(MODALITIES), *shape)
         for name, volume in volumes.items():
