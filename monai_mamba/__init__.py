@@ -6,7 +6,7 @@ Importing this package makes every public class and function below known to MONA
 from __future__ import annotations
 
 from monai_mamba import data, engines, handlers, inferers, labels, losses, metrics, optimizers, transforms
-from monai_mamba.bundle import bundle_root
+from monai_mamba.bundle import bundle_root, results_root
 from monai_mamba.checks import preflight
 from monai_mamba.networks import nets
 from monai_mamba.networks.nets import *  # noqa: F403 - the networks' own list says which
@@ -25,5 +25,6 @@ __all__ = [
     "metrics",
     "optimizers",
     "preflight",
+    "results_root",
     "transforms",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import json
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,10 +17,10 @@ from typing import Any, get_type_hints
 from monai.bundle import ConfigComponent, ConfigParser, ConfigWorkflow, create_workflow, run, run_workflow
 
 from monai_mamba.errors import InputError
-from monai_mamba.options import TEXT_OPTIONS, as_config, read_text, typed_options
+from monai_mamba.options import TEXT_OPTIONS, as_config, check_expression, read_text, typed_options
 
-# entries that MONAI adds for its tracking, and its client for federated learning
-ADDED_BY_MONAI = {"run_name", "experiment_name", "tracking_uri", "execute_config"}
+PACKAGE = Path(__file__).resolve().parent
+TRACKING = {"experiment_name", "run_name", "save_execute_config", "tracking_uri"}  # what MONAI's tracking reads
 README = "The README of the bundle lists the options."
 
 
@@ -28,7 +29,7 @@ def bundle_root(name: str, beside: str | None = None) -> str:
 
     A MONAI config cannot say where it lies itself. The folder is therefore taken from the workflow that is evaluating
     the config at this moment (found on the call stack), so that a copied or renamed bundle finds its own files and not
-    those of another copy. Without such a workflow, the working folder and the checkout beside the package are searched.
+    those of another copy. Without such a workflow, the working folder and `bundles_folder` are searched.
 
     Args:
         name: name of the bundle's folder, which is also the `name` in its `configs/metadata.json` in lower case with
@@ -39,16 +40,36 @@ def bundle_root(name: str, beside: str | None = None) -> str:
     Returns:
         Absolute path of the folder, or `"."` (the convention of the MONAI model zoo) if there is none of that name.
     """
-    here, checkout = Path.cwd(), Path(__file__).resolve().parents[1]
-    running = []
+    here, running = Path.cwd(), []
     for workflow in _running_workflows():
         root = Path(workflow.config_root_path).resolve().parent
         running += [root, root.parent / name]
     given = [Path(path).parent / name for path in (Path(beside).absolute(), Path(beside).resolve())] if beside else []
-    for root in [*given, *running, here, here / "bundles" / name, here / name, checkout / "bundles" / name]:
+    for root in [*given, *running, here, here / "bundles" / name, here / name, bundles_folder() / name]:
         if _is_bundle(root, name):
             return str(root)
     return "."
+
+
+def bundles_folder() -> Path:
+    """Folder of the bundles that came with the package: in it if it was installed, beside it in a checkout."""
+    inside = PACKAGE / "bundles"
+    return inside if inside.is_dir() else PACKAGE.parent / "bundles"
+
+
+def shipped_bundles() -> dict[str, Path]:
+    """Folders of the bundles that came with the package, by name."""
+    return {file.parents[1].name: file.parents[1] for file in sorted(bundles_folder().glob("*/configs/metadata.json"))}
+
+
+def results_root(bundle_root: str) -> str:
+    """Folder in which a bundle makes its folder `eval`, for the default of `output_dir` in its configs.
+
+    It is that of the bundle; but the working folder for a bundle that was installed with the package, whose folder is
+    lost with the next update, and for one that cannot be written to.
+    """
+    is_installed = Path(bundle_root).resolve().is_relative_to(PACKAGE)
+    return "." if is_installed or not os.access(bundle_root, os.W_OK) else bundle_root
 
 
 def check_options() -> None:
@@ -102,6 +123,7 @@ def _take_texts(parser: ConfigParser, typed: Mapping[str, str | None], given: Ma
         now = parser.config[name]
         value = read_text(name, typed[name]) if name in typed else given.get(name, now)
         value = as_config(name, value, parser.config)
+        check_expression(name, value, parser.globals)
         if name not in typed and "::" in str(value) == str(now) and not str(value).startswith(("$", "@")):
             raise InputError(
                 f"--{name} is {value}: MONAI reads # as ::, so the name is not known. Give it on a command line, or "
@@ -124,11 +146,14 @@ def _refuse_unused(workflow: ConfigWorkflow, call: Mapping[str, Any]) -> None:
         is_default = any(_plain(value) == _plain(default) or isinstance(default, (dict, list)) for default in defaults)
         section, _, entry = name.rpartition("#")
         is_data = section and not any(isinstance(file.get(section), dict) for file in known)
-        if is_default or is_data or name in roots | ADDED_BY_MONAI or name.startswith("_"):
+        is_client = name == "run_name" and not call  # of federated learning, which always gives a run its name
+        if is_default or is_data or is_client or name in roots or name.startswith("_"):
             continue
         if not re.search(rf"[@%]{'(?:#|::)'.join(map(re.escape, name.split('#')))}\b", text):
             if defaults:
                 raise InputError(f"--{name}: nothing in this config uses it. Leave it out.")
+            if name in TRACKING:
+                raise InputError(f"--{name}: only tracking uses it. Add --tracking mlflow, or leave it out.")
             siblings = config[section] if section else config
             advice = _nearest(entry, set(siblings) - {entry}, section and f"{section}#")
             raise InputError(f"--{name}: the config has no such option. {advice or README}")
@@ -211,8 +236,13 @@ def _stack() -> Iterator[FrameType]:
         frame = frame.f_back
 
 
+def bundle_metadata(root: Path) -> dict[str, Any]:
+    """Content of the `configs/metadata.json` of a bundle; empty where it is missing or damaged."""
+    return _read(root / "configs" / "metadata.json")
+
+
 def _is_bundle(root: Path, name: str) -> bool:
-    metadata = _read(root / "configs" / "metadata.json")
+    metadata = bundle_metadata(root)
     return bool(metadata) and name in (root.name, str(metadata.get("name", "")).lower().replace(" ", "_"))
 
 

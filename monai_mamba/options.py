@@ -7,9 +7,10 @@ On the way from a command line into a config, Fire reads a value as Python (`pil
 from __future__ import annotations
 
 import ast
+import builtins
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -113,3 +114,29 @@ def as_config(name: str, value: Any, ids: Mapping[str, Any]) -> Any:
     if value.startswith("$") or is_reference or not re.search("#|^[@%]", value):
         return value
     return "$" + re.sub("[#@%]", lambda found: f"\\x{ord(found.group()):02x}", repr(value))
+
+
+def check_expression(name: str, value: Any, known: Iterable[str]) -> None:
+    """Refuse a text that MONAI would take for Python although it is none, such as a file whose name begins with `$`.
+
+    Args:
+        name: the option.
+        value: as `as_config` returns it.
+        known: names that an expression may use, besides those of Python.
+
+    Raises:
+        InputError: the text after `$` is no expression, or begins with a name that is not known.
+    """
+    if not isinstance(value, str) or not value.startswith("$"):
+        return
+    try:
+        part: ast.AST = ast.parse(re.sub(r"@[\w:#]+", "None", value[1:]).strip(), mode="eval").body
+    except (SyntaxError, ValueError):
+        part = ast.Name("")
+    while isinstance(part, (ast.Attribute, ast.BinOp)):
+        part = part.value if isinstance(part, ast.Attribute) else part.left
+    if isinstance(part, ast.Name) and part.id not in {*known, *dir(builtins)}:
+        raise InputError(
+            f"--{name} is {value}: what begins with $ is Python to MONAI, and this is none that it knows. Write "
+            f"./{value} for a file of that name."
+        )

@@ -191,6 +191,47 @@ def test_an_option_without_a_value_is_refused(monkeypatch, config, arguments):
     assert sentence(caught).startswith("--input has no value.")
 
 
+NO_PYTHON = {
+    "a name that begins with $": ("$scan.nii.gz", "is Python to MONAI, and this is none that it knows"),
+    "$ and words": ("$my scan.nii", "Write ./$my scan.nii for a file of that name."),
+    "a variable of the shell in single quotes": ("$HOME/scan.nii", "is Python to MONAI"),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_begins_as_python_but_is_none_is_refused(way, monkeypatch, config, tmp_path):
+    for text, said in NO_PYTHON.values():
+        with pytest.raises(RuntimeError) as caught:
+            way(monkeypatch, config, tmp_path, {"input": text})
+        assert sentence(caught).startswith(f"--input is {text}: ")
+        assert said in sentence(caught)
+    way(monkeypatch, config, tmp_path, {"input": "./$scan.nii", "output_dir": "./%out"})
+    assert (SEEN[0]["input"], SEEN[0]["output_dir"]) == ("./$scan.nii", "./%out")
+
+
+MONAI_ITSELF = {
+    "a config file that is not there": ("config_file", "absent.json", "Cannot find the config file: absent.json"),
+    "an option below an entry that is not there": ("nothing#x", 1, "query key: nothing"),
+    "a name that begins with %": ("input", "%scan.nii", "query key: scan.nii"),
+}
+
+
+@pytest.mark.parametrize("case", MONAI_ITSELF)
+def test_what_monai_refuses_before_the_bundle_is_asked_is_named_by_monai(case, monkeypatch, config, tmp_path):
+    """Nothing of the package runs before these errors, so that it cannot say them in a sentence."""
+    option, value, said = MONAI_ITSELF[case]
+    with pytest.raises(Exception, match=said):
+        from_command_line(monkeypatch, value if option == "config_file" else config, tmp_path, {option: value})
+    assert not SEEN
+
+
+def test_options_of_tracking_without_tracking_are_refused(monkeypatch, config, tmp_path):
+    for name in ("experiment_name", "run_name", "tracking_uri"):
+        with pytest.raises(RuntimeError) as caught:
+            from_command_line(monkeypatch, config, tmp_path, {name: "x"})
+        assert sentence(caught) == f"--{name}: only tracking uses it. Add --tracking mlflow, or leave it out."
+
+
 UNKNOWN = {
     "--outputdir": ("the config has no such option. Did you mean --output_dir?",),
     "--overlp": ("the config has no such option. Did you mean --overlap?",),

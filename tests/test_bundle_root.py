@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from monai.bundle import ConfigWorkflow
 
-from monai_mamba.bundle import bundle_root
+from monai_mamba.bundle import bundle_root, results_root
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -68,3 +68,15 @@ def test_the_checkout_is_the_last_resort(tmp_path, monkeypatch):
 def test_an_unknown_bundle_is_the_working_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert bundle_root("no_such_bundle") == "."
+
+
+def test_results_never_go_into_an_installed_package(tmp_path, monkeypatch):
+    root = str(make_bundle(tmp_path / "bundles" / "subcortical"))
+    assert results_root(root) == root
+    monkeypatch.setattr("monai_mamba.bundle.os.access", lambda path, mode: False)
+    assert results_root(root) == "."
+    monkeypatch.undo()
+    monkeypatch.chdir("/")
+    monkeypatch.setattr("monai_mamba.bundle.PACKAGE", tmp_path)
+    assert results_root(root) == "."
+    assert bundle_root("subcortical") == root

@@ -9,7 +9,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = (  # from the lowest
     ("errors", "threads", "version"),
-    ("files", "grids", "options", "ranks", "labels", "ops", "optimizers"),
+    ("files",),
+    ("grids", "options", "ranks", "labels", "ops", "optimizers"),
     ("bundle", "networks.finite", "networks.layers", "data", "picture"),
     ("networks.blocks", "transforms"),
     ("networks.nets", "metrics", "losses"),

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 TESTS = Path(__file__).resolve().parent
 PAGE = TESTS.parent / "docs" / "unusual_input.md"
-REFUSED, WARNED, USED = "refused", "used, with a warning", "used"
+REFUSED, WARNED, USED, GRADED = "refused", "used, with a warning", "used", "graded as said"
 
 INTRODUCTION = """\
 # What happens to unusual input
@@ -30,8 +30,10 @@ of a result; the exit status is not zero. Of several scans, the others are still
   and `.mgh` files have no checksum.
 - **Place.** The sform is used where its code is set, else the qform, else (both codes 0) the voxel sizes with the
   axes of the Analyze format. What else the header says must agree: voxel sizes within 3 %, the sides, the axes within
-  45 degrees. Less is warned of, from 0.5 % or 1 mm on.
+  45 degrees. Smaller differences give a warning, from 0.5 % or 1 mm on.
 - **Not finite.** Weights, and the output of a network in each window, must be finite numbers.
+- **MONAI first.** MONAI reads the config and the options before anything of a bundle runs; what it cannot read ends in
+  its own traceback, whose last lines name it. Write `./%name` for a file whose name begins with `%`.
 - **Machines.** `HOME` may be read-only: caches then go to the temporary folder or are left out. For a user without an
   entry in `passwd` (some containers) set `USER` and `HOME`; MONAI itself does not start otherwise.
 """
@@ -54,7 +56,7 @@ class Section(NamedTuple):
 
 def sections() -> list[Section]:
     """All kinds of input that are tried."""
-    for folder in (TESTS, *(TESTS / name for name in ("data", "faults", "handlers", "malformed"))):
+    for folder in (TESTS, *(TESTS / name for name in ("data", "faults", "handlers", "malformed", "transforms"))):
         if str(folder) not in sys.path:
             sys.path.append(str(folder))
     import test_bids as bids
@@ -65,10 +67,13 @@ def sections() -> list[Section]:
     import test_faults as faults
     import test_geometry as geometry
     import test_integrity as integrity
+    import test_load_modalities as modalities
     import test_malformed as malformed
+    import test_nonsense as nonsense
     import test_not_finite as not_finite
     import test_odd_files as odd
     import test_options as bundle_options
+    import test_quality as quality
     import test_scaled_label_maps as label_maps
     import test_scans as scans
 
@@ -80,7 +85,7 @@ def sections() -> list[Section]:
             (
                 integrity.test_a_file_that_changes_while_it_is_read_is_refused,
                 integrity.test_a_scan_that_changes_between_reading_and_writing_is_refused,
-                integrity.test_whoever_reads_a_damaged_file_refuses_it,
+                integrity.test_every_reader_refuses_a_damaged_file,
                 integrity.test_the_report_refuses_a_damaged_label_map,
             ),
         ),
@@ -92,6 +97,15 @@ def sections() -> list[Section]:
                 geometry.test_an_mgh_file_without_orientation_is_warned_of_and_the_result_claims_none,
                 geometry.test_a_label_map_that_contradicts_itself_stops_a_training,
             ),
+        ),
+        Section(
+            "Results, and how they are graded",
+            (
+                (nonsense.NONSENSE, "segmented, and graded `fail`; an error with `--strict True`"),
+                (quality.HIPPOCAMPI, GRADED),
+                (quality.TUMORS, GRADED),
+            ),
+            (nonsense.test_results_that_are_probably_wrong_say_so_and_with_strict_end_in_an_error,),
         ),
         Section("Odd but usable files", ((odd.USED, USED), (odd.GEOMETRY, USED))),
         Section(
@@ -120,7 +134,7 @@ def sections() -> list[Section]:
                 faults.test_no_space_for_a_result_leaves_none,
                 faults.test_code_in_weights_is_not_run,
                 faults.test_names_of_files_stay_names,
-                faults.test_twenty_kills_lose_nothing,
+                faults.test_killing_a_run_twenty_times_loses_nothing,
             ),
         ),
         Section(
@@ -138,7 +152,7 @@ def sections() -> list[Section]:
         ),
         Section(
             "Brain tumor cases",
-            ((tumor.BAD, REFUSED),),
+            ((tumor.BAD, REFUSED), (modalities.EXCHANGED, WARNED)),
             (
                 cases.test_a_folder_for_each_modality,
                 cases.test_folders_of_modalities_without_names_in_common_are_refused,
@@ -148,7 +162,11 @@ def sections() -> list[Section]:
         ),
         Section(
             "Options",
-            ((options.UNKNOWN, REFUSED),),
+            (
+                (options.UNKNOWN, REFUSED),
+                (options.NO_PYTHON, REFUSED),
+                (options.MONAI_ITSELF, "an error of MONAI, with its traceback"),
+            ),
             (
                 bundle_options.test_folders_are_those_that_were_typed,
                 bundle_options.test_options_of_another_config_are_not_passed_over,
@@ -158,6 +176,7 @@ def sections() -> list[Section]:
                 options.test_an_option_without_a_value_is_refused,
                 options.test_a_number_where_a_name_is_due_is_refused,
                 options.test_unknown_ids_are_refused,
+                options.test_options_of_tracking_without_tracking_are_refused,
             ),
         ),
         Section(

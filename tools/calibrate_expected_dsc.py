@@ -4,9 +4,10 @@
         --output_dir results --calibration None
     python tools/calibrate_expected_dsc.py --results results --reference scans --scan_table scans.tsv --output_dir out
 
-The factor of a structure is its mean measured DSC divided by its mean expected one. Scans of one person count together
-as one. The report says how far both are apart without factors, and with factors that were fitted without the person
-they are applied to. Writes calibration.tsv, which goes into the bundle's `configs`, and report.md.
+The factor of a structure is its mean measured DSC divided by its mean expected one; what was in neither has none.
+Scans of one person count together as one. The report says how far both are apart without factors, and with factors
+that were fitted without the person they are applied to. Writes calibration.tsv, which goes into the
+bundle's `configs`, and report.md.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def calibrate(options: argparse.Namespace) -> None:
         OutputError: the files cannot be written.
     """
     check_output_dir(options.output_dir)
-    entries = LabelTable.load("subcortical").structures
+    entries = LabelTable.load("subcortical", auxiliary=True).structures
     ids = [entry.id for entry in entries]
     found, reference = find_label_set("results", options.results), find_label_set("reference", options.reference)
     if missing := sorted(set(found.files) - set(reference.files)):
@@ -83,7 +84,7 @@ def calibrate(options: argparse.Namespace) -> None:
         f"{errors[0]:.3f} and {errors[1]:.3f}.\n"
     )
     columns = ("id", "structure", "measured", "expected", "expected, calibrated without the person", "factor")
-    lines = ["id\tfactor", *(f"{label}\t{factor:.3f}" for label, factor in zip(ids, factors, strict=True))]
+    lines = ["id\tfactor", *(f"{row[0]}\t{row[-1]}" for row in rows)]
     files = {
         "calibration.tsv": "\n".join(lines) + "\n",
         "report.md": f"# Expected and measured DSC\n\n{made_by(__version__ + '.')}\n{text}\n{table(columns, rows)}",

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import nibabel as nib
@@ -26,13 +27,14 @@ from monai_mamba.checks import check_output_dir
 from monai_mamba.data.label_values import read_label_ids
 from monai_mamba.data.quality import COLUMNS, QualityLimits
 from monai_mamba.data.scan_table import describe_pairs
+from monai_mamba.files import MISSING
 from monai_mamba.labels import LabelTable
 
 VOLUME_MARGIN, ASYMMETRY_MARGIN, OVERLAP_MARGIN = 2.0, 2.0, 0.85
 
 
 def fit(volumes: np.ndarray, other_side: list[int], overlaps: np.ndarray) -> np.ndarray:
-    """Limits `(structures, 4)`, columns as in `COLUMNS` without `id`.
+    """Limits `(structures, 4)`, columns as in `COLUMNS` without `name`.
 
     Args:
         volumes: `(people, structures)`, mm3, NaN where a map does not know a structure.
@@ -45,15 +47,16 @@ def fit(volumes: np.ndarray, other_side: list[int], overlaps: np.ndarray) -> np.
             np.nanmin(volumes, 0) / VOLUME_MARGIN,
             np.nanmax(volumes, 0) * VOLUME_MARGIN,
             np.nanmax(asymmetry, 0) * ASYMMETRY_MARGIN,
-            np.nanmin(overlaps, 0) * OVERLAP_MARGIN,
+            np.fmin.reduce(overlaps, 0) * OVERLAP_MARGIN,  # NaN where there is none at all
         ],
         axis=1,
     )
 
 
-def limits_text(ids: list[int], limits: np.ndarray) -> str:
+def limits_text(names: Sequence[str], limits: np.ndarray) -> str:
     """The table of limits."""
-    rows = ["\t".join([str(label), *(f"{value:.4g}" for value in row)]) for label, row in zip(ids, limits, strict=True)]
+    texts = [[MISSING if np.isnan(value) else f"{value:.4g}" for value in row] for row in limits]
+    rows = ["\t".join([name, *row]) for name, row in zip(names, texts, strict=True)]
     return "\n".join(["\t".join(COLUMNS), *rows]) + "\n"
 
 
@@ -66,7 +69,7 @@ def fit_limits(options: argparse.Namespace) -> None:
     """
     check_output_dir(options.output_dir)
     labels = LabelTable.load("subcortical")
-    ids = [entry.id for entry in labels.structures]
+    ids, names = [entry.id for entry in labels.structures], np.array([entry.name for entry in labels.structures])
     other_side = [ids.index(labels.ids[labels.mirror[entry.index]]) for entry in labels.structures]
     reference = find_label_set("reference", options.reference)
     scans = describe_pairs([{"subject": name} for name in reference.files], options.scan_table)
@@ -87,7 +90,7 @@ def fit_limits(options: argparse.Namespace) -> None:
         low, high, *_ = fit(np.delete(volumes, row, 0), other_side, expected).T
         outside.append(int((known & ((values < low) | (values > high))).sum()))
     folder = Path(options.output_dir).expanduser()
-    write_files(folder, {"quality.tsv": limits_text(np.array(ids)[known].tolist(), limits[known])})
+    write_files(folder, {"quality.tsv": limits_text(names[known], limits[known])})
     grades = [(path.name.split("_desc-")[0], *QualityLimits.load(folder / "quality.tsv").rate(path)) for path in tables]
     text = (
         f"Volumes of {len(people)} people, expected DSC of {len(tables)} scans. With limits fitted without them, "

@@ -33,8 +33,8 @@ def add_asegs(scans: Sequence[dict], aseg: str | Path | None, output_dir: str | 
             raise InputError(f"{source}: there is no such file or folder. Check the path given with --aseg.")
         if len(scans) > 1:
             raise InputError(
-                f"{source}: one label map for {len(scans)} scans. Give --aseg the folder with the results of the "
-                "subcortical bundle for the same input, or run the scans one by one."
+                f"{source}: one label map for {len(scans)} scans. Set --aseg to the folder with the results of "
+                "the subcortical bundle for the same input, or segment the scans one by one."
             )
         if scans:
             check_header(source)

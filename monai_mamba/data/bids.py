@@ -12,10 +12,11 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import ignite.distributed as idist
+
 from monai_mamba.errors import OutputError
 from monai_mamba.files import write_text
 from monai_mamba.labels import LabelTable
-from monai_mamba.ranks import rank_and_size
 from monai_mamba.version import __version__
 
 DESCRIPTION = "dataset_description.json"
@@ -78,7 +79,9 @@ def _expression(rule: str) -> str:
     return anywhere + pattern + ("/.*" if rule.endswith("/") else "(?:/.*)?")
 
 
-def describe_derivatives(source: str | Sequence[str], output_dir: str | Path, task: str, labels: str) -> None:
+def describe_derivatives(
+    source: str | Sequence[str], output_dir: str | Path, task: str, labels: LabelTable | str
+) -> None:
     """Make the results of a BIDS data set a BIDS derivative; other inputs need no description, and nothing is done.
 
     Written once, by the first process of a run, into `output_dir`; a file that is there is kept:
@@ -98,12 +101,12 @@ def describe_derivatives(source: str | Sequence[str], output_dir: str | Path, ta
         OutputError: a file cannot be written.
     """
     root, output = Path(str(source)).expanduser(), Path(str(output_dir)).expanduser()
-    if rank_and_size()[0] != 0 or not is_raw_dataset(root):
+    if idist.get_rank() != 0 or not is_raw_dataset(root):
         return
     if is_raw_dataset(output):
         logger.warning(
-            "%s is a BIDS data set of raw data, in which results do not belong. Better choose a folder of their own, "
-            "such as --output_dir %s.",
+            "%s is a raw BIDS data set; results should not be written into it. Use a separate folder, for example "
+            "--output_dir %s.",
             output,
             root / "derivatives" / f"monai-mamba-{task}",
         )
@@ -125,7 +128,7 @@ def describe_derivatives(source: str | Sequence[str], output_dir: str | Path, ta
         DESCRIPTION: _to_json(description),
         f"desc-{task}_dseg.json": _to_json(sidecar),
         f"desc-{task}_dseg.tsv": "\n".join(lines) + "\n",
-        ".bidsignore": "*_volumes.tsv\n*_picture.png\ncases*.tsv\n",
+        ".bidsignore": "*_volumes.tsv\n*_picture.png\n*_dseg.mgz\n*_aseg.stats\ncases*.tsv\n",
     }
     for name, text in files.items():
         if (output / name).exists():

@@ -11,6 +11,7 @@ from typing import Literal
 from monai_mamba.data.quality import Quality
 from monai_mamba.errors import MonaiMambaError, OutputError
 from monai_mamba.files import MISSING, write_atomically
+from monai_mamba.labels import measure_brain
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class CaseOutcome:
         status: `"done"` in this run, `"skipped"` because it had its results already, or `"failed"`.
         seconds: time from reading it to its last file, or to its failure; None if it was not read.
         error: why it failed.
-        volumes: volume in mm3 by structure, see `read_volumes`; empty where it has no results.
+        volumes: volume in mm3 by structure and brain measure, see `read_volumes`; empty where it has no results.
         quality: grade of its results, where they are graded.
     """
 
@@ -50,8 +51,8 @@ def write_case_table(path: str | Path, outcomes: Sequence[CaseOutcome]) -> None:
     """Write a table with a row a case.
 
     Columns: `name`, `status`, `seconds`, `quality`, `message` (an error, or what is unusual), then for each structure
-    of the cases' own tables its volume in mm3 under its name. Cells without a value hold `n/a`. Cells with a tab, a
-    line break or a quotation mark are quoted.
+    of the cases' own tables its volume in mm3 under its name, and the volumes of the brain where they are known (see
+    `measure_brain`). Cells without a value hold `n/a`. Cells with a tab, a line break or a quotation mark are quoted.
 
     Args:
         path: the file (TSV); complete or not there.
@@ -80,9 +81,14 @@ def write_case_table(path: str | Path, outcomes: Sequence[CaseOutcome]) -> None:
 
 
 def read_volumes(path: str | Path) -> dict[str, str]:
-    """Volume in mm3 by structure, as written in `..._volumes.tsv` of a case; nothing if that cannot be read."""
+    """Volume in mm3 by structure, as written in `..._volumes.tsv` of a case, and of the brain, see `measure_brain`.
+
+    Nothing if the table cannot be read.
+    """
     try:
         with Path(path).open(encoding="utf-8", newline="") as file:
-            return {row["name"]: row["mm3"] for row in csv.DictReader(file, delimiter="\t")}
+            rows = list(csv.DictReader(file, delimiter="\t"))
+        brain = measure_brain({int(row["id"]): float(row["mm3"]) for row in rows if "id" in row})
+        return {row["name"]: row["mm3"] for row in rows} | {name: f"{mm3:.1f}" for name, mm3 in brain.items()}
     except (OSError, KeyError, ValueError):  # moved or changed by hand meanwhile: the other cases keep their row
         return {}

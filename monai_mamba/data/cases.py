@@ -68,7 +68,9 @@ class TumorCase:
         known = self.label if kind == "label" else self.image.get(kind)
         if known:
             what = "the label map" if kind == "label" else f"the modality {DISPLAY[kind]}"
-            self.problem = f"{path}: {known} is {what} of the case {self.name} too; expected one file. Remove one."
+            self.problem = (
+                f"{path}: {known} is also {what} of the case {self.name}; expected one file. Remove one of them."
+            )
         elif kind == "label":
             self.label = path
         else:
@@ -93,11 +95,11 @@ class TumorCase:
             return
         count = _volumes(self.image)
         if count is not None and count != len(self.channels):
-            found = "one volume, and a name that tells no modality" if count == 1 else f"{count} volumes in one file"
+            found = "one volume, and a file name without a modality" if count == 1 else f"{count} volumes in one file"
             raise InputError(
                 f"{self.image}: {found}; expected {len(self.channels)} volumes, in the order "
-                f"{', '.join(DISPLAY[name] for name in self.channels)}. Where a modality is missing, give the others "
-                f"as files of their own. {NAMES_KNOWN}"
+                f"{', '.join(DISPLAY[name] for name in self.channels)}. If a modality is missing, give the others as "
+                f"separate files. {NAMES_KNOWN}"
             )
         check_header(self.image, volumes=len(self.channels))
 
@@ -215,14 +217,14 @@ def _one_case(paths: list[Path]) -> TumorCase:
     for path, (_, kind) in zip(paths, known, strict=True):
         if kind not in MODALITIES:
             raise InputError(
-                f"{path}: its name tells no modality. {NAMES_KNOWN} Other names: --input \"{{'flair': 'a.nii.gz', "
-                "'t1': 'b.nii.gz', ...}\"."
+                f"{path}: the file name does not show the modality. {NAMES_KNOWN} Other names: --input \"{{'flair': "
+                "'a.nii.gz', 't1': 'b.nii.gz', ...}\"."
             )
     cases = sorted({case for case, _ in known})
     if len(cases) > 1:
         raise InputError(
-            f"The files given as 'input' belong to different cases by their names: {', '.join(cases)}. Expected the "
-            "modalities of one case; for several cases give their folder."
+            f"By their names, the input files belong to different cases: {', '.join(cases)}. Expected the modalities "
+            "of one case; for several cases, give their folder."
         )
     case = TumorCase(cases[0], Path())
     for path, (_, kind) in zip(paths, known, strict=True):
@@ -247,14 +249,14 @@ def _group(files: Iterable[Path], root: Path, what: str | None = None) -> list[T
         if kind is None and _volumes(path) == len(MODALITIES):
             cases[folder, str(path)] = TumorCase(name, folder, str(path))
         elif kind is None:
-            left_out[path] = "name that tells no modality"
+            left_out[path] = "file name without a modality"
         else:
             cases.setdefault((folder, name), TumorCase(name, folder)).add(kind, str(path))
     if left_out:
         logger.warning("Not taken from %s: %s.", what or root, describe_left_out(left_out))
     found = [case for case in cases.values() if case.image]
     if not found:
-        raise InputError(f"{what or root}: no file there is a modality of a case. {NAMES_KNOWN}")
+        raise InputError(f"{what or root}: no file in it is a modality of a case. {NAMES_KNOWN}")
     return found
 
 

@@ -36,7 +36,7 @@ def check_header(path: str | Path, volumes: int = 1) -> None:
     path = Path(path)
     if path.is_symlink() and not path.exists():
         raise InputError(
-            f"{path}: a link to {os.readlink(path)}, which is not there. Fetch the file first (in a DataLad dataset: "
+            f"{path}: a link to {os.readlink(path)}, which does not exist. Fetch the file first (in a DataLad dataset: "
             "datalad get)."
         )
     if not path.is_file():
@@ -57,7 +57,7 @@ def check_header(path: str | Path, volumes: int = 1) -> None:
     except Exception as error:  # nibabel passes on whatever its file readers raise
         raise InputError(f"{path}: not a readable NIfTI or MGH image ({first_line(error)}). {_advice(path)}") from error
     if dtype.fields is not None or np.issubdtype(dtype, np.complexfloating):
-        raise InputError(f"{path}: voxels are of type {dtype}; expected one real number a voxel.")
+        raise InputError(f"{path}: voxels are of type {dtype}; expected one real number per voxel.")
     check_shape(path, shape, volumes)
     check_geometry(path, image)
     check_extent(path, shape, image.affine)
@@ -77,7 +77,7 @@ def check_shape(name: str | Path, shape: Sequence[int], volumes: int = 1) -> Non
     if volumes == 1 and any(size > 1 for size in shape[3:]):
         raise InputError(
             f"{name}: a series of {math.prod(shape[3:])} volumes ({text}); expected one 3-D volume. Save the volume to "
-            "be segmented as a file of its own."
+            "segment as a separate file."
         )
     if len(shape) < 3 or min(shape[:3]) < MIN_VOXELS_PER_AXIS:
         raise InputError(
@@ -103,7 +103,7 @@ def check_extent(name: str | Path, shape: Sequence[int], affine: np.ndarray) -> 
     if extent.min() < MIN_EXTENT_MM or extent.max() > MAX_EXTENT_MM:
         text = " x ".join(f"{size:.4g}" for size in extent)
         raise InputError(
-            f"{name}: a field of view of {text} mm; expected a head, {MIN_EXTENT_MM:g} to {MAX_EXTENT_MM:g} mm along "
+            f"{name}: the field of view is {text} mm; a head needs {MIN_EXTENT_MM:g} to {MAX_EXTENT_MM:g} mm along "
             "each axis. Correct the voxel size in the header, or crop the image to the head."
         )
 

@@ -60,7 +60,8 @@ def find_pairs(dataset_dir: str | Path) -> list[dict[str, str]]:
         if without:
             kind, partner = ("image", "label map") if alone is images else ("label map", "image")
             raise InputError(
-                f"{alone[without[0]]}: this {kind} has no {partner} ({len(without)} of {len(alone)} have none). {RULE}"
+                f"{alone[without[0]]}: this {kind} has no {partner} ({len(without)} of {len(alone)} {kind}s lack one). "
+                f"{RULE}"
             )
     pairs = [{"image": str(images[name]), "label": str(labels[name]), "subject": name} for name in sorted(images)]
     for pair in pairs:
@@ -97,7 +98,8 @@ def split_pairs(
     persons = sorted({_person(pair) for pair in pairs}, key=lambda name: hashlib.sha256(os.fsencode(name)).hexdigest())
     if len(persons) == 1:
         warnings.warn(
-            f"All pairs belong to one person ({persons[0]}): validation uses the training data. Add scans of others.",
+            f"All pairs belong to one person ({persons[0]}): validation uses the training data. Add scans of "
+            "other people.",
             stacklevel=2,
         )
         return list(pairs), list(pairs)
@@ -147,8 +149,8 @@ def check_same_grid(image: str, label: str) -> None:
     shift = largest_shift(image_affine, label_affine, image_shape)
     if not shift <= LARGEST_SHIFT:
         raise InputError(
-            f"{label}: it has the shape of its image {image} but lies elsewhere (voxels by up to "
-            f"{shift:.3g} mm). Resample the label map to the image with nearest neighbor, or correct its header."
+            f"{label}: it has the shape of its image {image} but another position (voxels differ by "
+            f"up to {shift:.3g} mm). Resample the label map to the image with nearest neighbor, or correct its header."
         )
 
 

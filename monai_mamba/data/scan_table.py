@@ -38,7 +38,7 @@ def describe_pairs(
     rows = _read(Path(table).expanduser()) if table else {}
     left = [pair for pair in pairs if not (leave_out and fnmatch.fnmatchcase(pair["subject"], leave_out))]
     if not left:
-        raise InputError(f"leave_out is '{leave_out}', which is every one of the {len(pairs)} scans found.")
+        raise InputError(f"leave_out is '{leave_out}', which leaves out all {len(pairs)} scans.")
     unknown = [pair["subject"] for pair in left if table and pair["subject"] not in rows]
     if unknown:
         raise InputError(
@@ -70,8 +70,8 @@ def split_fold(pairs: Sequence[dict[str, Any]], fold: int | None) -> tuple[list[
     if not inside or len(inside) == len(pairs):
         known = sorted({found for pair in pairs if (found := pair.get("fold")) is not None})
         raise InputError(
-            f"--fold is {fold}: it holds {len(inside)} of {len(pairs)} scans. The table of scans knows the folds "
-            f"{known}; --fold None trains on all scans."
+            f"--fold is {fold}: it holds {len(inside)} of {len(pairs)} scans. The table has the folds {known}; "
+            "--fold None trains on all scans."
         )
     return [pair for pair in pairs if pair.get("fold") != fold], inside
 

@@ -19,6 +19,7 @@ from monai_mamba.ranks import on_first_rank
 BIDS_SUFFIX = "_T1w"
 DERIVATIVES = ("_dseg", "_mask", "_probseg")
 RESULTS = {"labels": "_dseg.nii.gz", "volumes": "_volumes.tsv", "picture": "_picture.png"}
+EXTRA_RESULTS = {"mgz": "_dseg.mgz", "stats": "_aseg.stats"}  # not of every scan
 NAMES_LOGGED = 5  # of the files of a kind that are left out
 
 logger = logging.getLogger(__name__)
@@ -119,7 +120,7 @@ def plan_results(
         first_of.setdefault(output, title)
         items.append(item)
     if finished := sum("finished" in item for item in items):
-        text = "Finished before: %d of %d, in %s (--overwrite True makes them again)."
+        text = "Finished before: %d of %d, in %s (--overwrite True segments them again)."
         logger.info(text, finished, len(items), output_dir)
     problems = [item["problem"] for item in items if "problem" in item]
     if problems and len(problems) == len(items):
@@ -150,15 +151,15 @@ def _expand(source: str, left_out: LeftOut) -> tuple[Path, list[Path], bool]:
         if not images:
             raise InputError(
                 f"{root}: no T1-weighted scan in this BIDS data set; expected sub-*/[ses-*/]anat/*_T1w.nii[.gz]. "
-                'Other files are taken by a pattern, such as --input "FOLDER/**/*.nii.gz".'
+                'For other files, use a pattern such as --input "FOLDER/**/*.nii.gz".'
             )
         left_out |= ignored_files(root, images)
     elif root.is_dir():
         images = [path for path in files_below(root) if is_image(path)]
         if not images:
             raise InputError(
-                f"{root}: no image in this folder or its subfolders ({', '.join(IMAGE_SUFFIXES)}). DICOM has to be "
-                "converted first, for example with dcm2niix."
+                f"{root}: no image in this folder or its subfolders ({', '.join(IMAGE_SUFFIXES)}). Convert DICOM "
+                "files first, for example with dcm2niix."
             )
         left_out |= beside_scans_of_subjects(images)
         if any(bare_name(path).endswith(BIDS_SUFFIX) for path in images):

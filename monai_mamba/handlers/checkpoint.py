@@ -105,9 +105,9 @@ class ResumableCheckpoint:
         except (KeyError, RuntimeError, ValueError) as error:
             holds = ", ".join(f"{name} {_short(old)}" for name, old, _ in _changes(before, self.about))
             raise WeightsError(
-                f"{self.path}: the training cannot go on from this checkpoint, which is damaged or belongs to another "
-                f"config or network{holds and f' (its options: {holds})'}. Use that one, or another --output_dir, or "
-                "start over with --resume False."
+                f"{self.path}: training cannot continue from this checkpoint: it is damaged or belongs to another "
+                f"config or network{holds and f' (its options: {holds})'}. Use that config, set another --output_dir, "
+                "or start over with --resume False."
             ) from error
         engine.state.epoch, engine.state.iteration = epoch, iteration
         self.logger.info("Continuing %s after epoch %d of %d.", self.path, epoch, engine.state.max_epochs)

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
 from ignite.engine import Engine, Events
 from monai.data import MetaTensor
 
+from monai_mamba.data.aseg_stats import aseg_stats
 from monai_mamba.data.image_file import read_image
-from monai_mamba.data.scans import RESULTS
-from monai_mamba.errors import OutputError
-from monai_mamba.files import MISSING, write_atomically
+from monai_mamba.data.scans import EXTRA_RESULTS, RESULTS
+from monai_mamba.errors import InputError, OutputError
+from monai_mamba.files import MISSING, write_atomically, write_text
 from monai_mamba.grids import voxel_volume
-from monai_mamba.labels import LabelTable
+from monai_mamba.labels import BRAIN, LabelTable, measure_brain
 from monai_mamba.picture import draw_labels
 
 
@@ -27,20 +29,38 @@ class ResultSaver:
     when a scan is repeated, comes last, so that one beside table and picture is of the same run.
 
     * `<output>_volumes.tsv`: `id`, `name`, `voxels`, `mm3` (voxels times voxel volume), `mm3_soft` (from the
-      probabilities), `expected_dsc` (0..1, how sure the network is, see `RestoreLabelsd`; `n/a` without a voxel).
+      probabilities), `expected_dsc` (0..1, how sure the network is, see `RestoreLabelsd`; `n/a` without a voxel). Where
+      the labels are those of the whole brain, `percent_of_brain`: 100 times `mm3` by that of the brain, see `BRAIN`.
     * `<output>_picture.png`: three views, see `draw_labels`.
     * `<output>_dseg.nii.gz`: label ids on the grid of the scan, with the affine, codes and spacing of its header.
+    * `<output>_dseg.mgz`: the same for FreeSurfer, only where the scan is an MGH file.
+    * `<output>_aseg.stats`: see `aseg_stats`; only with `stats`.
 
     Args:
-        labels: name or path of the label table, see `LabelTable.load`.
+        labels: the label table, or its name or path, see `LabelTable.load`.
         close_up: the picture shows the surroundings of the labels instead of the whole image.
         written_ids: for each id of the table the id in the label map, see `LabelTable.ids_in`; None writes the same.
+        stats: write FreeSurfer's statistics, too.
+
+    Raises:
+        InputError: `stats` is asked for, and the labels are not those of the whole brain.
     """
 
-    def __init__(self, labels: str, close_up: bool = False, written_ids: Mapping[int, int] | None = None) -> None:
+    def __init__(
+        self,
+        labels: LabelTable | str,
+        close_up: bool = False,
+        written_ids: Mapping[int, int] | None = None,
+        stats: bool = False,
+    ) -> None:
         self.table = LabelTable.load(labels)
         self.close_up = close_up
         self.written_ids = written_ids
+        self.stats = stats
+        if stats and not measure_brain(dict.fromkeys((entry.id for entry in self.table.structures), 0.0)):
+            raise InputError(
+                "--stats True needs the volume of the whole brain, and --whole_brain is False. Leave that option out."
+            )
 
     def attach(self, engine: Engine) -> None:
         """Register with an engine."""
@@ -70,15 +90,29 @@ class ResultSaver:
         labels = prediction[0].numpy()
         if prediction.meta.get("volume") is not None:  # of a file with several
             source = file.slicer[..., prediction.meta["volume"]]
-        table = self._volume_table(prediction, source.affine)
+        counts = np.bincount(labels.ravel(), minlength=max(self.table.ids) + 1)
+        texts = {RESULTS["volumes"]: self._volume_table(counts, voxel_volume(source.affine), prediction.meta)}
+        if self.stats:
+            name = Path(output).name
+            texts[EXTRA_RESULTS["stats"]] = aseg_stats(
+                name.split("_desc-")[0],
+                name + RESULTS["labels"],
+                self.table,
+                {entry.id: int(counts[entry.id]) for entry in self.table.structures},
+                voxel_volume(source.affine),
+            )
         try:
             # Results of an earlier run must not pass for those of this one, should it be stopped between two files.
-            Path(output + RESULTS["labels"]).unlink(missing_ok=True)
-            write_atomically(output + RESULTS["volumes"], lambda path: path.write_text(table, encoding="utf-8"))
+            for ending in (RESULTS["labels"], *EXTRA_RESULTS.values()):
+                Path(output + ending).unlink(missing_ok=True)
+            for ending, text in texts.items():
+                write_text(output + ending, text)
             picture = partial(draw_labels, source=source, labels=labels, table=self.table, close_up=self.close_up)
             write_atomically(output + RESULTS["picture"], picture)
-            image = label_image(self._as_written(labels), file)
-            write_atomically(output + RESULTS["labels"], lambda path: nib.save(image, path))
+            written = self._as_written(labels)
+            if isinstance(file, nib.MGHImage):
+                write_atomically(output + EXTRA_RESULTS["mgz"], partial(nib.save, mgh_label_image(written, file)))
+            write_atomically(output + RESULTS["labels"], partial(nib.save, label_image(written, file)))
         except OSError as error:
             raise OutputError(
                 f"{output}*: the results cannot be written ({error.strerror or error}). Free some space, or choose "
@@ -93,15 +127,17 @@ class ResultSaver:
             lookup[label] = written
         return lookup[labels]
 
-    def _volume_table(self, prediction: MetaTensor, affine: np.ndarray) -> str:
-        labels, meta = prediction.numpy(), prediction.meta
-        mm3 = voxel_volume(affine)
-        counts = np.bincount(labels.ravel(), minlength=max(self.table.ids) + 1)
-        lines = ["id\tname\tvoxels\tmm3\tmm3_soft\texpected_dsc"]
+    def _volume_table(self, counts: np.ndarray, voxel_mm3: float, meta: Mapping[str, Any]) -> str:
+        volumes = {entry.id: float(counts[entry.id] * voxel_mm3) for entry in self.table.structures}
+        brain = measure_brain(volumes).get(BRAIN)
+        lines = ["id\tname\tvoxels\tmm3\tmm3_soft\texpected_dsc" + "\tpercent_of_brain" * (brain is not None)]
         for entry in self.table.structures:
-            voxels, soft = int(counts[entry.id]), float(meta["soft_volumes"][entry.id])
-            expected = f"{meta['expected_dsc'][entry.id]:.3f}" if voxels else MISSING
-            lines.append(f"{entry.id}\t{entry.name}\t{voxels}\t{voxels * mm3:.1f}\t{soft:.1f}\t{expected}")
+            mm3, soft, expected = volumes[entry.id], meta["soft_volumes"][entry.id], meta["expected_dsc"][entry.id]
+            cells = [entry.id, entry.name, counts[entry.id], f"{mm3:.1f}", f"{soft:.1f}"]
+            cells.append(f"{expected:.3f}" if mm3 and np.isfinite(expected) else MISSING)
+            if brain is not None:
+                cells.append(f"{100 * mm3 / brain:.4f}" if brain else MISSING)
+            lines.append("\t".join(map(str, cells)))
         return "\n".join(lines) + "\n"
 
 
@@ -130,4 +166,17 @@ def label_image(labels: np.ndarray, source: nib.spatialimages.SpatialImage) -> n
     else:  # the axes are a guess: aligned to the scan's file, and nothing is said about the scanner
         image.set_sform(source.affine, code="aligned")
         image.set_qform(source.affine, code="unknown")
+    return image
+
+
+def mgh_label_image(labels: np.ndarray, source: nib.MGHImage) -> nib.MGHImage:
+    """Put a label map on the grid of an MGH image. FreeSurfer's tags, which may name a person, do not come along.
+
+    Args:
+        labels: `(H, W, D)` label ids; uint8 stays, others become int32.
+        source: image whose grid it is.
+    """
+    image = nib.MGHImage(labels if labels.dtype == np.uint8 else labels.astype(np.int32), source.affine, source.header)
+    image.set_data_dtype(image.dataobj.dtype)
+    image.header["goodRASFlag"] = source.header["goodRASFlag"]  # nibabel sets it where it assumes an orientation
     return image

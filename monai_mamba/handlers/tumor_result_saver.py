@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
-from monai.data import MetaTensor
+from collections.abc import Mapping
+from typing import Any
 
-from monai_mamba.grids import voxel_volume
+import numpy as np
+
 from monai_mamba.handlers.result_saver import ResultSaver
 from monai_mamba.labels import RegionTable
 
@@ -23,13 +24,11 @@ class TumorResultSaver(ResultSaver):
         super().__init__(label_convention)
         self.regions = RegionTable.load(label_convention)
 
-    def _volume_table(self, prediction: MetaTensor, affine: np.ndarray) -> str:
-        mm3 = voxel_volume(affine)
-        counts = np.bincount(prediction.numpy().ravel(), minlength=max(self.table.ids) + 1)
+    def _volume_table(self, counts: np.ndarray, voxel_mm3: float, meta: Mapping[str, Any]) -> str:
         rows = [(f"{region.title} ({region.name})", self.regions.ids_of(region)) for region in self.regions.regions]
         rows += [(entry.name, (entry.id,)) for entry in self.table.structures]
         lines = ["name\tlabels\tvoxels\tmm3"]
         for name, ids in rows:
             voxels = int(counts[list(ids)].sum())
-            lines.append(f"{name}\t{'+'.join(map(str, ids))}\t{voxels}\t{voxels * mm3:.1f}")
+            lines.append(f"{name}\t{'+'.join(map(str, ids))}\t{voxels}\t{voxels * voxel_mm3:.1f}")
         return "\n".join(lines) + "\n"

@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 
 from monai_mamba.errors import WeightsError
 from monai_mamba.files import read_whole, write_atomically
-from monai_mamba.ranks import rank_and_size
 
 ENTRIES = ("model", "state_dict", "network")  # of a training checkpoint, where it holds the network's weights
 END_OF_ARCHIVE = 22  # bytes of the record at its end
@@ -43,11 +43,11 @@ def check_weights(path: str | Path, bundle_root: str | Path) -> None:
     ships = {(root / name).resolve(): entry.get("sha256") for name, entry in known.items()}
     if not path.is_file():
         if path.resolve().is_relative_to(root.resolve()) and path.resolve() not in ships:
-            others = f" It ships {', '.join(known)}; its README says what for." if known else ""
+            others = f" It ships {', '.join(known)}; its README says what they are for." if known else ""
             raise WeightsError(
-                f"{path}: this bundle comes without trained weights of this name. Train a network on labeled cases "
+                f"{path}: this bundle ships no trained weights of this name. Train a network on labeled cases "
                 f"(python -m monai.bundle run --config_file {root / 'configs' / 'train.json'} --dataset_dir CASES "
-                f"--output_dir run), then give its file with --weights run/model.pt.{others}"
+                f"--output_dir run), then set --weights run/model.pt.{others}"
             )
         raise WeightsError(
             f"{path}: there is no weights file. Restore models/model.pt of the bundle, or give a file with --weights."
@@ -59,7 +59,7 @@ def check_weights(path: str | Path, bundle_root: str | Path) -> None:
     if found != expected:
         raise WeightsError(
             f"{path}: SHA-256 is {found}, expected {expected}. The file is damaged or was replaced; restore it, or "
-            "give another file on purpose with --weights."
+            "name another file with --weights."
         )
 
 
@@ -175,7 +175,7 @@ def save_weights(path: str | Path, network: torch.nn.Module) -> None:
 
     In a distributed run the first rank writes.
     """
-    if rank_and_size()[0] != 0:
+    if idist.get_rank() != 0:
         return
     state = {name: value.cpu() for name, value in network.state_dict().items()}
     write_atomically(path, lambda file: torch.save(state, file))

@@ -103,15 +103,19 @@ class SlidingWindowProbabilityInferer(SlidingWindowInferer):
                 raise NotFiniteError(_not_finite(inputs, place, origin))
             if logits.dtype == torch.bfloat16:
                 logits = logits.clamp(-LARGEST_LOGIT, LARGEST_LOGIT).half()  # gives finer probabilities
-            return (logits.sigmoid() if self.sigmoid else logits.softmax(dim=1)).half()
+            # One after the other, because in float32 a window of 36 classes takes 0.13 GB.
+            return torch.stack([(part.sigmoid() if self.sigmoid else part.softmax(dim=0)).half() for part in logits])
 
         def vote(window: torch.Tensor, places: list[list[slice]], *args: Any, **kwargs: Any) -> torch.Tensor:
-            votes = predict(window, places, *args, **kwargs)
             if self.mirror is None:
-                return votes
+                return predict(window, places, *args, **kwargs)
             shift = 3 * [self.mirror_shift]
             back = [-step for step in shift]
-            mirrored = predict(window.roll(shift, (2, 3, 4)).flip(2), places, *args, **kwargs)
+            both = window, window.roll(shift, (2, 3, 4)).flip(2)
+            if device == "cpu":  # twins at once take a third less time
+                votes, mirrored = predict(torch.cat(both), 2 * places, *args, **kwargs).chunk(2)
+            else:
+                votes, mirrored = (predict(part, places, *args, **kwargs) for part in both)
             for channel, other in enumerate(self.mirror[: votes.shape[1]]):  # no copy of all channels: they are large
                 votes[:, channel] += mirrored[:, other].flip(1).roll(back, (1, 2, 3))
             return votes.div_(2)
@@ -129,5 +133,11 @@ def _not_finite(inputs: torch.Tensor, place: list[slice], origin: str) -> str:
         f"the network's output is NaN or infinite in the window of voxels {window} (of the image as the network sees "
         f"it): {origin}. Try --amp False; if that does not help, the weights or the network are wrong."
     )
+    name = image_name(inputs, image)
+    return f"{name}: {text}" if name else text
+
+
+def image_name(inputs: torch.Tensor, index: int = 0) -> str | None:
+    """File of an image of a batch, None where it is not known."""
     name = inputs.meta.get("filename_or_obj") if isinstance(inputs, MetaTensor) else None
-    return f"{name if isinstance(name, str) else name[image]}: {text}" if name else text
+    return name if name is None or isinstance(name, str) else name[index]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from monai_mamba.labels.brain_measures import BRAIN, brain_measures, measure_brain
+from monai_mamba.labels.color_tables import COLOR_TABLES
 from monai_mamba.labels.regions import CONVENTIONS, RegionTable, TumorRegion, fitting_conventions
 from monai_mamba.labels.schemes import SCHEMES, check_label_scheme
 from monai_mamba.labels.tables import LABEL_FOLDER, LabelEntry, LabelTable, label_tables, without_side
 
 __all__ = [
+    "BRAIN",
+    "COLOR_TABLES",
     "CONVENTIONS",
     "LABEL_FOLDER",
     "SCHEMES",
@@ -14,8 +18,10 @@ __all__ = [
     "LabelTable",
     "RegionTable",
     "TumorRegion",
+    "brain_measures",
     "check_label_scheme",
     "fitting_conventions",
     "label_tables",
+    "measure_brain",
     "without_side",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from monai_mamba.errors import InputError
@@ -41,16 +41,19 @@ class LabelTable:
     entries: tuple[LabelEntry, ...]
 
     @classmethod
-    def load(cls, source: str | Path) -> LabelTable:
+    def load(cls, source: str | Path | LabelTable, auxiliary: bool = False) -> LabelTable:
         """Read a table.
 
         Args:
             source: name of a table of the package (`"subcortical"`), or path of a TSV file with the columns `index, id,
-                name, red, green, blue, alpha, written`.
+                name, red, green, blue, alpha, written`; a table that has been read is taken as it is.
+            auxiliary: the auxiliary classes are written, too.
 
         Raises:
             InputError: there is no such table, or its rows are not usable.
         """
+        if isinstance(source, LabelTable):
+            return cls(tuple(replace(entry, written=True) for entry in source)) if auxiliary else source
         path = Path(source)
         if path.suffix != ".tsv":
             path = LABEL_FOLDER / f"{source}.tsv"
@@ -80,7 +83,7 @@ class LabelTable:
             raise InputError(f"{path}: rows must be numbered 0, 1, 2, ... and start with the background (id 0).")
         if len({entry.id for entry in entries}) != len(entries):
             raise InputError(f"{path}: a label id occurs twice.")
-        return cls(entries)
+        return cls.load(cls(entries), auxiliary)
 
     def __len__(self) -> int:
         return len(self.entries)

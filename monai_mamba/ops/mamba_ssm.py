@@ -37,7 +37,7 @@ def kernel() -> ModuleType:
 def obstacle(device: torch.device, dtype: torch.dtype, states: int) -> str:
     """Say why the kernel cannot be used on a device; empty if it can, for every scan within its limits."""
     if are_fake():
-        return f"{MODULE} of mamba-ssm cannot be tried while tensors hold no numbers"
+        return f"{MODULE} of mamba-ssm cannot be tested while tensors have no data (fake or meta tensors)"
     return probe(device)
 
 

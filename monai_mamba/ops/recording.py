@@ -13,3 +13,10 @@ def are_fake() -> bool:
 def is_recording() -> bool:
     """True under torch.export, the ONNX exporter and torch.jit.trace; False under torch.compile, which runs here."""
     return torch.compiler.is_exporting() or (not torch.compiler.is_compiling() and torch.jit.is_tracing())
+
+
+def arange_beside(x: torch.Tensor, stop: int) -> torch.Tensor:
+    """0 .. stop - 1 on the device of x, in int64; what is recorded follows x to the device where it runs."""
+    if is_recording():  # torch.arange would write this device down
+        return x.new_ones(stop, dtype=torch.long).cumsum(0) - 1
+    return torch.arange(stop, device=x.device)

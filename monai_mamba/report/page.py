@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,16 +35,18 @@ from monai_mamba.version import __version__
 
 ASSETS = Path(__file__).parent / "assets"
 MAX_VIEWERS = 8  # scans with a viewer; each makes the page 3 to 8 MB larger
-PICTURE_WIDTH, THUMBNAIL_WIDTH = 1200, 512  # pixels
+WIDTHS = ((1, 1200), (100, 512), (math.inf, 256))  # of pictures in pixels, for up to so many scans
 TITLES = {"subcortical": "Subcortical structures", "hippocampus": "Hippocampus", "tumor": "Brain tumor"}
-UNITS = {"volume": "mm³", "asymmetry": "%", "expected_dsc": ""}
+UNITS = {"volume": "mm³", "share": "% of brain", "asymmetry": "%", "expected_dsc": ""}
+GRADES = ("fail", "look", "pass", "")  # the worst first; the last one where a scan has none
 
 
 @dataclass(frozen=True)
 class Value:
-    """A figure of a table: its text, and whether and why it is marked (`high`, `low` or nothing)."""
+    """A figure of a table: its text and z-score, and whether and why it is marked (`high`, `low` or nothing)."""
 
     text: str
+    z: str = ""
     mark: str = ""
     hint: str = ""
 
@@ -60,14 +63,18 @@ class Group:
         found = [measure for measure in self.measures if measure.is_outlier(scan)]
         return sorted(found, key=lambda measure: -abs(measure.z(scan) or 0.0))
 
+    def urgency(self, scan: int) -> tuple[int, int, str]:
+        """What sorts scans: the worst grade first, then the most outliers."""
+        return GRADES.index(_grade(self.results[scan])), -len(self.outliers(scan)), self.results[scan].name
+
 
 def write_report(
     folder: str | Path, path: str | Path, source: Sequence[str] | None = None, table: str | None = None
 ) -> list[str]:
     """Write the results of a folder as one HTML file that needs no other.
 
-    With more than one scan, the figures of all are compared. The viewer holds at most `MAX_VIEWERS` scans, those with
-    the most outliers.
+    With more than one scan, the figures of all are compared. The viewer holds at most `MAX_VIEWERS` scans, the worst by
+    grade and outliers.
 
     Args:
         folder: folder with the results of a bundle.
@@ -103,15 +110,11 @@ def write_report(
 
 
 def _embed(groups: list[Group], folder: str | Path, source: Sequence[str], problems: list[str]) -> list[EmbeddedScan]:
-    """The scans for the viewer, those with the most outliers first."""
-    scans = [
-        (-len(group.outliers(index)), result.name, result)
-        for group in groups
-        for index, result in enumerate(group.results)
-    ]
-    sources = find_sources([result for _, _, result in scans], folder, source)
+    """The scans for the viewer, the worst first."""
+    scans = [(group.urgency(index), result) for group in groups for index, result in enumerate(group.results)]
+    sources = find_sources([result for _, result in scans], folder, source)
     embedded: list[EmbeddedScan] = []
-    for _, _, result in sorted(scans, key=lambda scan: scan[:2]):
+    for _, result in sorted(scans, key=lambda scan: scan[0]):
         if len(embedded) == MAX_VIEWERS:
             break
         if result.output not in sources:
@@ -127,6 +130,7 @@ def _render(name: str, groups: list[Group], embedded: list[EmbeddedScan], proble
     total = sum(len(group.results) for group in groups)
     licenses = (ASSETS / "niivue.LICENSE.txt").read_text(encoding="utf-8")
     scripts = [f"/*\n{licenses}*/\n" + _asset("niivue.umd.js"), _asset("viewer.js")] if embedded else []
+    scripts += [_asset("scans.js")] if total > 1 else []
     style = _asset("page.css")
     policy = [
         "default-src 'none'",
@@ -147,7 +151,7 @@ def _render(name: str, groups: list[Group], embedded: list[EmbeddedScan], proble
     shown = {result.name: kinds.index(result.structures) for group in groups for result in group.results}
     notes = []
     if embedded and len(embedded) < total:
-        which = ", those with the most marked values" if len(embedded) == MAX_VIEWERS else ""
+        which = ", the worst by quality and marked values" if len(embedded) == MAX_VIEWERS else ""
         notes.append(f"It holds {len(embedded)} of {total} scans{which}.")
     notes += [f"{scan.name}: every {scan.step} voxels." for scan in embedded if scan.step > 1]
     return environment.get_template("page.html.j2").render(
@@ -160,6 +164,7 @@ def _render(name: str, groups: list[Group], embedded: list[EmbeddedScan], proble
         scripts=[Markup(script) for script in scripts],
         problems=problems,
         single=total == 1,
+        grades=_count_grades(groups),
         minimum=MIN_SCANS,
         outlier=OUTLIER_Z,
         groups=[_group(group, index, viewers, total, problems) for index, group in enumerate(groups)],
@@ -178,17 +183,21 @@ def _group(group: Group, number: int, viewers: dict[str, int], total: int, probl
     lookup = {(measure.title, measure.kind): measure for measure in group.measures}
     scans = []
     names = _names(group.results)
-    for index, result in enumerate(group.results):
-        outliers = group.outliers(index)
+    width = next(width for scans_at_most, width in WIDTHS if total <= scans_at_most)
+    for index in sorted(range(len(group.results)), key=group.urgency):
+        result, outliers = group.results[index], group.outliers(index)
         picture = None
         try:
-            picture = embed_picture(result.path("picture"), PICTURE_WIDTH if total == 1 else THUMBNAIL_WIDTH)
+            picture = embed_picture(result.path("picture"), width)
         except InputError as error:
             problems.append(str(error))
         scans.append(
             {
                 "name": names[index],
                 "anchor": f"scan-{number}-{index}",
+                "grade": _grade(result),
+                "order": GRADES.index(_grade(result)),
+                "reason": result.quality.reason if result.quality else "",
                 "viewer": viewers.get(result.name),
                 "marks": [_sentence(measure, index) for measure in outliers],
                 "picture": picture,
@@ -202,11 +211,23 @@ def _group(group: Group, number: int, viewers: dict[str, int], total: int, probl
         "sided": any(len(structure.rows) == 2 for structure in structures_of(first)),
         "expected": any(volume.expected_dsc is not None for result in group.results for volume in result.volumes),
         "reference": any(measure.reference for measure in group.measures),
-        "scans": sorted(scans, key=lambda scan: (-len(scan["marks"]), scan["name"])),
+        "scans": scans,
+        "graded": any(result.quality for result in group.results),
+        "shares": any(measure.kind == "share" for measure in group.measures),
         "usual": [
             _usual(measure, first.table) for measure in group.measures if any(v is not None for v in measure.values)
         ],
     }
+
+
+def _grade(result: ScanResult) -> str:
+    return result.quality.grade if result.quality else ""
+
+
+def _count_grades(groups: Sequence[Group]) -> dict[str, int]:
+    """How many scans have a grade, for each that occurs, the worst first."""
+    found = [_grade(result) for group in groups for result in group.results]
+    return {grade: found.count(grade) for grade in GRADES if grade and grade in found}
 
 
 def _names(results: Sequence[ScanResult]) -> list[str]:
@@ -225,6 +246,7 @@ def _rows(result: ScanResult, index: int, lookup: dict[tuple[str, str], Measure]
             "swatch": swatch(_color(result.table, volumes[0].ids)),
             "ids": [volume.ids[0] if len(volume.ids) == 1 else None for volume in volumes],
             "volumes": [_value(lookup[volume.name, "volume"], index) for volume in volumes],
+            "shares": [_value(lookup.get((volume.name, "share")), index) for volume in volumes],
             "expected": [_number(volume.expected_dsc, "expected_dsc") for volume in volumes],
             "asymmetry": None,
             "bar": "",
@@ -252,11 +274,14 @@ def _usual(measure: Measure, table: LabelTable) -> dict:
     } | {key: _number(float(value), measure.kind) for key, value in texts.items()}
 
 
-def _value(measure: Measure, scan: int) -> Value:
-    text = _number(measure.values[scan], measure.kind)
+def _value(measure: Measure | None, scan: int) -> Value:
+    if measure is None:
+        return Value(_number(None, ""))
+    text, z = _number(measure.values[scan], measure.kind), measure.z(scan)
+    score = "" if z is None or math.isinf(z) else _signed(z)
     if not measure.is_outlier(scan):
-        return Value(text)
-    return Value(text, "high" if measure.z(scan) > 0 else "low", _sentence(measure, scan))
+        return Value(text, score)
+    return Value(text, score, "high" if z > 0 else "low", _sentence(measure, scan))
 
 
 def _sentence(measure: Measure, scan: int) -> str:
@@ -281,8 +306,12 @@ def _number(value: float | None, kind: str) -> str:
         return "\N{EN DASH}"
     if kind == "volume":
         return f"{value:,.0f}" if value >= 100 or value == 0 else f"{value:.1f}"
-    if kind == "expected_dsc":
+    if kind in ("expected_dsc", "share"):
         return f"{value:.3f}"
+    return _signed(value)
+
+
+def _signed(value: float) -> str:
     return f"{value:+.1f}".replace("-", "\N{MINUS SIGN}")
 
 

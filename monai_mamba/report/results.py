@@ -11,13 +11,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from monai_mamba.bundle import bundle_root
 from monai_mamba.data.cases import find_cases
 from monai_mamba.data.modalities import REFERENCE_ORDER
 from monai_mamba.data.pairs import check_same_grid
+from monai_mamba.data.quality import Quality, QualityLimits
 from monai_mamba.data.scans import RESULTS, find_scans, is_finished
 from monai_mamba.errors import InputError
 from monai_mamba.files import MISSING, files_below
 from monai_mamba.labels import LabelTable, label_tables
+
+BUNDLES = {"subcortical": "subcortical", "hippocampus": "hippocampal_subfields", "tumor": "brats_multimodal"}  # by task
 
 
 @dataclass(frozen=True)
@@ -29,12 +33,14 @@ class Volume:
         ids: label ids that make it up.
         mm3: voxels times voxel volume, mm³.
         expected_dsc: Dice coefficient that the network's own probabilities promise, 0..1, where the table has it.
+        percent_of_brain: 100 times its volume by that of the brain, where the table has it.
     """
 
     name: str
     ids: tuple[int, ...]
     mm3: float
     expected_dsc: float | None
+    percent_of_brain: float | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,7 @@ class ScanResult:
         volumes: rows of the table of volumes, in its order.
         regions: whether these are regions of a tumor.
         table: the label table that the ids belong to.
+        quality: grade by the limits of its bundle, see `QualityLimits`; None where there are none.
     """
 
     name: str
@@ -56,6 +63,7 @@ class ScanResult:
     volumes: tuple[Volume, ...]
     regions: bool
     table: LabelTable
+    quality: Quality | None = None
 
     @property
     def title(self) -> str:
@@ -101,7 +109,8 @@ def find_results(folder: str | Path, table: str | None = None) -> tuple[list[Sca
     root = Path(folder).expanduser()
     if not root.is_dir():
         raise InputError(f"{root}: there is no such folder. Give the folder that the results were written to.")
-    tables = [LabelTable.load(name) for name in ([table] if table else label_tables())]
+    names = [table] if table else label_tables()
+    tables = [LabelTable.load(name, auxiliary) for auxiliary in (True, False) for name in names]
     results, problems = [], []
     for path in files_below(root):
         output = str(path).removesuffix(RESULTS["volumes"])
@@ -220,14 +229,24 @@ def _read_result(path: Path, root: Path, output: str, tables: Sequence[LabelTabl
         if {(entry.id, entry.name) for entry in table.structures} <= single:
             name = Path(output).relative_to(root).as_posix()
             task = re.search(r"_desc-([A-Za-z0-9]+)$", name)
-            return ScanResult(name, output, task.group(1) if task else "", volumes, ids == "labels", table)
+            name_of_task = task.group(1) if task else ""
+            quality = _rate(path, name_of_task, {volume.name for volume in volumes})
+            return ScanResult(name, output, name_of_task, volumes, ids == "labels", table, quality)
     raise InputError(f"{path}: its structures belong to no known label table. Name the table of the run with --table.")
 
 
+def _rate(path: Path, task: str, names: set[str]) -> Quality | None:
+    """The grade by the limits of the bundle of a task, if it is here and they are of the same structures."""
+    if task not in BUNDLES:
+        return None
+    file = Path(bundle_root(BUNDLES[task]), "configs", "quality.tsv")
+    limits = QualityLimits.load(file) if file.is_file() else QualityLimits({})
+    return limits.rate(path) if limits.limits and names.issuperset(limits.limits) else None
+
+
 def _volume(row: dict[str, str], ids: str) -> Volume:
-    expected = row.get("expected_dsc", MISSING)
-    numbers = [float(row["mm3"]), 0.0 if expected == MISSING else float(expected)]
-    if not all(math.isfinite(number) and number >= 0 for number in numbers):
-        raise ValueError(f"{row['name']} has the volume {row['mm3']} and the expected DSC {expected}")
-    identity = tuple(int(part) for part in row[ids].split("+"))
-    return Volume(row["name"], identity, numbers[0], None if expected == MISSING else numbers[1])
+    texts = (row["mm3"], row.get("expected_dsc", MISSING), row.get("percent_of_brain", MISSING))
+    numbers = [None if text == MISSING else float(text) for text in texts]
+    if not all(number is None or (math.isfinite(number) and number >= 0) for number in numbers) or numbers[0] is None:
+        raise ValueError(f"{row['name']} has the volume {texts[0]} and the expected DSC {texts[1]}")
+    return Volume(row["name"], tuple(int(part) for part in row[ids].split("+")), *numbers)

@@ -18,7 +18,7 @@ Z_95 = 1.96
 SIDES = ("Left-", "Right-")
 MEAN_DSC, LOWEST_DSC = "Mean expected DSC", "Lowest expected DSC"
 
-Kind = Literal["volume", "asymmetry", "expected_dsc"]
+Kind = Literal["volume", "share", "asymmetry", "expected_dsc"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Structure:
 
 @dataclass(frozen=True)
 class Reference:
-    """What is usual in a cohort: median and scaled median absolute deviation, of logarithms for volumes.
+    """What is usual in a cohort: median and scaled median absolute deviation, of logarithms for volumes and shares.
 
     Volumes are ratios and skewed (ventricles!), so that their logarithms are closer to a normal distribution.
 
@@ -81,7 +81,7 @@ class Measure:
 
     Attributes:
         title: structure, or the name of the figure.
-        kind: volume in mm³, asymmetry in %, or expected DSC, 0..1.
+        kind: volume in mm³, share of the brain in %, asymmetry in %, or expected DSC, 0..1.
         ids: label ids of the structure; empty for figures of the whole scan.
         values: value of each scan, None where there is none.
         reference: what is usual, None for too few values or values without spread.
@@ -137,7 +137,7 @@ def reference_of(values: Sequence[float | None], kind: Kind) -> Reference | None
         values are equal.
     """
     known = [value for value in values if value is not None]
-    log = kind == "volume"
+    log = kind in ("volume", "share")
     used = [math.log(value) for value in known if value > 0] if log else known
     if len(used) < max(MIN_SCANS, len(known) / 2):
         return None
@@ -147,7 +147,7 @@ def reference_of(values: Sequence[float | None], kind: Kind) -> Reference | None
 
 
 def measures_of(results: Sequence[ScanResult]) -> list[Measure]:
-    """All figures of scans with the same structures: volumes, asymmetries, mean and lowest expected DSC."""
+    """All figures of scans with the same structures: volumes, shares of the brain, asymmetries, and expected DSC."""
     found: list[Measure] = []
 
     def add(title: str, kind: Kind, ids: tuple[int, ...], values: list[float | None]) -> None:
@@ -155,6 +155,9 @@ def measures_of(results: Sequence[ScanResult]) -> list[Measure]:
 
     for row, (name, ids) in enumerate(results[0].structures):
         add(name, "volume", ids, [result.volumes[row].mm3 for result in results])
+        shares = [result.volumes[row].percent_of_brain for result in results]
+        if any(share is not None for share in shares):
+            add(name, "share", ids, shares)
     for structure in structures_of(results[0]):
         if len(structure.rows) == 2:
             left, right = structure.rows

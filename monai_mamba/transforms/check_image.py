@@ -59,17 +59,15 @@ def _check_image(image: MetaTensor) -> MetaTensor:
     bad = 1 - finite.float().mean().item()
     if bad >= MAX_NON_FINITE:
         raise InputError(
-            f"{name}: {bad:.1%} of the voxels are NaN or infinite; up to {MAX_NON_FINITE:.0%} would be repaired. Redo "
-            "the processing step that made this file."
+            f"{name}: {bad:.1%} of the voxels are NaN or infinite; at most {MAX_NON_FINITE:.0%} can be repaired. "
+            "Repeat the processing step that made this file."
         )
     if bad > 0:
         logger.warning("%s: %d voxels are NaN or infinite; they are set to 0.", name, int((~finite).sum()))
         image = torch.nan_to_num(image, nan=0.0, posinf=0.0, neginf=0.0)
     low, high = image.min().item(), image.max().item()
     if low == high:
-        raise InputError(
-            f"{name}: every voxel is {low:g}; there is no head in this image. Check how the file was made."
-        )
+        raise InputError(f"{name}: every voxel is {low:g}; the image shows no head. Check how the file was made.")
     return image
 
 

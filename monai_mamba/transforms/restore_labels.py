@@ -42,7 +42,7 @@ class RestoreLabelsd(MapTransform):
             affine.
         labels: the label table, or its name or path, see `LabelTable.load`.
         calibration: TSV file with the columns `id` and `factor`, by which the expected DSC of a structure is
-            multiplied, as `tools/calibrate_expected_dsc.py` writes it; 1 for ids that it does not list.
+            multiplied, as `tools/calibrate_expected_dsc.py` writes it; ids that it does not list have none.
         allow_missing_keys: do not raise if a key is missing.
     """
 
@@ -54,8 +54,8 @@ class RestoreLabelsd(MapTransform):
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.table = LabelTable.load(labels) if isinstance(labels, str) else labels
-        self.factors: dict[int, float] = {}
+        self.table = LabelTable.load(labels)
+        self.factors: dict[int, float] | None = None
         if calibration is not None:
             with Path(calibration).open(encoding="utf-8", newline="") as file:
                 self.factors = {int(row["id"]): float(row["factor"]) for row in csv.DictReader(file, delimiter="\t")}
@@ -66,8 +66,8 @@ class RestoreLabelsd(MapTransform):
         The label map is uint8, or uint16 where an id needs it. Its meta data hold, for each id that can be written,
         `soft_volumes`, its volume in cubic millimeters from the probabilities, and `expected_dsc`, 0..1: the Dice
         coefficient of the label map with a truth of which the probabilities are right, times the factor of its
-        structure, at most 1; NaN where the structure is in neither. It falls where the network hesitates; a network
-        can also be surely wrong.
+        structure, at most 1; NaN where the structure is in neither, or has no factor. It falls where the network
+        hesitates; a network can also be surely wrong.
 
         Raises:
             InputError: the number of channels is not that of the label table.
@@ -78,7 +78,7 @@ class RestoreLabelsd(MapTransform):
         return result
 
 
-def _restore(probabilities: MetaTensor, table: LabelTable, factors: Mapping[int, float]) -> MetaTensor:
+def _restore(probabilities: MetaTensor, table: LabelTable, factors: Mapping[int, float] | None) -> MetaTensor:
     table = table.for_channels(probabilities.shape[0])
     classes = probabilities.as_tensor().cpu()
     affine, source = one_affine(probabilities.affine), Grid.of(probabilities.meta)
@@ -113,9 +113,11 @@ def _restore(probabilities: MetaTensor, table: LabelTable, factors: Mapping[int,
     meta["soft_volumes"] = soft
     counts = np.bincount(ids.ravel(), minlength=len(certain)) * source.voxel_volume
     sizes = {label: counts[label] + volume for label, volume in soft.items()}
+    if factors is None:
+        factors = dict.fromkeys(sizes, 1.0)
     meta["expected_dsc"] = {
-        label: min(1.0, factors.get(label, 1.0) * 2 * float(certain[label]) * source.voxel_volume / size)
-        if size
+        label: min(1.0, factors[label] * 2 * float(certain[label]) * source.voxel_volume / size)
+        if size and label in factors
         else np.nan
         for label, size in sizes.items()
     }

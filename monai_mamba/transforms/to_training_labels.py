@@ -34,7 +34,7 @@ class ToTrainingLabels(Transform):
     """
 
     def __init__(self, table: LabelTable | str) -> None:
-        self.table = LabelTable.load(table) if isinstance(table, str) else table
+        self.table = LabelTable.load(table)
         self._merges = read_merges()
 
     def __call__(self, label: torch.Tensor | np.ndarray) -> torch.Tensor:

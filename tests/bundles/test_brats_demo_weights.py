@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from bundle_runs import run_bundle
 
 BUNDLE = Path(__file__).resolve().parents[2] / "bundles" / "brats_multimodal"
 
 
 def test_the_demo_finds_the_core_of_the_tumor_that_ships(tmp_path):
-    weights = BUNDLE / "models" / "demo_segmaformer.pt"
-    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(BUNDLE / "configs" / "inference.json")]
-    command += ["--device", "cpu", "--weights", str(weights), "--output_dir", str(tmp_path), "--progress", "False"]
-    subprocess.run(command, check=True, cwd=tmp_path, capture_output=True)
+    configs = [BUNDLE / "configs" / "inference.json"]
+    weights = str(BUNDLE / "models" / "demo_segmaformer.pt")
+    run_bundle(configs, weights=weights, output_dir=str(tmp_path), device="cpu", progress=False)
     (result,) = tmp_path.rglob("*_dseg.nii.gz")
     core = (1, 3)
     found = np.isin(np.asarray(nib.load(result).dataobj), core)

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from bundle_runs import run_as_two_processes
 from monai.bundle import ConfigWorkflow
 from stopped_training import assert_equal_files, run_until
 from tumor_phantom import MODALITIES, TumorNetwork, make_tumor, save, save_case
@@ -235,12 +232,8 @@ def test_evaluation_reports_all_15_subsets(dataset, tmp_path):
 
 
 def test_two_processes_train_one_network(dataset, tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     options = {
         **OPTIONS,
-        "config_file": str([str(CONFIGS / "train.json"), str(CONFIGS / "multi_gpu_train.json")]),
         "dataset_dir": dataset,
         "output_dir": tmp_path,
         "epochs": 1,
@@ -254,19 +247,8 @@ def test_two_processes_train_one_network(dataset, tmp_path):
             "$dist.destroy_process_group()",
         ],
     }
-    arguments = [text for name, value in options.items() for text in (f"--{name}", str(value))]
-    processes = []
-    for rank in range(2):
-        environment = {
-            **os.environ,
-            **{"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "CUDA_VISIBLE_DEVICES": ""},
-            **{"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)},
-        }
-        command = [sys.executable, "-m", "monai.bundle", "run", *arguments]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        processes.append(subprocess.Popen(command, cwd=tmp_path, env=environment, **pipes))
-    outputs = [process.communicate(timeout=300)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], outputs
+    files = [CONFIGS / "train.json", CONFIGS / "multi_gpu_train.json"]
+    outputs = run_as_two_processes(files, tmp_path, **options)
     sums = [re.search(r"WEIGHTS (\d\S+)", output).group(1) for output in outputs]
     assert sums[0] == sums[1]
     state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)

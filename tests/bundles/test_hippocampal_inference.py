@@ -227,8 +227,8 @@ def test_the_head_is_seen_as_in_the_first_bundle():
     assert second["preprocessing"]["transforms"][: len(steps)] == steps
     assert second["first_network_def"] == first["network_def"]
     assert second["first_roi_size"] == first["roi_size"]
-    assert first["inferer"].keys() == second["first_inferer"].keys()
-    assert all(first["inferer"][key] == second["first_inferer"][key] for key in ("mode", "mirror_shift", "overlap"))
+    assert first["windows"].keys() == second["first_inferer"].keys()
+    assert all(first["windows"][key] == second["first_inferer"][key] for key in ("mode", "mirror_shift", "overlap"))
 
 
 def test_inference_and_training_use_one_network():

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from bundle_runs import run_bundle
+
+from monai_mamba.data.quality import QualityLimits
 
 BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
 SAMPLE = BUNDLES / "subcortical" / "sample_data"
@@ -15,9 +16,7 @@ CONFIG = BUNDLES / "hippocampal_subfields" / "configs" / "inference.json"
 
 
 def test_the_parts_of_the_sample_lie_in_its_hippocampi(tmp_path):
-    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(CONFIG), "--device", "cpu"]
-    command += ["--output_dir", str(tmp_path), "--progress", "False"]
-    subprocess.run(command, check=True, cwd=tmp_path, capture_output=True)
+    run_bundle([CONFIG], output_dir=str(tmp_path), device="cpu", progress=False, strict=True)
     found = np.asarray(nib.load(tmp_path / "sub-0001_desc-hippocampus_dseg.nii.gz").dataobj)
     reference = nib.load(SAMPLE / "sub-0001_desc-aseg_dseg.nii.gz")
     aseg, affine = np.asarray(reference.dataobj), reference.affine
@@ -29,4 +28,6 @@ def test_the_parts_of_the_sample_lie_in_its_hippocampi(tmp_path):
         assert 2000 < parts.sum() < 6000  # voxels of 1 mm3
         front, back = (np.argwhere(found == part).mean(axis=0) for part in (anterior, posterior))
         assert (affine[:3, :3] @ (front - back))[1] > 10  # mm towards the front
+    limits = QualityLimits.load(CONFIG.parent / "quality.tsv")
+    assert limits.rate(tmp_path / "sub-0001_desc-hippocampus_volumes.tsv").grade == "pass"
     assert np.mean(overlaps) > 0.872  # of FreeSurfer's hippocampi, both sides

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import csv
-import subprocess
-import sys
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from bundle_runs import run_bundle
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
 from monai_mamba.labels import LabelTable
@@ -28,10 +27,8 @@ def test_the_sample_is_segmented_alike_in_two_orientations_and_near_its_referenc
     scan = nib.load(SCAN)
     nib.save(scan, tmp_path / "in" / "a_T1w.nii.gz")
     nib.save(turned(scan, "PSL"), tmp_path / "in" / "b_T1w.nii.gz")
-    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(BUNDLE / "configs" / "inference.json")]
-    command += ["--input", str(tmp_path / "in"), "--output_dir", str(tmp_path / "out"), "--device", "cpu"]
-    command += ["--mirror", "False"]  # half the time
-    subprocess.run(command, check=True, cwd=tmp_path, capture_output=True)
+    options = {"input": str(tmp_path / "in"), "output_dir": str(tmp_path / "out"), "device": "cpu", "progress": False}
+    run_bundle([BUNDLE / "configs" / "inference.json"], **options, mirror=False)  # half the time
 
     first, second = (nib.load(tmp_path / "out" / f"{name}_desc-subcortical_dseg.nii.gz") for name in "ab")
     assert np.array_equal(first.affine, scan.affine)
@@ -47,3 +44,5 @@ def test_the_sample_is_segmented_alike_in_two_orientations_and_near_its_referenc
     with (tmp_path / "out" / "a_desc-subcortical_volumes.tsv").open(newline="") as file:
         voxels = {int(row["id"]): int(row["voxels"]) for row in csv.DictReader(file, delimiter="\t")}
     assert all(voxels[i] == np.sum(labels == i) for i in ids)
+    with (tmp_path / "out" / "cases.tsv").open(newline="") as file:
+        assert [row["quality"] for row in csv.DictReader(file, delimiter="\t")] == ["pass", "pass"]

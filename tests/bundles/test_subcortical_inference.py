@@ -11,7 +11,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from head_phantom import LEFT, RIGHT, IntensityNetwork, centered_affine, make_head, save_head
+from head_phantom import LEFT, RIGHT, TISSUE_INDEX, IntensityNetwork, centered_affine, make_head, save_head
 from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.utils import set_determinism
 
@@ -20,6 +20,8 @@ from monai_mamba.labels import LabelTable
 
 BUNDLE = Path(__file__).resolve().parents[2] / "bundles" / "subcortical"
 CONFIG = BUNDLE / "configs" / "inference.json"
+SHAPES = {"a": (40, 44, 42), "b": (36, 40, 38)}
+TISSUE_ID = LabelTable.load("subcortical").ids[TISSUE_INDEX]
 ORIENTATIONS = [
     (axes, signs) for axes in itertools.permutations(range(3)) for signs in itertools.product((1, -1), repeat=3)
 ]
@@ -179,13 +181,54 @@ def test_results_are_on_the_grid_of_the_scan(tmp_path, weights):
     assert volumes[10]["mm3"] == volumes[10]["mm3_soft"] == "0.0"
 
 
-def test_mgz_in_nifti_out(tmp_path, weights):
+def test_whole_brain_and_statistics(tmp_path, weights):
+    scans, out = tmp_path / "in", tmp_path / "out"
+    scans.mkdir()
+    expected = {name: save_head(scans / f"{name}_T1w.nii.gz", shape, np.eye(3)) for name, shape in SHAPES.items()}
+    run(scans, out, weights, stats=True, calibration=str(CONFIG.parent / "calibration.tsv"))
+    with (out / "cases.tsv").open() as file:
+        cases = list(csv.DictReader(file, delimiter="\t"))
+    for case, (name, labels) in zip(cases, expected.items(), strict=True):
+        labels[labels == 0] = TISSUE_ID
+        labels[0, 0, 0] = 0  # air
+        found = np.asanyarray(nib.load(out / f"{name}_desc-subcortical_dseg.nii.gz").dataobj)
+        np.testing.assert_array_equal(found, labels)
+
+        volumes = read_volumes(out / f"{name}_desc-subcortical_volumes.tsv")
+        assert list(volumes) == [entry.id for entry in LabelTable.load("subcortical", auxiliary=True).structures]
+        brain = np.count_nonzero(labels)
+        assert float(volumes[LEFT]["percent_of_brain"]) == pytest.approx(100 * (labels == LEFT).sum() / brain, abs=1e-4)
+        # The factors that ship are of the structures; nobody has compared white matter and cortex yet.
+        assert volumes[TISSUE_ID]["expected_dsc"] == "n/a" != volumes[LEFT]["expected_dsc"]
+        assert float(case["BrainSegVolNotVent"]) == float(case["BrainSegVol"]) == brain
+        assert case["VentricleChoroidVol"] == "0.0"
+        assert float(case["lhCerebralWhiteMatterVol"]) == (labels == TISSUE_ID).sum()
+
+        stats = (out / f"{name}_desc-subcortical_aseg.stats").read_text().splitlines()
+        assert f"# subjectname {name}" in stats
+        (row,) = (line.split() for line in stats if line.endswith("Left-Hippocampus"))
+        assert row[1:4] == [str(LEFT), str((labels == LEFT).sum()), volumes[LEFT]["mm3"]]
+
+
+def test_statistics_need_the_whole_brain(tmp_path, weights):
+    save_head(tmp_path / "scan.nii", (32, 32, 32), np.eye(3))
+    with pytest.raises(RuntimeError) as failure:
+        run(tmp_path / "scan.nii", tmp_path / "out", weights, stats=True, whole_brain=False)
+    assert "--stats True needs the volume of the whole brain" in str(failure.getrepr())
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_mgz_in_nifti_and_mgz_out(tmp_path, weights):
     scan = tmp_path / "scan.mgz"
     expected = save_head(scan, (40, 44, 42), np.array([[-1.0, 0, 0], [0, 0, 1], [0, -1, 0]]))
     run(scan, tmp_path / "out", weights)
     result = nib.load(tmp_path / "out" / "scan_desc-subcortical_dseg.nii.gz")
     np.testing.assert_allclose(result.affine, nib.load(scan).affine, atol=1e-6)
     np.testing.assert_array_equal(np.asanyarray(result.dataobj), expected)
+    result = nib.load(tmp_path / "out" / "scan_desc-subcortical_dseg.mgz")
+    np.testing.assert_array_equal(result.affine, nib.load(scan).affine)
+    np.testing.assert_array_equal(np.asanyarray(result.dataobj), expected)
+    assert result.get_data_dtype() == np.uint8
 
 
 def test_a_bad_scan_does_not_stop_the_others(tmp_path, weights, caplog, monkeypatch):

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from bundle_runs import run_as_two_processes
 from head_phantom import (
     LEFT,
     LEFT_INDEX,
@@ -293,25 +290,21 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file, delimiter="\t"))
 
 
-def test_evaluation_from_the_command_line(dataset, tmp_path):
+def test_evaluation_of_a_network_that_knows_the_labels(dataset, tmp_path):
     torch.save(IntensityNetwork().state_dict(), tmp_path / "weights.pt")
-    options = {
-        "config_file": str([str(CONFIGS / "train.json"), str(CONFIGS / "evaluate.json")]),
-        "dataset_dir": dataset,
-        "output_dir": tmp_path / "out",
-        "weights": tmp_path / "weights.pt",
-        "network_def": "{'_target_': 'head_phantom.IntensityNetwork'}",
-        "mirror": "False",
-        "labels": "$monai_mamba.labels.LabelTable.load('subcortical')",
-        "roi_size": "[48, 48, 48]",
-        "num_workers": 0,
-        "device": "cpu",
-    }
-    arguments = [text for name, value in options.items() for text in (f"--{name}", str(value))]
-    command = [sys.executable, "-m", "monai.bundle", "run", *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(TESTS)}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    run(
+        "train.json",
+        "evaluate.json",
+        dataset_dir=str(dataset),
+        output_dir=str(tmp_path / "out"),
+        weights=str(tmp_path / "weights.pt"),
+        network_def={"_target_": "head_phantom.IntensityNetwork"},
+        mirror=False,
+        labels="$monai_mamba.labels.LabelTable.load('subcortical')",
+        roi_size=[48, 48, 48],
+        num_workers=0,
+        device="cpu",
+    )
     scores = rows(tmp_path / "out" / "scores.tsv")
     assert [row["subject"] for row in scores[::31]] == ["sub-0", "sub-1", "sub-2"]
     for row in scores:
@@ -329,9 +322,6 @@ def test_evaluation_from_the_command_line(dataset, tmp_path):
 
 
 def test_two_processes_train_one_network(dataset, tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     options = {
         **OPTIONS,
         "dataset_dir": str(dataset),
@@ -339,7 +329,6 @@ def test_two_processes_train_one_network(dataset, tmp_path):
         "val_interval": 2,
         "overlap": 0.0,
         "amp": False,
-        "config_file": str([str(CONFIGS / "train.json"), str(CONFIGS / "multi_gpu_train.json")]),
         "output_dir": tmp_path / "two",
         "device": "$torch.device('cpu')",
         "finalize": [
@@ -347,19 +336,8 @@ def test_two_processes_train_one_network(dataset, tmp_path):
             "$dist.destroy_process_group()",
         ],
     }
-    arguments = [text for name, value in options.items() for text in (f"--{name}", str(value))]
-    processes = []
-    for rank in range(2):
-        environment = {
-            **os.environ,
-            **{"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "CUDA_VISIBLE_DEVICES": ""},
-            **{"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)},
-        }
-        command = [sys.executable, "-m", "monai.bundle", "run", *arguments]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        processes.append(subprocess.Popen(command, cwd=tmp_path, env=environment, **pipes))
-    outputs = [process.communicate(timeout=300)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], outputs
+    files = [CONFIGS / "train.json", CONFIGS / "multi_gpu_train.json"]
+    outputs = run_as_two_processes(files, tmp_path, **options)
     sums = [re.search(r"WEIGHTS (\d\S+)", output).group(1) for output in outputs]
     assert sums[0] == sums[1]
     assert checkpoint(tmp_path / "two")["trainer"] == {"epoch": 2, "iteration": 2 * STEPS}

@@ -121,7 +121,8 @@ def test_results_are_described_once(tmp_path):
     assert lines[1].split("\t") == ["4", "Left-Lateral-Ventricle", "#781286"]  # 120, 18, 134
     assert len(lines) == 1 + len(LabelTable.load("subcortical").structures)
     assert json.loads((out / "desc-subcortical_dseg.json").read_text())["SpatialReference"] == "orig"
-    assert (out / ".bidsignore").read_text().splitlines() == ["*_volumes.tsv", "*_picture.png", "cases*.tsv"]
+    ignored = ["*_volumes.tsv", "*_picture.png", "*_dseg.mgz", "*_aseg.stats", "cases*.tsv"]
+    assert (out / ".bidsignore").read_text().splitlines() == ignored
     assert len(list(out.iterdir())) == 4
 
     (out / "dataset_description.json").write_text(kept := '{"DatasetType": "derivative"}')
@@ -170,7 +171,7 @@ def test_other_inputs_are_not_described(tmp_path, caplog):
     before = sorted(raw.iterdir())
     describe_derivatives(str(raw), str(raw), "subcortical", "subcortical")
     assert sorted(raw.iterdir()) == before
-    assert "in which results do not belong" in caplog.text
+    assert "results should not be written into it" in caplog.text
 
 
 def test_an_output_folder_that_cannot_be_written(tmp_path):

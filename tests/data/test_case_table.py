@@ -10,6 +10,7 @@ import pytest
 from monai_mamba.data.case_table import CaseOutcome, read_volumes, write_case_table
 from monai_mamba.data.quality import Quality
 from monai_mamba.errors import InputError, OutputError
+from monai_mamba.labels import LabelTable, brain_measures
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -32,6 +33,17 @@ def test_each_case_has_its_row_and_its_volumes(tmp_path):
         ["c", "skipped", "n/a", "look", "odd", "n/a", "n/a"],
     ]
     assert read(tmp_path / "out" / "cases.tsv") == [dict(zip(columns, row, strict=True)) for row in rows]
+
+
+def test_volumes_of_the_brain_follow_those_of_its_structures(tmp_path):
+    table = LabelTable.load("subcortical", auxiliary=True)
+    lines = [f"{entry.id}\t{entry.name}\t1\t{entry.id}.0\n" for entry in table.structures]
+    (tmp_path / "a.tsv").write_text("id\tname\tvoxels\tmm3\n" + "".join(lines))
+    volumes = read_volumes(tmp_path / "a.tsv")
+    assert len(volumes) == len(lines) + len(brain_measures())
+    assert (volumes["Left-Thalamus"], volumes["CortexVol"]) == ("10.0", f"{3 + 42}.0")
+    (tmp_path / "a.tsv").write_text("id\tname\tvoxels\tmm3\n" + "".join(lines[:-1]))
+    assert len(read_volumes(tmp_path / "a.tsv")) == len(lines) - 1
 
 
 def test_any_file_name_comes_back(tmp_path):

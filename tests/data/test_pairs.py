@@ -76,7 +76,7 @@ def test_different_places_are_refused(tmp_path, element, value):
     moved[element] = value
     write(tmp_path / "sub-1_T1w.nii.gz")
     write(tmp_path / "sub-1_desc-aseg_dseg.nii.gz", affine=moved)
-    with pytest.raises(InputError, match="lies elsewhere"):
+    with pytest.raises(InputError, match="another position"):
         find_pairs(tmp_path)
 
 

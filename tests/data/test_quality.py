@@ -9,27 +9,31 @@ import pytest
 import monai_mamba
 from monai_mamba.data.quality import COLUMNS, QualityLimits
 from monai_mamba.errors import InputError
-from monai_mamba.labels import LabelTable
+from monai_mamba.labels import LabelTable, RegionTable
 
+HEAD = {
+    "Left-Thalamus": (7000, "0.9"),
+    "Right-Thalamus": (7200, "0.9"),
+    "Brain-Stem": (20000, "0.9"),
+    "CSF": (900, "0.6"),
+    "Left-Hippocampus": (4000, "0.9"),
+}
 LIMITS = QualityLimits(
     {
-        10: (5000, 12000, 0.3, 0.7),
-        49: (5000, 12000, 0.3, 0.7),
-        16: (12000, 35000, 0.0, 0.7),
-        24: (0, 8000, 0.0, 0.3),
-        17: (2000, 6000, 0.4, 0.7),
+        "Left-Thalamus": (5000, 12000, 0.3, 0.7),
+        "Right-Thalamus": (5000, 12000, 0.3, 0.7),
+        "Brain-Stem": (12000, 35000, 0.0, 0.7),
+        "CSF": (0, 8000, 0.0, 0.3),
+        "Left-Hippocampus": (2000, 6000, 0.4, 0.7),
     }
 )
-NAMES = {10: "Left-Thalamus", 49: "Right-Thalamus", 16: "Brain-Stem", 24: "CSF", 17: "Left-Hippocampus"}
 
 
-def table(folder: Path, **changes: tuple[float, str]) -> Path:
-    """Volumes of a usual head, some changed."""
-    usual = {10: (7000, "0.9"), 49: (7200, "0.9"), 16: (20000, "0.9"), 24: (900, "0.6"), 17: (4000, "0.9")}
-    usual |= {int(name[1:]): value for name, value in changes.items()}
-    lines = [f"{label}\t{NAMES[label]}\t{int(mm3)}\t{mm3}\t{mm3}\t{dsc}" for label, (mm3, dsc) in usual.items()]
+def table(folder: Path, rows: dict[str, tuple[float, str]]) -> Path:
+    """A table of volumes in mm3 and expected DSC by name."""
+    lines = [f"{name}\t{mm3}\t{expected}" for name, (mm3, expected) in rows.items()]
     path = folder / "volumes.tsv"
-    path.write_text("\n".join(["id\tname\tvoxels\tmm3\tmm3_soft\texpected_dsc", *lines]) + "\n")
+    path.write_text("\n".join(["name\tmm3\texpected_dsc", *lines]) + "\n")
     return path
 
 
@@ -37,29 +41,103 @@ def table(folder: Path, **changes: tuple[float, str]) -> Path:
     ("changes", "grade", "reason"),
     [
         ({}, "pass", ""),
-        ({"_24": (0, "n/a")}, "pass", ""),
-        ({"_17": (0, "n/a")}, "look", "1 of 5 structures are unusual: Left-Hippocampus (not found)"),
-        ({"_16": (40000, "0.9")}, "look", "Brain-Stem (40000 mm3, usual are 12000 to 35000)"),
-        ({"_10": (5100, "0.9"), "_49": (9000, "0.9")}, "fail", "Left-Thalamus (5100 mm3, on the other side 9000)"),
-        ({"_17": (4000, "0.5")}, "look", "Left-Hippocampus (expected DSC 0.5)"),
-        ({"_17": (0, "n/a"), "_16": (9, "0.9")}, "fail", "2 of 5 structures are unusual"),
+        ({"CSF": (0, "n/a")}, "pass", ""),
+        ({"Left-Hippocampus": (0, "n/a")}, "look", "1 of 5 structures are unusual: Left-Hippocampus (not found)"),
+        ({"Brain-Stem": (40000, "0.9")}, "look", "Brain-Stem (40000 mm3, usual are 12000 to 35000)"),
+        (
+            {"Left-Thalamus": (5100, "0.9"), "Right-Thalamus": (9000, "0.9")},
+            "look",
+            "1 of 5 structures are unusual: Left-Thalamus (5100 mm3, on the other side 9000)",
+        ),
+        ({"Left-Hippocampus": (4000, "0.5")}, "look", "Left-Hippocampus (expected DSC 0.5)"),
+        ({"Left-Hippocampus": (0, "n/a"), "Brain-Stem": (9, "0.9")}, "look", "2 of 5 structures are unusual"),
+        (
+            {"Left-Hippocampus": (0, "n/a"), "Brain-Stem": (9, "0.9"), "CSF": (9000, "0.9")},
+            "fail",
+            "3 of 5 structures are unusual",
+        ),
     ],
 )
-def test_one_odd_structure_is_to_be_looked_at_and_a_third_of_them_is_wrong(tmp_path, changes, grade, reason):
-    quality = LIMITS.rate(table(tmp_path, **changes))
+def test_one_odd_structure_is_to_be_looked_at_and_a_third_but_three_at_least_are_wrong(
+    tmp_path, changes, grade, reason
+):
+    quality = LIMITS.rate(table(tmp_path, HEAD | changes))
     assert quality.grade == grade
     assert reason in quality.reason
     assert bool(quality.reason) == (grade != "pass")
 
 
-def test_limits_that_ship_are_of_structures_of_the_bundle():
-    limits = QualityLimits.load(Path(monai_mamba.bundle_root("subcortical"), "configs", "quality.tsv")).limits
-    ids = {entry.id for entry in LabelTable.load("subcortical").structures}
-    assert ids - {24, 77} <= set(limits) <= ids
+def test_a_table_that_cannot_be_read_is_no_pass(tmp_path):
+    path = table(tmp_path, HEAD)
+    path.write_text(path.read_text().replace("7000", "many"))
+    assert LIMITS.rate(path).grade == "fail"
+    assert "cannot be read (could not convert string to float: 'many')" in LIMITS.rate(path).reason
+
+
+def shipped(bundle: str) -> QualityLimits:
+    return QualityLimits.load(Path(monai_mamba.bundle_root(bundle), "configs", "quality.tsv"))
+
+
+def test_limits_that_ship_are_of_structures_of_the_bundles():
+    names = {entry.name for entry in LabelTable.load("subcortical").structures}
+    limits = shipped("subcortical").limits
+    assert names - {"CSF", "WM-hypointensities"} <= set(limits) <= names
     assert all(low < high and asymmetry >= 0 and 0 < dsc < 1 for low, high, asymmetry, dsc in limits.values())
+    parts = {entry.name for entry in LabelTable.load("hippocampus_head_tail").structures}
+    assert set(shipped("hippocampal_subfields").limits) == parts
+    regions = RegionTable.load("brats2023")
+    titles = {f"{region.title} ({region.name})" for region in regions.regions}
+    assert set(shipped("brats_multimodal").limits) == titles | {entry.name for entry in regions.labels.structures}
 
 
-@pytest.mark.parametrize("text", ["", "id\tlow_mm3\n1\t2\n", "\t".join(COLUMNS) + "\n10\ta\t1\t1\t1\n"])
+HIPPOCAMPI = {
+    "hippocampi of usual size": ((1700, 1600, 1750, 1580), "pass"),
+    "hippocampi that are small on both sides": ((900, 800, 850, 820), "pass"),
+    "a hippocampus of which little is left": ((700, 650, 1900, 1700), "look"),
+    "a part of a hippocampus that is not found": ((0, 1600, 1750, 1580), "look"),
+    "specks for hippocampi": ((200, 150, 180, 100), "fail"),
+    "hippocampi of twice the size": ((9000, 8000, 9500, 8800), "fail"),
+}
+
+
+@pytest.mark.parametrize("case", HIPPOCAMPI)
+def test_hippocampi(case, tmp_path):
+    volumes, grade = HIPPOCAMPI[case]
+    names = [entry.name for entry in LabelTable.load("hippocampus_head_tail").structures]
+    rows = {name: (volume, "0.9" if volume else "n/a") for name, volume in zip(names, volumes, strict=True)}
+    assert shipped("hippocampal_subfields").rate(table(tmp_path, rows)).grade == grade
+
+
+TUMORS = {  # ml of necrotic core, edema, enhancing tumor
+    "a tumor of usual size": ((10, 60, 20), "pass"),
+    "a tumor without enhancement": ((15, 40, 0), "pass"),
+    "a large tumor": ((78, 117, 40), "pass"),
+    "no tumor": ((0, 0, 0), "look"),
+    "edema in a third of the brain": ((5, 420, 5), "look"),
+    "a tumor of most of the brain": ((250, 350, 300), "fail"),
+}
+
+
+@pytest.mark.parametrize("case", TUMORS)
+def test_tumors(case, tmp_path):
+    (necrosis, edema, enhancing), grade = TUMORS[case]
+    rows = {
+        "Tumor core (TC)": necrosis + enhancing,
+        "Whole tumor (WT)": necrosis + edema + enhancing,
+        "Enhancing tumor (ET)": enhancing,
+        "Necrotic tumor core": necrosis,
+        "Peritumoral edema": edema,
+        "Enhancing tumor": enhancing,
+    }
+    path = tmp_path / "volumes.tsv"  # a table of regions has no expected DSC
+    path.write_text("\n".join(["name\tmm3", *(f"{name}\t{1000 * volume}" for name, volume in rows.items())]) + "\n")
+    quality = shipped("brats_multimodal").rate(path)
+    assert quality.grade == grade
+    if case == "no tumor":
+        assert quality.reason == "1 of 6 structures are unusual: Whole tumor (WT) (not found)"
+
+
+@pytest.mark.parametrize("text", ["", "name\tlow_mm3\nCSF\t2\n", "\t".join(COLUMNS) + "\nCSF\ta\t1\t1\t1\n"])
 def test_a_file_without_limits_is_refused(tmp_path, text):
     (tmp_path / "quality.tsv").write_text(text)
     if not text:

@@ -60,7 +60,7 @@ def assert_complete(folder: Path, names: list[str]) -> None:
 
 
 @linux
-def test_twenty_kills_lose_nothing(tmp_path, weights):
+def test_killing_a_run_twenty_times_loses_nothing(tmp_path, weights):
     names = heads(tmp_path / "in", 30)
     program = [sys.executable, str(TESTS / "faults" / "interrupted_runs.py")]
     program += [str(tmp_path / "in"), str(tmp_path / "out"), str(weights), "20"]

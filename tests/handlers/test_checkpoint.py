@@ -71,7 +71,7 @@ def test_a_checkpoint_that_does_not_fit_is_refused(tmp_path, fault):
     before = path.read_bytes()
     engine = Engine(lambda *_: None)
     ResumableCheckpoint(path, content).attach(engine)
-    with pytest.raises(WeightsError, match=r"checkpoint.pt: the training cannot go on.*--resume False"):
+    with pytest.raises(WeightsError, match=r"checkpoint.pt: training cannot continue.*--resume False"):
         engine.run([0])
     assert path.read_bytes() == before
 

@@ -11,10 +11,11 @@ import torch
 from matplotlib.image import imread
 from monai.data import MetaTensor
 
+from monai_mamba.data.image_file import GOOD_RAS_FLAG, parse_image
 from monai_mamba.data.scans import RESULTS
 from monai_mamba.errors import OutputError
 from monai_mamba.handlers import ResultSaver
-from monai_mamba.handlers.result_saver import label_image
+from monai_mamba.handlers.result_saver import label_image, mgh_label_image
 from monai_mamba.labels import LabelTable
 from monai_mamba.picture import OPACITY, draw_labels
 
@@ -97,6 +98,31 @@ def test_sform_and_qform_are_kept_where_they_differ(kind):
     np.testing.assert_array_equal(image.get_qform(), source.get_qform())
     assert [int(image.header[code]) for code in ("qform_code", "sform_code")] == [1, 3]
     np.testing.assert_array_equal(image.header.get_zooms(), source.header.get_zooms())
+
+
+@pytest.mark.parametrize("flag", [0, 1])
+def test_an_mgh_label_map_has_the_grid_of_the_scan_and_no_tags_of_it(flag):
+    affine = np.array([[-1.0, 0, 0, 3], [0, 0, 1, -4], [0, -1, 0, 5], [0, 0, 0, 1]])  # LIA
+    content = bytearray(nib.MGHImage(np.ones((4, 5, 6), np.float32), affine).to_bytes())
+    content[GOOD_RAS_FLAG : GOOD_RAS_FLAG + 2] = flag.to_bytes(2, "big")
+    source = parse_image("scan.mgh", bytes(content) + b"tags with the name of a person")
+    for kind, stored in ((np.uint8, np.uint8), (np.uint16, np.int32)):
+        labels = np.arange(120).reshape(4, 5, 6).astype(kind)
+        written = mgh_label_image(labels, source).to_bytes()
+        image = parse_image("labels.mgh", written)
+        np.testing.assert_array_equal(image.affine, source.affine)
+        np.testing.assert_array_equal(np.asanyarray(image.dataobj), labels)
+        assert (image.get_data_dtype().newbyteorder("="), int(image.header["goodRASFlag"])) == (stored, flag)
+        assert b"person" not in written
+
+
+def test_an_mgz_of_an_earlier_run_is_removed(tmp_path):
+    nib.save(nib.Nifti1Image(np.ones((10, 11, 12), np.float32), np.eye(4)), tmp_path / "scan.nii")
+    (tmp_path / "x_dseg.mgz").touch()
+    ResultSaver("subcortical").save(
+        prediction(tmp_path / "scan.nii", np.ones((10, 11, 12), np.uint8)), str(tmp_path / "x")
+    )
+    assert sorted(path.name for path in tmp_path.glob("x*")) == sorted(f"x{end}" for end in RESULTS.values())
 
 
 def test_the_picture_shows_most_structures(tmp_path):

@@ -17,6 +17,11 @@ def test_the_published_order_comes_first_and_auxiliary_classes_last():
     assert [entry.id for entry in table if not entry.written] == [2, 3, 41, 42]
     assert [entry.id for entry in table.structures] == PUBLISHED_IDS[1:]
     assert table.index_of_id[53] == 26
+    whole = LabelTable.load("subcortical", auxiliary=True)
+    assert [entry.id for entry in whole.structures] == [*PUBLISHED_IDS[1:], 2, 3, 41, 42]
+    assert (whole.ids, whole.names, whole.mirror) == (table.ids, table.names, table.mirror)
+    assert LabelTable.load(table, auxiliary=True) == whole
+    assert LabelTable.load(table) is table
 
 
 def test_left_and_right_have_the_same_names():

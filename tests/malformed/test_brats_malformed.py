@@ -53,12 +53,12 @@ def truncated(folder: Path) -> str:
 BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "three volumes": (
         lambda folder: four_volumes(folder, 3),
-        r"all.nii.gz: 3 volumes in one file; expected 4 volumes, in the order FLAIR, T1, T1ce, T2\. Where a modality",
+        r"all.nii.gz: 3 volumes in one file; expected 4 volumes, in the order FLAIR, T1, T1ce, T2\. If a modality",
     ),
     "five volumes": (lambda folder: four_volumes(folder, 5), r"5 volumes in one file; expected 4"),
     "one nameless volume": (
         lambda folder: files(folder, "scan")[0],
-        r"scan.nii.gz: one volume, and a name that tells no",
+        r"scan.nii.gz: one volume, and a file name without a modality",
     ),
     "five files": (
         lambda folder: files(folder, "a_t1", "a_t1ce", "a_t2", "a_flair", "a_t1n"),
@@ -66,16 +66,19 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "a modality twice": (
         lambda folder: files(folder, "a_t1", "a_t1n"),
-        r"a_t1n.nii.gz: .*a_t1.nii.gz is the modality T1 of the case a too; expected one file",
+        r"a_t1n.nii.gz: .*a_t1.nii.gz is also the modality T1 of the case a; expected one file",
     ),
     "two subjects": (
         lambda folder: files(folder, "sub-1_T1w", "sub-2_T2w"),
-        r"different cases by their names: sub-1, sub-2\. Expected the modalities of one case",
+        r"belong to different cases: sub-1, sub-2\. Expected the modalities of one case",
     ),
-    "names that tell nothing": (lambda folder: files(folder, "x", "y"), r"x.nii.gz: its name tells no modality.*-t2f"),
+    "names that tell nothing": (
+        lambda folder: files(folder, "x", "y"),
+        r"x.nii.gz: the file name does not show the modality.*-t2f",
+    ),
     "a folder without modalities": (
         lambda folder: str(Path(files(folder, "brain")[0]).parent),
-        r"no file there is a modality of a case.*_flair",
+        r"no file in it is a modality of a case.*_flair",
     ),
     "an unknown modality": (
         lambda folder: {"flair": files(folder, "x")[0], "adc": files(folder, "y")[0]},

@@ -217,7 +217,7 @@ def preprocessing(bundle: str, configs: tuple[str, ...], name: str, folder: Path
 
 
 @pytest.mark.parametrize("case", READERS)
-def test_whoever_reads_a_damaged_file_refuses_it(case, tmp_path):
+def test_every_reader_refuses_a_damaged_file(case, tmp_path):
     bundle, configs, damaged = READERS[case]
     entries, path = inputs(tmp_path, bundle, configs, damaged)
     flipped(path, CHECKSUM)

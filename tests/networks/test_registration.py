@@ -12,6 +12,7 @@ from collections import defaultdict
 
 import monai.bundle
 import pytest
+from monai.bundle import ConfigParser
 from monai.bundle.config_item import ComponentLocator
 
 import monai_mamba
@@ -57,12 +58,10 @@ def test_short_names_resolve_once_the_package_is_imported(tmp_path):
     assert set(nets.__all__) - set(NETWORKS) == {"MissingModalityFill"}  # which needs a network
 
 
-def test_dotted_names_resolve_without_an_import(tmp_path):
-    config = {
-        "short": {"_target_": "monai_mamba.MedSegMamba", **NETWORKS["MedSegMamba"]},
-        "full": {"_target_": "monai_mamba.networks.nets.segmamba.SegMamba", **NETWORKS["SegMamba"]},
-    }
-    assert resolve(config, ["short", "full"], tmp_path) == ["MedSegMamba", "SegMamba"]
+def test_dotted_names_resolve():
+    for name, path in (("MedSegMamba", "monai_mamba"), ("SegMamba", "monai_mamba.networks.nets.segmamba")):
+        parser = ConfigParser({"network": {"_target_": f"{path}.{name}", **NETWORKS[name]}})
+        assert type(parser.get_parsed_content("network")).__name__ == name
 
 
 def test_monai_still_searches_every_module_whose_name_starts_with_monai():

@@ -314,7 +314,7 @@ def test_setting_context_and_argument() -> None:
 def test_a_pass_without_numbers_says_nothing_about_the_kernel(install: Callable[[ModuleType], None]) -> None:
     install(FakeKernel())
     with FakeTensorMode():
-        assert "hold no numbers" in mamba_ssm.obstacle(torch.device("cpu"), torch.float32, 16)
+        assert "have no data" in mamba_ssm.obstacle(torch.device("cpu"), torch.float32, 16)
     assert mamba_ssm.obstacle(torch.device("cpu"), torch.float32, 16) == ""
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from head_phantom import LEFT, RIGHT
-from results_phantom import copy_results, save_results, save_scan
+from results_phantom import copy_results, save_results, save_scan, usual_volumes
 
 
 @pytest.fixture(scope="session")
@@ -29,4 +29,16 @@ def cohort(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         output = root / f"sub-{number:02d}" / f"sub-{number:02d}_desc-subcortical"
         expected_dsc = 0.5 if number == 15 else 0.85 + 0.05 * size
         copy_results(study / "results" / "sub-01" / "sub-01_desc-subcortical", output, volumes, expected_dsc)
+    return root
+
+
+@pytest.fixture(scope="session")
+def many(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results of 200 scans of usual volumes."""
+    root = tmp_path_factory.mktemp("many")
+    usual = usual_volumes()
+    for number in range(200):
+        copy_results(
+            study / "results" / "sub-01" / "sub-01_desc-subcortical", root / f"{number:03d}_desc-subcortical", usual
+        )
     return root

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 from head_phantom import LEFT, RIGHT, centered_affine, make_head
 from monai.data import MetaTensor
 
+from monai_mamba.data.quality import QualityLimits
 from monai_mamba.data.scans import RESULTS
 from monai_mamba.handlers import ResultSaver
 from monai_mamba.labels import LabelTable
@@ -50,3 +52,14 @@ def copy_results(output: Path, copy: Path, volumes: dict[int, float], expected_d
         expected = f"{expected_dsc:.3f}" if volume else "n/a"
         text += f"{entry.id}\t{entry.name}\t{volume:.0f}\t{volume:.1f}\t{volume:.1f}\t{expected}\n"
     Path(f"{copy}{RESULTS['volumes']}").write_text(text, encoding="utf-8")
+
+
+def usual_volumes() -> dict[int, float]:
+    """Volumes in the middle of the limits of the subcortical bundle, by id: results of these pass."""
+    path = Path(__file__).resolve().parents[2] / "bundles" / "subcortical" / "configs" / "quality.tsv"
+    limits = QualityLimits.load(path).limits
+    return {
+        entry.id: math.sqrt(limits[entry.name][0] * limits[entry.name][1])
+        for entry in TABLE.structures
+        if entry.name in limits
+    }

@@ -11,13 +11,16 @@ from pathlib import Path
 
 import pytest
 from head_phantom import LEFT
+from results_phantom import copy_results, usual_volumes
 
 from monai_mamba.data.scans import RESULTS
 from monai_mamba.errors import BatchError, InputError, OutputError
 from monai_mamba.report import page, write_report
 from monai_mamba.report.__main__ import main
+from monai_mamba.report.images import embed_picture
 from monai_mamba.report.statistics import MIN_SCANS
 
+BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
 HOSTILE = "<img src=x onerror=alert(1)>&\"'{{7*7}}"
 
 
@@ -82,7 +85,7 @@ def test_the_viewer_is_the_published_file():
     assert "NiiVue 0.69.0" in (page.ASSETS / "niivue.LICENSE.txt").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", ["niivue.umd.js", "viewer.js", "niivue.LICENSE.txt", "page.css"])
+@pytest.mark.parametrize("name", ["niivue.umd.js", "viewer.js", "scans.js", "niivue.LICENSE.txt", "page.css"])
 def test_assets_can_stand_inside_a_page(name):
     text = (page.ASSETS / name).read_bytes().decode("utf-8")
     end = "style" if name.endswith(".css") else "script"
@@ -109,7 +112,9 @@ def test_a_cohort_marks_its_outliers_first(cohort, tmp_path):
     assert re.search(r"Left-Hippocampus missing \(usual 3,[89]\d\d to 4,\d\d\d mm³\)", text)
     assert re.search(r"Left-Hippocampus 1,9\d\d mm³ \(usual 3,[89]\d\d to", text)
     assert "Lowest expected DSC 0.500 (usual 0.8" in text
-    assert not found.contents["script"]
+    assert "median of these 24 scans, whatever their age, sex and head size" in text
+    assert re.search(r"3,9\d\d \N{MINUS SIGN}\d\.\d ", text)  # a volume and its z-score
+    assert found.contents["script"] == [(page.ASSETS / "scans.js").read_text(encoding="utf-8")]
 
 
 def test_a_small_cohort_marks_nothing_and_says_why(cohort, tmp_path):
@@ -117,8 +122,48 @@ def test_a_small_cohort_marks_nothing_and_says_why(cohort, tmp_path):
         shutil.copytree(cohort / f"sub-{number:02d}", tmp_path / f"sub-{number:02d}")
     write_report(tmp_path, tmp_path / "report.html")
     found = Page(tmp_path / "report.html")
-    assert f"Nothing is marked: {MIN_SCANS} scans are needed" in " ".join(found.text.split())
+    assert f"Nothing is marked, and there are no z-scores: {MIN_SCANS} scans are" in " ".join(found.text.split())
     assert not [cell for cell in found.attributes("td") if "marked" in (cell.get("class") or "")]
+
+
+def test_each_scan_has_its_grade_with_the_reason_and_the_worst_comes_first(study, tmp_path):
+    usual, source = usual_volumes(), study / "results" / "sub-01" / "sub-01_desc-subcortical"
+    for name, volumes in {"a": usual, "b": usual | {LEFT: 0.0}, "c": {LEFT: 4000.0}}.items():
+        copy_results(source, tmp_path / f"{name}_desc-subcortical", volumes)
+    write_report(tmp_path, tmp_path / "report.html")
+    found = Page(tmp_path / "report.html")
+    assert [row["data-grade"] for row in found.attributes("tr") if "data-grade" in row] == ["fail", "look", "pass"]
+    assert [part["data-grade"] for part in found.attributes("section")] == ["fail", "look", "pass"]
+    assert [option["value"] for option in found.attributes("option")] == ["", "fail", "look", "pass"]
+    text = " ".join(found.text.split())
+    assert "look 1 of 29 structures are unusual: Left-Hippocampus (not found)." in text
+    assert "pass nothing is unusual." in text
+
+
+def test_shares_of_the_brain_stand_beside_the_volumes_where_the_tables_have_them(study, tmp_path):
+    source = study / "results" / "sub-01" / "sub-01_desc-subcortical"
+    copy_results(source, tmp_path / "a_desc-subcortical", {LEFT: 4000.0})
+    table = tmp_path / "a_desc-subcortical_volumes.tsv"
+    head, *rows = table.read_text().splitlines()
+    shares = [f"{row}\t{float(row.split()[3]) / 1e4:.4f}" for row in rows]
+    table.write_text("\n".join([f"{head}\tpercent_of_brain", *shares]) + "\n")
+    write_report(tmp_path, tmp_path / "report.html")
+    text = " ".join(Page(tmp_path / "report.html").text.split())
+    assert "% of brain left, right" in text
+    assert "Hippocampus 4,000 0 +200.0 0.400 0.000" in text
+
+
+def test_a_page_of_many_scans_stays_small_and_draws_pictures_when_they_are_seen(many, tmp_path):
+    write_report(many, tmp_path / "report.html")
+    found = Page(tmp_path / "report.html")
+    pictures = found.attributes("img")
+    assert len(pictures) == 200
+    assert all(picture["loading"] == "lazy" for picture in pictures)
+    assert all(section["class"] == "several" for section in found.attributes("section"))  # not laid out until seen
+    # The pictures of phantoms are small, so that one of a head is counted in their place: 1,000 scans are 30 MB.
+    head = embed_picture(BUNDLES.parent / "docs" / "sub-0001_desc-subcortical_picture.png", page.WIDTHS[-1][1])
+    whole = (tmp_path / "report.html").stat().st_size - sum(len(picture["src"]) for picture in pictures)
+    assert whole / 200 + len(head) < 30_000
 
 
 def test_the_viewer_holds_the_scans_with_the_most_marked_values(cohort, study, tmp_path, monkeypatch):
@@ -131,7 +176,7 @@ def test_the_viewer_holds_the_scans_with_the_most_marked_values(cohort, study, t
     found = Page(tmp_path / "report.html")
     assert len([script for script in found.attributes("script") if "image-" in (script.get("id") or "")]) == 2
     text = " ".join(found.text.split())
-    assert "It holds 2 of 24 scans, those with the most marked values." in text
+    assert "It holds 2 of 24 scans, the worst by quality and marked values." in text
     assert {cell["data-scan"] for cell in found.attributes("td") if "data-scan" in cell} == {"0", "1"}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 
 import numpy as np
 from browser import Browser, chromium
@@ -72,3 +73,36 @@ def test_tables_and_pictures_need_no_script(study, tmp_path):
         assert browser.run(STATE) is None
         assert "Hippocampus" in browser.run("return document.querySelector('table').innerText")
         assert browser.run("return document.querySelector('figure img').naturalWidth") > 600
+
+
+def test_scans_are_sorted_and_filtered(cohort, tmp_path):
+    """All scans of the cohort fail but one, whose table is that of another bundle's task, which has no grade."""
+    for number in range(3):
+        shutil.copytree(cohort / f"sub-{number:02d}", tmp_path / "results" / f"sub-{number:02d}")
+    for path in (tmp_path / "results" / "sub-01").iterdir():
+        path.rename(path.with_name(path.name.replace("desc-subcortical", "desc-other")))
+    write_report(tmp_path / "results", tmp_path / "report.html")
+    names = "return Array.from(document.querySelectorAll('td.name'), (cell) => cell.offsetParent && cell.textContent)"
+    with chromium(tmp_path / "profile") as browser:
+        browser.open(tmp_path / "report.html")
+        assert browser.run(names) == ["sub-00", "sub-02", "sub-01"]
+        browser.run("document.querySelector('th.text button').click()")
+        assert browser.run(names) == ["sub-00", "sub-01", "sub-02"]
+        browser.run("document.querySelector('th.text button').click()")
+        assert browser.run(names) == ["sub-02", "sub-01", "sub-00"]
+        browser.run(
+            "const f = document.getElementById('grades'); f.value = 'fail'; f.dispatchEvent(new Event('input'));"
+        )
+        assert browser.run(names) == ["sub-02", None, "sub-00"]
+        assert browser.run("return document.querySelectorAll('section[hidden]').length") == 1
+        assert browser.log() == []
+
+
+def test_a_page_of_many_scans_opens(request, tmp_path):
+    with chromium(tmp_path / "profile") as browser:
+        write_report(request.getfixturevalue("many"), tmp_path / "report.html")
+        browser.open(tmp_path / "report.html")
+        assert browser.run("return document.querySelectorAll('table.scans tbody tr').length") == 200
+        browser.run("document.images[199].scrollIntoView()")
+        assert browser.wait_for("return document.images[199].naturalWidth > 0", True)
+        assert browser.log() == []

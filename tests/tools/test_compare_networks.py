@@ -135,7 +135,7 @@ def test_networks_of_the_hippocampus_fit_the_bundle(tool, report):
     study = tool.STUDIES["hippocampus"]
     config = json.loads(Path(monai_mamba.bundle_root(study.bundle), "configs", "train.json").read_text())
     assert study.network_options("medsegmamba")["network_def"] == config["network_def"]
-    assert study.window(None) == config["roi_size"]
+    assert list(study.window(None)) == config["roi_size"]
     assert config["iterations_per_epoch"] * 2 == study.steps(argparse.Namespace(epochs=2))
     ours, *_ = report.network_size(study, "medsegmamba", study.window(None))
     for name in ("dynunet", "segresnet"):
@@ -224,7 +224,7 @@ def test_two_subcortical_networks_are_trained_and_tested_on_folds_of_scans(tool,
     whole = {"_target_": "SegResNet", "init_filters": 8, "blocks_down": [1, 1], "blocks_up": [1]}
     small = {"roi_size": [32, 32, 32]}
     monkeypatch.setattr(type(study), "networks", {"tiny": Network(tiny, small), "whole": Network(whole, small)})
-    monkeypatch.setattr(sys.modules["studies.subcortical"], "STEPS_PER_EPOCH", 2)
+    monkeypatch.setattr(sys.modules["studies.fold_study"], "STEPS_PER_EPOCH", 2)
     monkeypatch.setattr(tool, "run_bundle", here(calls))
     arguments = ["subcortical", "--dataset_dir", scans, "--scan_table", tmp_path / "scans.tsv", "--epochs", 1]
     arguments += ["--output_dir", tmp_path / "out", "--device", "cpu", "--threads", 1]
@@ -249,7 +249,7 @@ def test_networks_of_subcortical_structures_fit_the_bundle(tool, report):
     options = argparse.Namespace(dataset_dir="scans", scan_table="scans.tsv", fold=0, epochs=1)
     assert set(study.training(options).options) <= set(train)
     assert set(study.evaluation(options).options) <= {*train, *evaluate}
-    assert train["roi_size"] == study.window(options)
+    assert train["roi_size"] == list(study.window(options))
     small, large = (report.network_size(study, "tabsurfer_small", [size] * 3)[0] for size in (32, 48))
     assert small < large  # one position embedding for each token of the window
     ours, _ = report.network_size(study, "medsegmamba_small", [32] * 3)

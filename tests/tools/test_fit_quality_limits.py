@@ -39,10 +39,12 @@ def test_limits_are_the_extremes_of_people_with_a_margin(monkeypatch, tmp_path, 
     monkeypatch.setattr(sys, "argv", [TOOL.name, *arguments])
     assert fit_quality_limits.main() == 0
     limits = QualityLimits.load(tmp_path / "out" / "quality.tsv").limits
-    assert limits[10] == pytest.approx((20 / 2, 40 * 2, 0, 0.8 * 0.85), rel=1e-3)
-    assert limits[17] == pytest.approx((40 / 2, 80 * 2, 2 * 2 / 3, 0.8 * 0.85), rel=1e-3)
-    assert 24 not in limits  # which no result has
-    assert limits[77][:2] == pytest.approx((20 / 2, 20 * 2), rel=1e-3)  # the map of b does not know it
+    assert limits["Left-Thalamus"] == pytest.approx((20 / 2, 40 * 2, 0, 0.8 * 0.85), rel=1e-3)
+    assert limits["Left-Hippocampus"] == pytest.approx((40 / 2, 80 * 2, 2 * 2 / 3, 0.8 * 0.85), rel=1e-3)
+    assert "CSF" not in limits  # which no result has
+    assert limits["WM-hypointensities"][:2] == pytest.approx(
+        (20 / 2, 20 * 2), rel=1e-3
+    )  # the map of b does not know it
     assert "Volumes of 2 people, expected DSC of 3 scans" in capsys.readouterr().out
     report = (tmp_path / "out" / "report.md").read_text()
     assert "| a | look | 1 of 30 structures are unusual: Left-Hippocampus (19 mm3" in report

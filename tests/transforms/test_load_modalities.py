@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -96,3 +97,22 @@ def test_a_mask_is_refused_and_a_skull_is_noticed(tmp_path, caplog):
     with caplog.at_level(logging.WARNING, "monai_mamba"):
         LOAD({"image": {"t1": path}})
     assert "skull" in caplog.text
+
+
+SAMPLE = Path(__file__).resolve().parents[2] / "bundles" / "brats_multimodal" / "sample_data" / "TCGA-FG-6692"
+EXCHANGED = {
+    "T1 and T2 exchanged": ("t1", "the images called T2 and T1 look exchanged"),
+    "T1ce and T2 exchanged": ("t1ce", "the images called T2 and T1ce look exchanged"),
+}
+
+
+def test_t2_in_the_place_of_another_modality_is_noticed(caplog):
+    suffixes = dict(zip(MODALITIES, ("t2f", "t1n", "t1c", "t2w"), strict=True))
+    paths = {name: str(SAMPLE / f"{SAMPLE.name}-{suffix}.nii.gz") for name, suffix in suffixes.items()}
+    with caplog.at_level(logging.WARNING, "monai_mamba"):
+        LOAD({"image": paths})
+        assert "exchanged" not in caplog.text
+        for other, said in EXCHANGED.values():
+            caplog.clear()
+            LOAD({"image": paths | {other: paths["t2"], "t2": paths[other]}})
+            assert said in caplog.text

@@ -48,9 +48,10 @@ class Problem:
 
     def orders(self, device: torch.device) -> Tensor:
         """Walks through the volume, (K, L): those of SegMamba for three directions, else those of MedSegMamba."""
+        beside = torch.empty(0, device=device)
         if self.directions == 3:
-            return tri_oriented_orders(self.grid, device)
-        return serpentine_orders(self.grid, 0, device)[: self.directions]
+            return tri_oriented_orders(self.grid, beside)
+        return serpentine_orders(self.grid, 0, beside)[: self.directions]
 
 
 PROBLEMS = {

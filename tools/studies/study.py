@@ -28,9 +28,6 @@ class Network:
     training: Mapping[str, object] = field(default_factory=dict)
 
 
-SCORES = {"dsc": ("DSC", 3), "vs": ("VS", 3), "assd_mm": ("ASSD (mm)", 2), "hd95_mm": ("HD95 (mm)", 2)}
-
-
 def dynunet(filters: Sequence[int]) -> Network:
     """MONAI's DynUNet, the network of nnU-Net: kernels of 3 x 3 x 3, and half the resolution at each further level.
 
@@ -85,9 +82,9 @@ class Study(ABC):
     metrics: ClassVar[Mapping[str, tuple[str, int]]]
     about: ClassVar[str]
 
-    @staticmethod
+    @classmethod
     @abstractmethod
-    def add_arguments(parser: argparse.ArgumentParser) -> None:
+    def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
         """Add the options that this study alone has."""
 
     @abstractmethod

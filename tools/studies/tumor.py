@@ -39,8 +39,8 @@ class TumorStudy(Study):
     metrics: ClassVar = {"dsc": ("DSC", 3), "hd95_mm": ("HD95 (mm)", 1)}
     about = f"Synthetic cases can at best rank networks; they say nothing about patients. {EMPTY_RULE}"
 
-    @staticmethod
-    def add_arguments(parser: argparse.ArgumentParser) -> None:
+    @classmethod
+    def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--training", required=True, help="cases in the layout of BraTS 2023")
         parser.add_argument("--test", required=True, help="other cases, in the same layout")
         parser.add_argument("--epochs", type=int, default=40, help="as many steps as training cases each (%(default)s)")

@@ -43,6 +43,6 @@ def check_more_than_one_cell(x: torch.Tensor, multiple: int, network: str) -> No
     """
     if all(size == multiple for size in x.shape[2:]):
         raise InputError(
-            f"{network} normalizes over the {multiple}-voxel cells of its deepest stage and needs more than one: got "
-            f"{tuple(x.shape[2:])}; pad an axis to {2 * multiple}."
+            f"{network} needs more than one cell of {multiple} voxels at its deepest stage, whose values it "
+            f"normalizes: got {tuple(x.shape[2:])}; pad an axis to {2 * multiple}."
         )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from monai_mamba.ops.recording import arange_beside
+
 __all__ = ["rotate_by_position"]
 
 
@@ -25,18 +27,13 @@ def rotate_by_position(x: torch.Tensor, theta: float = 10000.0) -> torch.Tensor:
     m = x.shape[-1] // 6
     if m == 0:
         return x
-    frequencies = theta ** (-_count(x[0, 0, 0, 0, :m]) / m)
+    frequencies = theta ** (-arange_beside(x, m).float() / m)
     *chunks, rest = x.split([2 * m, 2 * m, 2 * m, x.shape[-1] - 6 * m], dim=-1)
     rotated = []
     for axis, chunk in enumerate(chunks, start=1):
-        position = _count(x[0, ..., 0].movedim(axis - 1, 0)[:, 0, 0])
+        position = arange_beside(x, x.shape[axis]).float()
         angle = (position[:, None] * frequencies).reshape(-1, *[1] * (3 - axis), m)
         cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
         first, second = chunk.chunk(2, dim=-1)
         rotated += [first * cos - second * sin, first * sin + second * cos]
     return torch.cat([*rotated, rest], dim=-1)
-
-
-def _count(x: torch.Tensor) -> torch.Tensor:
-    """0, 1, 2, ... in float32 for each item of x; beside x also where a recorded graph runs on another device."""
-    return torch.ones_like(x, dtype=torch.float32).cumsum(0) - 1

@@ -9,15 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any
 
 import torch
 
-from monai_mamba.ops.recording import are_fake, is_recording
+from monai_mamba.ops.recording import arange_beside, are_fake, is_recording
 
 __all__ = ["serpentine_order", "serpentine_orders", "tri_oriented_orders"]
-
-Place = torch.device | str | torch.Tensor
 
 # (fast, middle, slow) axis of sequences 0 and 2, then of sequences 1 and 3, for each of the six orientations
 _AXES = (
@@ -32,7 +29,7 @@ _CORNERS = ((0, 0, 0), (0, 1, 1), (1, 0, 1), (1, 1, 0))
 
 
 def serpentine_order(
-    spatial_size: Sequence[int], axes: Sequence[int], corner: Sequence[int], device: Place = "cpu"
+    spatial_size: Sequence[int], axes: Sequence[int], corner: Sequence[int], beside: torch.Tensor
 ) -> torch.Tensor:
     """One serpentine (boustrophedon) walk through a box; consecutive voxels always share a face.
 
@@ -40,16 +37,16 @@ def serpentine_order(
         spatial_size: voxels ``(H, W, D)``.
         axes: the ``(fast, middle, slow)`` axis.
         corner: start corner, for each axis 0 (low end) or 1 (high end).
-        device: where the table lives, or a tensor that lives there.
+        beside: a tensor on the device where the table is used.
 
     Returns:
         int64 tensor ``(L,)``, a permutation of ``0 .. L - 1``.
     """
     n_fast, n_middle, n_slow = (spatial_size[axis] for axis in axes)
-    slow = _count(n_slow, device).reshape(-1, 1, 1)
-    middle = _count(n_middle, device).reshape(-1, 1)
+    slow = arange_beside(beside, n_slow).reshape(-1, 1, 1)
+    middle = arange_beside(beside, n_middle).reshape(-1, 1)
     middle = torch.where(slow % 2 == 1, n_middle - 1 - middle, middle)
-    fast = _count(n_fast, device)
+    fast = arange_beside(beside, n_fast)
     fast = torch.where((slow + middle) % 2 == 1, n_fast - 1 - fast, fast)
     order: torch.Tensor | int = 0
     position = dict(zip(axes, (fast, middle, slow), strict=True))
@@ -59,36 +56,34 @@ def serpentine_order(
     return order.flatten()
 
 
-def _count(stop: int, device: Place) -> torch.Tensor:
-    """0 .. stop - 1. Beside a tensor, where a recorder watches, the device is not written down but that tensor's."""
-    if isinstance(device, torch.Tensor):
-        return device.new_ones(stop, dtype=torch.long).cumsum(0) - 1
-    return torch.arange(stop, device=device)
-
-
 def _table(
-    build: Callable[..., torch.Tensor], spatial_size: Sequence[int], device: Place, *options: Any
+    build: Callable[..., torch.Tensor], spatial_size: Sequence[int], beside: torch.Tensor, option: int
 ) -> torch.Tensor:
-    """Table from the cache of ``build``, in a form that any later call can use."""
+    """Table from the cache, in a form that any later call can use."""
     if is_recording():  # operations on sizes that may differ when they run
-        return build.__wrapped__(tuple(spatial_size), device, *options)
+        return build(tuple(spatial_size), beside, option)
     size = tuple(int(n) for n in spatial_size)
-    device = device.device if isinstance(device, torch.Tensor) else torch.device(device)
     if torch.compiler.is_compiling() or are_fake():  # a tracer's tensors must not stay in the cache
-        return build.__wrapped__(size, device, *options)
+        return build(size, beside, option)
+    return _cached_table(build, size, beside.device, option)
+
+
+@lru_cache(maxsize=192)
+def _cached_table(
+    build: Callable[..., torch.Tensor], spatial_size: tuple[int, ...], device: torch.device, option: int
+) -> torch.Tensor:
     with torch.inference_mode(False):  # a table that inference built must serve training as well
-        return build(size, device, *options)
+        return build(spatial_size, torch.empty(0, device=device), option)
 
 
-@lru_cache(maxsize=128)
-def _serpentine_orders(spatial_size: tuple[int, ...], device: Place, orientation: int) -> torch.Tensor:
+def _serpentine_orders(spatial_size: tuple[int, ...], beside: torch.Tensor, orientation: int) -> torch.Tensor:
     axes = _AXES[orientation]
-    walks = [serpentine_order(spatial_size, axes[k % 2], _CORNERS[k], device) for k in range(4)]
+    walks = [serpentine_order(spatial_size, axes[k % 2], _CORNERS[k], beside) for k in range(4)]
     forward = torch.stack(walks)
     return torch.cat([forward, forward.flip(1)])
 
 
-def serpentine_orders(spatial_size: Sequence[int], orientation: int, device: Place = "cpu") -> torch.Tensor:
+def serpentine_orders(spatial_size: Sequence[int], orientation: int, beside: torch.Tensor) -> torch.Tensor:
     """The eight serpentine walks of one MedSegMamba orientation, for any box.
 
     Four walks start at corners 000, 011, 101 and 110 (H, W, D), the other four are the same walks backwards. The six
@@ -99,7 +94,7 @@ def serpentine_orders(spatial_size: Sequence[int], orientation: int, device: Pla
     Args:
         spatial_size: voxels ``(H, W, D)``.
         orientation: 0 to 5.
-        device: where the table lives, or a tensor that lives there; tables are cached.
+        beside: a tensor on the device where the table is used; tables are cached.
 
     Returns:
         int64 tensor ``(8, L)``.
@@ -109,17 +104,16 @@ def serpentine_orders(spatial_size: Sequence[int], orientation: int, device: Pla
     """
     if not 0 <= orientation < len(_AXES):
         raise ValueError(f"orientation must be 0 to {len(_AXES) - 1}, got {orientation}.")
-    return _table(_serpentine_orders, spatial_size, device, orientation)
+    return _table(_serpentine_orders, spatial_size, beside, orientation)
 
 
-@lru_cache(maxsize=64)
-def _raster_orders(spatial_size: tuple[int, ...], device: Place, num_slices: int) -> torch.Tensor:
-    forward = _count(math.prod(spatial_size), device)
+def _raster_orders(spatial_size: tuple[int, ...], beside: torch.Tensor, num_slices: int) -> torch.Tensor:
+    forward = arange_beside(beside, math.prod(spatial_size))
     return torch.stack([forward, forward.flip(0), forward.reshape(num_slices, -1).t().flatten()])
 
 
 def tri_oriented_orders(
-    spatial_size: Sequence[int], device: Place = "cpu", num_slices: int | None = None
+    spatial_size: Sequence[int], beside: torch.Tensor, num_slices: int | None = None
 ) -> torch.Tensor:
     """Raster order, its reverse, and the inter-slice order: first tokens of all slices, then second tokens, and so on.
 
@@ -128,7 +122,7 @@ def tri_oriented_orders(
 
     Args:
         spatial_size: voxels ``(H, W, D)``.
-        device: where the table lives, or a tensor that lives there; tables are cached.
+        beside: a tensor on the device where the table is used; tables are cached.
         num_slices: number of equal runs that the sequence is cut into; None takes the slices of the first axis, which
             makes that axis the fastest.
 
@@ -144,4 +138,4 @@ def tri_oriented_orders(
             f"num_slices={num_slices} does not divide the {math.prod(spatial_size)} voxels of a {tuple(spatial_size)} "
             "grid."
         )
-    return _table(_raster_orders, spatial_size, device, num_slices)
+    return _table(_raster_orders, spatial_size, beside, num_slices)

@@ -53,7 +53,7 @@ def find_target() -> Target:
         BuildError: there is no compiler, it does not work, or there is no home for the library.
     """
     if SYSTEM != "posix":
-        raise BuildError(f"it is made for Linux and macOS, this is {sys.platform}")
+        raise BuildError(f"it supports Linux and macOS only, this is {sys.platform}")
     compiler = _compiler()
     for flags in ((*FLAGS, "-march=native"), FLAGS):  # not every compiler knows the processor it runs on
         result = _run(*compiler, *flags, "-x", "c++", "-dM", "-E", os.devnull)
@@ -89,7 +89,7 @@ def cache_folder() -> Path:
     try:
         home = Path.home()
     except RuntimeError as error:
-        raise BuildError(f"there is no folder to keep it in ({error})") from error
+        raise BuildError(f"there is no folder to store it in ({error})") from error
     return home / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "monai_mamba"
 
 
@@ -109,7 +109,7 @@ def build(target: Target) -> None:
             output = Path(scratch) / target.library.name
             result = _run(*target.command, str(SOURCE), "-o", str(output))
             if result.returncode:
-                raise BuildError(f"the C++ compiler {target.command[0]} fails{_last_line(result)}")
+                raise BuildError(f"the C++ compiler {target.command[0]} failed{_last_line(result)}")
             output.replace(target.library)
 
 

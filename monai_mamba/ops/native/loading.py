@@ -43,7 +43,7 @@ class Loader:
         if self.kernel is not None:
             return ""
         if are_fake():
-            return "the native kernel cannot be tried while tensors hold no numbers"
+            return "the native kernel cannot be tested while tensors have no data (fake or meta tensors)"
         target = find_target()
         if not target.library.exists():
             build(target)

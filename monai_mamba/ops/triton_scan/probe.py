@@ -26,7 +26,7 @@ def obstacle(device: torch.device, dtype: torch.dtype, states: int) -> str:
         states: number of states N.
     """
     if are_fake():
-        return "the Triton kernels cannot be tried while tensors hold no numbers"
+        return "the Triton kernels cannot be tested while tensors have no data (fake or meta tensors)"
     if device.index is None and torch.cuda.is_available():
         device = torch.device("cuda", torch.cuda.current_device())
     return try_kernels(device, dtype, 1 << (states - 1).bit_length())
@@ -37,7 +37,7 @@ def try_kernels(device: torch.device, dtype: torch.dtype, states: int) -> str:
     """Try the kernels that hold so many states, a power of two; the result as in `obstacle`."""
     try:
         if torch.version.cuda is None:
-            return "the Triton kernels are made for NVIDIA GPUs, and this PyTorch is built for others"
+            return "the Triton kernels need an NVIDIA GPU, and this build of PyTorch is for other GPUs"
         capability = torch.cuda.get_device_capability(device)
         if capability < MIN_CAPABILITY:
             needed, found = (".".join(map(str, version)) for version in (MIN_CAPABILITY, capability))

@@ -17,7 +17,7 @@ def by_definition(mixer, x, fast):
     u, gate = functional.linear(x, mixer.in_proj.weight).chunk(2, dim=-1)
     u = functional.conv3d(u.movedim(-1, 1), mixer.conv.weight, mixer.conv.bias, padding=1, groups=u.shape[-1])
     u = functional.silu(u).flatten(2)
-    walk = serpentine_order(size, fast, (0, 0, 0))
+    walk = serpentine_order(size, fast, (0, 0, 0), torch.empty(0))
     results = []
     for k, order in enumerate((walk, walk.flip(0))):
         sequence = u[:, :, order]

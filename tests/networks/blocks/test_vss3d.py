@@ -20,7 +20,7 @@ def by_definition(mixer, x):
         2
     )
     total = torch.zeros_like(u)
-    for k, order in enumerate(serpentine_orders(size, mixer.orientation)):
+    for k, order in enumerate(serpentine_orders(size, mixer.orientation, x)):
         sequence = u[:, :, order]
         rank, n = mixer.dt_rank, mixer.d_state
         dt, b, c = torch.split(mixer.x_proj_weight[k] @ sequence, [rank, n, n], dim=1)

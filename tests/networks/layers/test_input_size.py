@@ -27,6 +27,8 @@ def test_error_for_a_missing_batch_axis():
 
 
 def test_one_cell_at_the_deepest_stage_is_refused():
-    with pytest.raises(InputError, match=r"Net normalizes .* got \(8, 8, 8\); pad an axis to 16"):
+    with pytest.raises(
+        InputError, match=r"Net needs more than one cell of 8 voxels .* got \(8, 8, 8\); pad an axis to 16"
+    ):
         check_more_than_one_cell(torch.empty(1, 1, 8, 8, 8), 8, "Net")
     check_more_than_one_cell(torch.empty(1, 1, 8, 8, 16), 8, "Net")

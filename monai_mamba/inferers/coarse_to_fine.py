@@ -1,0 +1,160 @@
+"""A coarse look at the whole head, then windows where its structures are."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.inferers import Inferer
+from monai.utils import ensure_tuple_rep
+from scipy import ndimage
+from torch.nn import functional
+
+from monai_mamba.errors import NotFiniteError
+from monai_mamba.grids import Box, bounding_box
+from monai_mamba.inferers.autocast import AutocastInferer
+from monai_mamba.inferers.sliding_window import SlidingWindowProbabilityInferer, image_name
+
+__all__ = ["CoarseToFineInferer"]
+
+logger = logging.getLogger(__name__)
+
+LOOK_MM = 1.5  # the shipped network, trained at 1 mm, still knows a head at this voxel size, and not at 2 mm
+LARGEST_STRIDE = 32  # sizes are multiples of it
+SMALLEST_PIECE_MM3 = 500.0
+FEWEST_STRUCTURES = 0.75
+FEW_WINDOWS = 8  # as many as a box needs
+SHORTEST_EDGE_MM = 80.0
+
+
+class CoarseToFineInferer(Inferer):
+    """Look at a head once, coarsely, then slide windows over the box of its structures only.
+
+    The look is one pass of the same network over the whole image at 1.5 mm. The box holds every piece of structures of
+    at least 0.5 ml, and a margin. The fewest windows that have the overlap of `windows` cover it evenly.
+
+    Windows cover the whole image where eight of them do that, and, with a warning, where the look is unsure: it finds
+    less than three quarters of the structures, or an edge of their box is shorter than 80 mm.
+
+    Args:
+        windows: runs the network over windows.
+        structures: channels of the structures, without background and auxiliary classes.
+        look: False covers the whole image.
+        margin: millimeters around the structures.
+        stem_stride: of the network. Above 1, the look computes one subvoxel only, see `MedSegMamba.forward`.
+    """
+
+    def __init__(
+        self,
+        windows: SlidingWindowProbabilityInferer,
+        structures: Sequence[int],
+        look: bool = True,
+        margin: int = 10,
+        stem_stride: int = 1,
+    ) -> None:
+        super().__init__()
+        self.windows = windows
+        self.structures = list(structures)
+        self.look = look
+        self.margin = margin
+        self.stem_stride = stem_stride
+
+    def __call__(
+        self, inputs: MetaTensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
+    ) -> MetaTensor:
+        """Return probabilities `(1, C, h, w, d)`, float16, 0..1, in a box of the image, with the affine of the box.
+
+        Everything outside the box is background; 36 classes of a whole head would take 0.6 GB.
+
+        Args:
+            inputs: image `(1, in_channels, H, W, D)` on a grid of 1 mm.
+            network: maps windows `(B, in_channels, *roi_size)` to logits `(B, C, *roi_size)`, and a larger image, too.
+            args: further arguments of the network.
+            kwargs: further keyword arguments of the network.
+
+        Raises:
+            NotFiniteError: see `SlidingWindowProbabilityInferer`; names the box, too.
+        """
+        whole = tuple(slice(0, size) for size in inputs.shape[2:])
+        look = self.look and self._count(whole) > FEW_WINDOWS
+        box = self.find_box(inputs, network, *args, **kwargs) if look else None
+        start = [part.start for part in box or whole]
+        cut = MetaTensor(inputs.as_tensor()[(..., *(box or whole))]).copy_meta_from(inputs)
+        to_image = torch.eye(4, dtype=inputs.affine.dtype, device=inputs.affine.device)
+        to_image[:3, 3] = torch.tensor(start)
+        cut.affine = inputs.affine @ to_image
+        even = copy.copy(self.windows)
+        even.overlap = tuple(overlap for _, overlap in self._cover(box or whole))
+        try:
+            return even(cut, network, *args, **kwargs)
+        except NotFiniteError as error:
+            raise NotFiniteError(f"Box that begins at voxel {', '.join(map(str, start))}: {error}") from error
+
+    def find_box(
+        self, inputs: MetaTensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
+    ) -> Box | None:
+        """Look where the structures are, and say so in the log.
+
+        Arguments are those of a call.
+
+        Returns:
+            Their box with the margin, or None if it is not sure.
+        """
+        name, image = image_name(inputs) or "image", inputs.as_tensor().float()
+        sizes = np.array(image.shape[2:])
+        coarse_sizes = np.maximum(1, np.round(sizes / LOOK_MM).astype(int))
+        coarse = functional.interpolate(image, size=coarse_sizes.tolist(), mode="area")
+        padding = [side for size in coarse_sizes[::-1] for side in (0, int(-size % LARGEST_STRIDE))]
+        if self.stem_stride > 1:
+            kwargs = {**kwargs, "subvoxel": 0}
+        logits = AutocastInferer(self.windows.amp)(functional.pad(coarse, padding), network, *args, **kwargs)
+        labels = logits[0].argmax(dim=0).cpu().numpy()
+
+        cell = self.stem_stride * sizes / coarse_sizes  # mm
+        pieces, count = ndimage.label(np.isin(labels, self.structures), np.ones((3, 3, 3)))
+        large = np.bincount(pieces.ravel(), minlength=count + 1) * cell.prod() >= SMALLEST_PIECE_MM3
+        large[0] = False
+        inside = large[pieces]
+        found = len(np.unique(labels[inside]))
+        if found < FEWEST_STRUCTURES * len(self.structures):
+            return _unsure(name, f"finds {found} of {len(self.structures)} structures")
+        cells = bounding_box(torch.from_numpy(inside)[None], lambda mask: mask)
+        low, high = (np.array([getattr(part, end) for part in cells]) * cell for end in ("start", "stop"))
+        if (high - low).min() < SHORTEST_EDGE_MM:
+            return _unsure(name, f"finds the structures in a box of {_size(high - low)} mm only")
+        low = np.maximum(0, np.floor(low - self.margin)).astype(int)
+        high = np.minimum(sizes, np.ceil(high + self.margin)).astype(int)
+        box = tuple(slice(int(start), int(stop)) for start, stop in zip(low, high, strict=True))
+        logger.info("%s: structures and margin fill %s mm, %d windows.", name, _size(high - low), self._count(box))
+        return box
+
+    def _count(self, box: Box) -> int:
+        return math.prod(count for count, _ in self._cover(box))
+
+    def _cover(self, box: Box) -> list[tuple[int, float]]:
+        """For each axis, the fewest windows that cover a box, and the overlap with which MONAI places them evenly."""
+        rois, overlaps = (ensure_tuple_rep(value, 3) for value in (self.windows.roi_size, self.windows.overlap))
+        sizes = [part.stop - part.start for part in box]
+        return [_cover_line(*axis) for axis in zip(sizes, rois, overlaps, strict=True)]
+
+
+def _cover_line(size: int, roi: int, overlap: float) -> tuple[int, float]:
+    if size <= roi:
+        return 1, overlap
+    count = 1 + math.ceil((size - roi) / max(1, int(roi * (1 - overlap))))
+    step = math.ceil((size - roi) / (count - 1))
+    return count, max(0.0, 1 - (step + 0.5) / roi)  # MONAI rounds the step down
+
+
+def _size(edges: np.ndarray) -> str:
+    return " x ".join(f"{edge:.0f}" for edge in edges)
+
+
+def _unsure(name: str, what: str) -> None:
+    logger.warning("%s: the coarse look %s. Windows cover the whole image, which takes longer.", name, what)

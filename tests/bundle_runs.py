@@ -1,0 +1,40 @@
+"""Runs of a bundle's configs: in this process, or as two processes of one distributed run."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from monai.bundle import ConfigWorkflow
+
+
+def run_bundle(files: Sequence[Path], **options: object) -> None:
+    """Run configs that are merged in their order; the options are those of the command line."""
+    bundle = ConfigWorkflow([str(file) for file in files], workflow_type="infer", logging_file=False, **options)
+    bundle.initialize()
+    bundle.run()
+
+
+def run_as_two_processes(files: Sequence[Path], folder: Path, **options: object) -> list[str]:
+    """Run configs as `torchrun` does, with gloo on the CPU, in a folder; returns what each process printed."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str([str(file) for file in files])]
+    command += [text for name, value in options.items() for text in (f"--{name}", str(value))]
+    processes = []
+    for rank in range(2):
+        environment = {
+            **os.environ,
+            **{"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "CUDA_VISIBLE_DEVICES": ""},
+            **{"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)},
+        }
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        processes.append(subprocess.Popen(command, cwd=folder, env=environment, **pipes))
+    outputs = [process.communicate(timeout=300)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    return outputs
