@@ -125,6 +125,7 @@ def test_moved_modalities_are_registered_and_labels_come_back_on_a_chosen_grid(t
     place = moved_points(shape, np.linalg.inv(motion("flair")) @ nib.load(tmp_path / "in" / "a_flair.nii.gz").affine)
     truth = np.linalg.norm(place - TUMOR, axis=-1) < RADII["WT"]
     overlap = {}
+    caplog.set_level(logging.INFO, "monai_mamba")
     for register in (True, False):
         run(tmp_path / "in", tmp_path / str(register), weights, register=register, label_grid="flair")
         result = nib.load(tmp_path / str(register) / "a_desc-tumor_dseg.nii.gz")
