@@ -138,7 +138,7 @@ def test_moved_modalities_are_registered_and_labels_come_back_on_a_chosen_grid(t
     assert overlap[True, "ET"] > 0.75  # a ball of 6 mm radius, in voxels of 1.3 x 1.3 x 4 mm
     assert overlap[False, "ET"] < 0.5
     assert "a_t2.nii.gz: registered to T1ce, turned by 11" in caplog.text
-    assert "--register True registers them" in caplog.text
+    assert "--register True registers it" in caplog.text
 
 
 def test_a_few_voxels_of_32767_change_nothing(tmp_path, weights):
