@@ -14,9 +14,13 @@ from monai.bundle import ConfigWorkflow
 
 def run_bundle(files: Sequence[Path], **options: object) -> None:
     """Run configs that are merged in their order; the options are those of the command line."""
+    hook = sys.excepthook  # which a run replaces
     bundle = ConfigWorkflow([str(file) for file in files], workflow_type="infer", logging_file=False, **options)
-    bundle.initialize()
-    bundle.run()
+    try:
+        bundle.initialize()
+        bundle.run()
+    finally:
+        sys.excepthook = hook
 
 
 def run_as_two_processes(files: Sequence[Path], folder: Path, **options: object) -> list[str]:

@@ -25,7 +25,6 @@ from head_phantom import (
 from monai.bundle import ConfigWorkflow
 from stopped_training import assert_equal_files, run_until
 
-from monai_mamba.engines import PrepareSubvoxelBatch
 from monai_mamba.errors import InputError, MonaiMambaError, WeightsError
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -213,21 +212,6 @@ def test_a_network_without_sub_voxels_trains_too(dataset, tmp_path):
     network = {"_target_": "tabsurfer_small", "out_channels": 36, "img_size": [16, 16, 16]}
     train(tmp_path, epochs=1, dataset_dir=str(dataset), network_def=network)
     assert (tmp_path / "model.pt").is_file()
-
-
-@pytest.mark.parametrize("stem_stride", [1, 2])
-def test_label_matches_the_sub_voxel_asked_for(stem_stride):
-    voxels = torch.arange(4**3).reshape(1, 1, 4, 4, 4)
-    prepare = PrepareSubvoxelBatch(stem_stride)
-    seen = set()
-    for _ in range(60):
-        image, label, _, keywords = prepare({"image": voxels.float(), "label": voxels})
-        assert torch.equal(image, voxels.float())
-        subvoxel = keywords.get("subvoxel", 0)
-        i, j, k = subvoxel // 4, subvoxel // 2 % 2, subvoxel % 2
-        assert torch.equal(label, voxels[..., i::stem_stride, j::stem_stride, k::stem_stride])
-        seen.add(subvoxel)
-    assert seen == set(range(stem_stride**3))
 
 
 def test_tensorboard_files_lie_beside_the_checkpoint(dataset, tmp_path):
