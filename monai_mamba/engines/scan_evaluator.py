@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import ignite.distributed as idist
 import torch
 from monai.data import DataLoader
 from monai.engines import SupervisedEvaluator
@@ -18,6 +17,7 @@ from monai_mamba.data.case_table import CaseOutcome, read_volumes, write_case_ta
 from monai_mamba.data.quality import Quality, QualityLimits
 from monai_mamba.data.scans import RESULTS
 from monai_mamba.errors import BatchError, DeviceError, MonaiMambaError, QualityError, WeightsError
+from monai_mamba.ranks import gather_on_first_rank, rank_and_size
 
 logger = logging.getLogger(__name__)
 
@@ -72,10 +72,9 @@ class ScanEvaluator(SupervisedEvaluator):
         """
         self.logger.setLevel(logging.CRITICAL)  # Ignite would report every error twice more
         scans = self.data_loader.dataset.data
-        to_do = [index for index, scan in enumerate(scans) if "finished" not in scan]
-        own = to_do[idist.get_rank() :: idist.get_world_size()]
-        parts = idist.all_gather({index: self._attempt(index, global_epoch) for index in own})
-        if idist.get_rank() != 0:
+        (rank, size), to_do = rank_and_size(), [index for index, scan in enumerate(scans) if "finished" not in scan]
+        parts = gather_on_first_rank({index: self._attempt(index, global_epoch) for index in to_do[rank::size]})
+        if parts is None:
             return
         attempted = {index: outcome for part in parts for index, outcome in part.items()}
         outcomes = [attempted.get(index) or self._skipped(scan) for index, scan in enumerate(scans)]
