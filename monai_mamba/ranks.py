@@ -1,6 +1,6 @@
 """What the processes of a run (`torchrun`) tell each other. A run of one process is its own first one.
 
-Not `ignite.distributed`: it stays with a process group that was destroyed, so that a later run in the same process fails.
+Not `ignite.distributed`: it stays with a process group that was destroyed, and the next run in the process fails.
 """
 
 from __future__ import annotations
