@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
-import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from bundle_runs import run_as_two_processes
+from bundle_runs import train_as_two_processes
 from monai.bundle import ConfigWorkflow
 from stopped_training import assert_equal_files, run_until
 from tumor_phantom import MODALITIES, TumorNetwork, make_tumor, save, save_case
@@ -238,19 +237,11 @@ def test_two_processes_train_one_network(dataset, tmp_path):
         "output_dir": tmp_path,
         "epochs": 1,
         "windows_per_case": 1,
-        "amp": False,
         "split": "$(@cases, @cases)",
         "val_interval": 2,
-        "device": "$torch.device('cpu')",
-        "finalize": [
-            "$print('WEIGHTS', sum(float(p.double().abs().sum()) for p in @network_def.parameters()))",
-            "$dist.destroy_process_group()",
-        ],
     }
     files = [CONFIGS / "train.json", CONFIGS / "multi_gpu_train.json"]
-    outputs = run_as_two_processes(files, tmp_path, **options)
-    sums = [re.search(r"WEIGHTS (\d\S+)", output).group(1) for output in outputs]
-    assert sums[0] == sums[1]
+    train_as_two_processes(files, tmp_path, **options)
     state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     assert state["trainer"] == {"epoch": 1, "iteration": 1}
     assert not any(name.startswith("module.") for name in state["network"])
