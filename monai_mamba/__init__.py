@@ -8,12 +8,14 @@ from __future__ import annotations
 from monai_mamba import data, engines, handlers, inferers, labels, losses, metrics, optimizers, transforms
 from monai_mamba.bundle import bundle_root, results_root
 from monai_mamba.checks import preflight
+from monai_mamba.inference import Segmentation, segment
 from monai_mamba.networks import nets
 from monai_mamba.networks.nets import *  # noqa: F403 - the networks' own list says which
 from monai_mamba.version import __version__
 
 __all__ = [
     *nets.__all__,
+    "Segmentation",
     "__version__",
     "bundle_root",
     "data",
@@ -26,5 +28,6 @@ __all__ = [
     "optimizers",
     "preflight",
     "results_root",
+    "segment",
     "transforms",
 ]

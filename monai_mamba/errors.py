@@ -41,6 +41,14 @@ class BatchError(MonaiMambaError, RuntimeError):
     """Some scans of a batch could not be processed; the others were."""
 
 
+def own_error(error: BaseException) -> MonaiMambaError | None:
+    """The error of the package that led to another one, as MONAI wraps those of a config; None if there is none."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, MonaiMambaError):
+        cause = cause.__cause__ or cause.__context__
+    return cause
+
+
 def show_errors_briefly() -> None:
     """From now on, end the program with the sentence of a `MonaiMambaError` instead of the traceback that led to it.
 

@@ -118,7 +118,7 @@ def sections() -> list[Section]:
         Section(
             "Results, and how they are graded",
             (
-                (nonsense.NONSENSE, "segmented, and graded `fail`; an error with `--strict True`"),
+                (nonsense.NONSENSE, "segmented, and graded `look` or `fail`"),
                 (quality.HIPPOCAMPI, GRADED),
                 (quality.TUMORS, GRADED),
             ),

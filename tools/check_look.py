@@ -75,8 +75,9 @@ def check(options: argparse.Namespace) -> None:
             head = preprocessing({"image": f"{folder}/scan.nii"})["image"]
         with torch.no_grad():
             box = inferer.find_box(head[None], network)
-        affine = change.move @ nib.load(pair["label"]).affine
-        ids = onto_grid(read_label_ids(Path(pair["label"])), affine, head.shape[1:], one_affine(head.affine))
+        grid = head.shape[1:], one_affine(head.affine)
+        ids = onto_grid(read_label_ids(Path(pair["label"])), change.move @ nib.load(pair["label"]).affine, *grid)
+        ids[onto_grid(np.ones(image.shape, np.uint8), image.affine, *grid) == 0] = 0  # cut off
         voxels = np.isin(ids, list(names)).sum()
         if box:
             ids[box] = 0

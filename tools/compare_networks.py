@@ -40,7 +40,7 @@ STUDIES: dict[str, Study] = {
 
 
 def run_bundle(bundle: str, run: Run, threads: int) -> dict[str, float]:
-    """Run configs of a bundle in a process of their own; return its wall seconds and peak memory in GiB.
+    """Run configs of a bundle in a process of their own; return its time and memory, see `run_measured`.
 
     Raises:
         MonaiMambaError: it failed.
@@ -50,10 +50,9 @@ def run_bundle(bundle: str, run: Run, threads: int) -> dict[str, float]:
     command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(files)]
     command += [text for name, value in run.options.items() for text in (f"--{name}", str(value))]
     try:
-        seconds, peak = run_measured(command, threads)
+        return run_measured(command, threads)
     except subprocess.CalledProcessError as error:
         raise MonaiMambaError(f"{shlex.join(command)} ended with status {error.returncode}; see above.") from error
-    return {"seconds": seconds, "peak_GiB": peak}
 
 
 def train_and_evaluate(study: Study, name: str, options: argparse.Namespace) -> dict[str, dict]:
@@ -71,8 +70,7 @@ def train_and_evaluate(study: Study, name: str, options: argparse.Namespace) -> 
         "seed": options.seed,
     }
     training, evaluation = study.training(options), study.evaluation(options)
-    own = study.networks[name].training
-    training = training._replace(options={**training.options, **common, **own, "resume": False})
+    training = training._replace(options={**training.options, **common, "resume": False})
     evaluation = evaluation._replace(options={**evaluation.options, **common, "weights": str(folder / "model.pt")})
     settings = {
         "bundle": study.bundle,

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from evaluation.label_sets import read_column, volumes_of
 from evaluation.robustness_conditions import (
     CONDITIONS,
     GROUPS,
@@ -32,7 +33,7 @@ from evaluation.robustness_conditions import (
     repeat,
 )
 from evaluation.robustness_report import Robustness, report_files
-from evaluation.robustness_scores import compare, expected_overlaps
+from evaluation.robustness_scores import compare
 from monai.bundle import ConfigParser
 from reports import run_command, write_files
 from tqdm import tqdm
@@ -183,7 +184,7 @@ def measure(options: argparse.Namespace) -> None:
     outcomes = []
     for condition in tqdm([as_it_is, *conditions], desc="comparing", unit="scan"):
         path, change = maps[condition.name], changes[condition.name]
-        expected = expected_overlaps(path, ids)
+        expected = read_column(volumes_of(path), ids, "expected_dsc")
         outcome = compare(condition, change, read_label_map(path), baseline, reference, table, ids, expected)
         outcomes.append(outcome)
     sources = {"bundle": str(options.bundle), "scan": str(options.input)}

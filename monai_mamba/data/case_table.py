@@ -21,7 +21,8 @@ class CaseOutcome:
     Attributes:
         name: what messages call it, such as the path of its scan.
         status: `"done"` in this run, `"skipped"` because it had its results already, or `"failed"`.
-        seconds: time from reading it to its last file, or to its failure; None if it was not read.
+        seconds: time from when the case before was through to its last file, or to its failure; None if it was not
+            read.
         error: why it failed.
         volumes: volume in mm3 by structure and brain measure, see `read_volumes`; empty where it has no results.
         quality: grade of its results, where they are graded.

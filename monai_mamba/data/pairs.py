@@ -129,6 +129,11 @@ def _stems(folder: Path) -> dict[str, Path]:
     return stems
 
 
+def same_grid(shape: Sequence[int], affine: np.ndarray, other: Sequence[int], other_affine: np.ndarray) -> bool:
+    """Whether two grids, of shapes `(H, W, D)` and affines `(4, 4)`, hold the same voxels, but for rounding."""
+    return tuple(shape) == tuple(other) and largest_shift(affine, other_affine, shape) <= LARGEST_SHIFT
+
+
 def check_same_grid(image: str, label: str) -> None:
     """Refuse a label map that does not lie on the grid of its image. Only headers are read.
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import ignite.distributed as idist
 import torch
-from monai.data import DataLoader
+from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedEvaluator
 from torch.utils.data import Subset
 
@@ -18,6 +19,7 @@ from monai_mamba.data.case_table import CaseOutcome, read_volumes, write_case_ta
 from monai_mamba.data.quality import Quality, QualityLimits
 from monai_mamba.data.scans import RESULTS
 from monai_mamba.errors import BatchError, DeviceError, MonaiMambaError, QualityError, WeightsError
+from monai_mamba.ranks import gather_on_first_rank, rank_and_size
 
 logger = logging.getLogger(__name__)
 
@@ -27,8 +29,9 @@ OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
 class ScanEvaluator(SupervisedEvaluator):
     """A `SupervisedEvaluator` that takes each scan of its data loader by itself.
 
-    A scan that cannot be processed is reported, and the others go on. The items of the data loader's dataset are
-    dictionaries as made by `find_scans`; messages call a scan by its entry `name`, or by `image` where it has none.
+    A scan that cannot be processed is reported, and the others go on. While one is computed, a thread reads and
+    prepares the next, never more. The items of the data loader's dataset are dictionaries as made by `find_scans`;
+    messages call a scan by its entry `name`, or by `image` where it has none.
 
     In a run of several processes (torch.distributed) with the same dataset, each takes every n-th of the scans that are
     not finished. The processes meet only at the end, where the first one gets to know what became of all scans.
@@ -72,10 +75,10 @@ class ScanEvaluator(SupervisedEvaluator):
         """
         self.logger.setLevel(logging.CRITICAL)  # Ignite would report every error twice more
         scans = self.data_loader.dataset.data
-        to_do = [index for index, scan in enumerate(scans) if "finished" not in scan]
-        own = to_do[idist.get_rank() :: idist.get_world_size()]
-        parts = idist.all_gather({index: self._attempt(index, global_epoch) for index in own})
-        if idist.get_rank() != 0:
+        (rank, size), to_do = rank_and_size(), [index for index, scan in enumerate(scans) if "finished" not in scan]
+        batches = _prepare_ahead(self.data_loader.dataset, to_do[rank::size])
+        parts = gather_on_first_rank({index: self._attempt(index, batch, global_epoch) for index, batch in batches})
+        if parts is None:
             return
         attempted = {index: outcome for part in parts for index, outcome in part.items()}
         outcomes = [attempted.get(index) or self._skipped(scan) for index, scan in enumerate(scans)]
@@ -92,14 +95,12 @@ class ScanEvaluator(SupervisedEvaluator):
             text = "\n".join(f"  {outcome.name}: {outcome.quality.reason}" for outcome in wrong)
             raise QualityError(f"The results of {len(wrong)} of {len(scans)} scans are probably wrong:\n{text}")
 
-    def _attempt(self, index: int, global_epoch: int) -> CaseOutcome:
+    def _attempt(self, index: int, batch: Future, global_epoch: int) -> CaseOutcome:
         dataset = self.data_loader.dataset
         scan, number = dataset.data[index], f"[{index + 1}/{len(dataset)}]"
         started, name = time.monotonic(), _name(scan)
         try:
-            if "problem" in scan:
-                raise MonaiMambaError(scan["problem"])
-            self._run_one(index, global_epoch)
+            self._run_one(batch, global_epoch)
         except WeightsError:
             raise
         except Exception as problem:  # whatever is wrong with one scan must not stop the others
@@ -111,7 +112,7 @@ class ScanEvaluator(SupervisedEvaluator):
             took = None if "problem" in scan else time.monotonic() - started
             return CaseOutcome(name, "failed", took, error)
         finally:
-            self.state.batch = self.state.output = None  # the probabilities of a head are large
+            self.state.batch = self.state.output = self.state.dataloader = None  # the voxels of a head are many
         took = time.monotonic() - started
         logger.info("%s %s: done in %.0f s, %s*", number, name, took, scan["output"])
         volumes, quality = self._read_results(scan)
@@ -129,14 +130,32 @@ class ScanEvaluator(SupervisedEvaluator):
         volumes = read_volumes(path)
         return volumes, self.quality.rate(path) if self.quality and volumes else None
 
-    def _run_one(self, index: int, global_epoch: int) -> None:
+    def _run_one(self, batch: Future, global_epoch: int) -> None:
         whole = self.data_loader
-        self.data_loader = DataLoader(Subset(whole.dataset, [index]), batch_size=1, num_workers=0)
+        self.data_loader = map(Future.result, [batch])
         self.state.epoch_length = 1
         try:
             super().run(global_epoch)
         finally:
             self.data_loader = whole
+
+
+def _prepare_ahead(dataset: Dataset, indices: Sequence[int]) -> Iterator[tuple[int, Future]]:
+    """The batch of each scan, while a thread prepares that of the next one."""
+    with ThreadPoolExecutor(1) as thread:
+        batches: deque[tuple[int, Future]] = deque()
+        for index in indices:
+            batches.append((index, thread.submit(_prepare, dataset, index)))
+            if len(batches) == 2:
+                yield batches.popleft()
+        if batches:
+            yield batches.popleft()
+
+
+def _prepare(dataset: Dataset, index: int) -> Any:
+    if "problem" in dataset.data[index]:
+        raise MonaiMambaError(dataset.data[index]["problem"])
+    return next(iter(DataLoader(Subset(dataset, [index]), batch_size=1, num_workers=0)))
 
 
 def _name(scan: Mapping[str, Any]) -> str:

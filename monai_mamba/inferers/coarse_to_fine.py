@@ -19,28 +19,29 @@ from torch.nn import functional
 from monai_mamba.errors import NotFiniteError
 from monai_mamba.grids import Box, bounding_box
 from monai_mamba.inferers.autocast import AutocastInferer
-from monai_mamba.inferers.sliding_window import SlidingWindowProbabilityInferer, image_name
+from monai_mamba.inferers.sliding_window import SlidingWindowProbabilityInferer, name_in_front
 
 __all__ = ["CoarseToFineInferer"]
 
 logger = logging.getLogger(__name__)
 
 LOOK_MM = 1.5  # the shipped network, trained at 1 mm, still knows a head at this voxel size, and not at 2 mm
-LARGEST_STRIDE = 32  # sizes are multiples of it
-SMALLEST_PIECE_MM3 = 500.0
-FEWEST_STRUCTURES = 0.75
+STRIDE = 16  # of the network: it takes multiples of it
 FEW_WINDOWS = 8  # as many as a box needs
+SMALLEST_PIECE_MM3 = 1000.0
+FEWEST_STRUCTURES = 0.85
 SHORTEST_EDGE_MM = 80.0
 
 
 class CoarseToFineInferer(Inferer):
     """Look at a head once, coarsely, then slide windows over the box of its structures only.
 
-    The look is one pass of the same network over the whole image at 1.5 mm. The box holds every piece of structures of
-    at least 0.5 ml, and a margin. The fewest windows that have the overlap of `windows` cover it evenly.
+    The look is one pass of the same network over the whole image at 1.5 mm. The box holds the structures, but for
+    pieces of less than 1 ml away from the rest of the brain, and a margin. The fewest windows that have the overlap of
+    `windows` cover it evenly.
 
     Windows cover the whole image where eight of them do that, and, with a warning, where the look is unsure: it finds
-    less than three quarters of the structures, or an edge of their box is shorter than 80 mm.
+    less than 85 % of the structures, or an edge of their box is shorter than 80 mm.
 
     Args:
         windows: runs the network over windows.
@@ -79,22 +80,26 @@ class CoarseToFineInferer(Inferer):
             kwargs: further keyword arguments of the network.
 
         Raises:
-            NotFiniteError: see `SlidingWindowProbabilityInferer`; names the box, too.
+            NotFiniteError: see `SlidingWindowProbabilityInferer`; says where the box begins.
         """
         whole = tuple(slice(0, size) for size in inputs.shape[2:])
         look = self.look and self._count(whole) > FEW_WINDOWS
         box = self.find_box(inputs, network, *args, **kwargs) if look else None
-        start = [part.start for part in box or whole]
-        cut = MetaTensor(inputs.as_tensor()[(..., *(box or whole))]).copy_meta_from(inputs)
-        to_image = torch.eye(4, dtype=inputs.affine.dtype, device=inputs.affine.device)
+        region = box or whole
+        start = [part.start for part in region]
+        to_image = torch.eye(4).to(inputs.affine)
         to_image[:3, 3] = torch.tensor(start)
-        cut.affine = inputs.affine @ to_image
+        part = MetaTensor(inputs.as_tensor()[(..., *region)]).copy_meta_from(inputs)
+        part.affine = inputs.affine @ to_image
         even = copy.copy(self.windows)
-        even.overlap = tuple(overlap for _, overlap in self._cover(box or whole))
+        even.overlap = tuple(overlap for _, overlap in self._cover(region))
         try:
-            return even(cut, network, *args, **kwargs)
+            return even(part, network, *args, **kwargs)
         except NotFiniteError as error:
-            raise NotFiniteError(f"Box that begins at voxel {', '.join(map(str, start))}: {error}") from error
+            if box is None:
+                raise
+            first = ", ".join(map(str, start))
+            raise NotFiniteError(f"{error} Voxels count from {first}, where the box begins.") from error
 
     def find_box(
         self, inputs: MetaTensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
@@ -106,33 +111,36 @@ class CoarseToFineInferer(Inferer):
         Returns:
             Their box with the margin, or None if it is not sure.
         """
-        name, image = image_name(inputs) or "image", inputs.as_tensor().float()
-        sizes = np.array(image.shape[2:])
-        coarse_sizes = np.maximum(1, np.round(sizes / LOOK_MM).astype(int))
-        coarse = functional.interpolate(image, size=coarse_sizes.tolist(), mode="area")
-        padding = [side for size in coarse_sizes[::-1] for side in (0, int(-size % LARGEST_STRIDE))]
-        if self.stem_stride > 1:
-            kwargs = {**kwargs, "subvoxel": 0}
-        logits = AutocastInferer(self.windows.amp)(functional.pad(coarse, padding), network, *args, **kwargs)
-        labels = logits[0].argmax(dim=0).cpu().numpy()
-
-        cell = self.stem_stride * sizes / coarse_sizes  # mm
-        pieces, count = ndimage.label(np.isin(labels, self.structures), np.ones((3, 3, 3)))
-        large = np.bincount(pieces.ravel(), minlength=count + 1) * cell.prod() >= SMALLEST_PIECE_MM3
-        large[0] = False
-        inside = large[pieces]
+        labels, cell = self._coarse_labels(inputs.as_tensor().float(), network, *args, **kwargs)
+        pieces, _ = ndimage.label(labels > 0, np.ones((3, 3, 3)))
+        large = np.bincount(pieces.ravel()) * cell.prod() >= SMALLEST_PIECE_MM3
+        inside = large[pieces] & np.isin(labels, self.structures)
         found = len(np.unique(labels[inside]))
         if found < FEWEST_STRUCTURES * len(self.structures):
-            return _unsure(name, f"finds {found} of {len(self.structures)} structures")
+            return _unsure(inputs, f"finds {found} of {len(self.structures)} structures")
         cells = bounding_box(torch.from_numpy(inside)[None], lambda mask: mask)
         low, high = (np.array([getattr(part, end) for part in cells]) * cell for end in ("start", "stop"))
         if (high - low).min() < SHORTEST_EDGE_MM:
-            return _unsure(name, f"finds the structures in a box of {_size(high - low)} mm only")
+            return _unsure(inputs, f"finds the structures in a box of {_size(high - low)} mm only")
         low = np.maximum(0, np.floor(low - self.margin)).astype(int)
-        high = np.minimum(sizes, np.ceil(high + self.margin)).astype(int)
+        high = np.minimum(inputs.shape[2:], np.ceil(high + self.margin)).astype(int)
         box = tuple(slice(int(start), int(stop)) for start, stop in zip(low, high, strict=True))
-        logger.info("%s: structures and margin fill %s mm, %d windows.", name, _size(high - low), self._count(box))
+        text = f"{name_in_front(inputs)}structures in a box of {_size(high - low)} mm: {self._count(box)} windows."
+        logger.info(text)
         return box
+
+    def _coarse_labels(
+        self, image: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Most probable channels of coarse cells, padding included, and the size of a cell in mm, `(3,)`."""
+        sizes = np.array(image.shape[2:])
+        coarse = np.maximum(1, np.round(sizes / LOOK_MM).astype(int))
+        padding = [side for size in coarse[::-1] for side in (0, int(-size % STRIDE))]
+        image = functional.pad(functional.interpolate(image, size=coarse.tolist(), mode="area"), padding)
+        if self.stem_stride > 1:
+            kwargs = {**kwargs, "subvoxel": 0}
+        logits = AutocastInferer(self.windows.amp)(image, network, *args, **kwargs)
+        return logits[0].argmax(dim=0).cpu().numpy(), self.stem_stride * sizes / coarse
 
     def _count(self, box: Box) -> int:
         return math.prod(count for count, _ in self._cover(box))
@@ -156,5 +164,6 @@ def _size(edges: np.ndarray) -> str:
     return " x ".join(f"{edge:.0f}" for edge in edges)
 
 
-def _unsure(name: str, what: str) -> None:
-    logger.warning("%s: the coarse look %s. Windows cover the whole image, which takes longer.", name, what)
+def _unsure(inputs: MetaTensor, what: str) -> None:
+    text = f"{name_in_front(inputs)}a coarse look {what}, so windows cover the whole image, which takes longer."
+    logger.warning(text)

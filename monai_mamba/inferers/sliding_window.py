@@ -129,15 +129,14 @@ class SlidingWindowProbabilityInferer(SlidingWindowInferer):
 
 def _not_finite(inputs: torch.Tensor, place: list[slice], origin: str) -> str:
     image, window = place[0].start, " x ".join(f"{axis.start}-{axis.stop - 1}" for axis in place[2:])
-    text = (
-        f"the network's output is NaN or infinite in the window of voxels {window} (of the image as the network sees "
-        f"it): {origin}. Try --amp False; if that does not help, the weights or the network are wrong."
+    return (
+        f"{name_in_front(inputs, image)}the network's output is NaN or infinite in the window of voxels {window} (of "
+        f"the image as the network sees it): {origin}. Try --amp False; if that does not help, the weights or the "
+        "network are wrong."
     )
-    name = image_name(inputs, image)
-    return f"{name}: {text}" if name else text
 
 
-def image_name(inputs: torch.Tensor, index: int = 0) -> str | None:
-    """File of an image of a batch, None where it is not known."""
+def name_in_front(inputs: torch.Tensor, index: int = 0) -> str:
+    """`FILE: ` of an image of a batch; nothing where its file is not known."""
     name = inputs.meta.get("filename_or_obj") if isinstance(inputs, MetaTensor) else None
-    return name if name is None or isinstance(name, str) else name[index]
+    return f"{name if isinstance(name, str) else name[index]}: " if name else ""

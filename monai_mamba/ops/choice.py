@@ -6,9 +6,9 @@ import functools
 import math
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -66,7 +66,13 @@ def warn_once(text: str) -> None:
     warnings.warn(text, stacklevel=5)  # the line that called the scan
 
 
-@torch.compiler.assume_constant_result
+def _constant_in_graphs(function: Callable[..., Any]) -> Callable[..., Any]:
+    """As `torch.compiler.assume_constant_result`, which would import torch.compile, a second that few need."""
+    function._dynamo_marked_constant = True
+    return function
+
+
+@_constant_in_graphs
 def warn_while_tracing(text: str) -> bool:
     """Warn, the first time, also from a function that torch.compile is reading."""
     warn_once(text)
@@ -133,7 +139,7 @@ def _unasked(name: str, scan: Scan) -> str:
     return ""
 
 
-@torch.compiler.assume_constant_result
+@_constant_in_graphs
 def _obstacle(name: str, device: torch.device, dtype: torch.dtype, states: int) -> str:
     """Say why a compiled implementation cannot be used on this machine; empty if it can. It is tried to find out."""
     return IMPLEMENTATIONS[name].obstacle(device, dtype, states)

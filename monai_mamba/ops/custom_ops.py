@@ -2,6 +2,8 @@
 
 ``monai_mamba::scan_forward`` and ``monai_mamba::scan_backward``. Each takes the fields of `ScanInputs` one by one, as
 operators have to, and the name of the implementation that runs it. There is no second derivative.
+
+They are made with `torch.library.define`, not `custom_op`, whose operators import torch.compile, a second, when called.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from . import mamba_ssm, native, torch_scan, triton_scan
 from .problem import Gradients, Results, ScanInputs
@@ -21,14 +24,25 @@ _INPUTS = (
     "Tensor u, Tensor delta, Tensor A, Tensor B, Tensor C, Tensor? delta_bias, Tensor? order, "
     "bool delta_softplus, bool merge"
 )
+_FORWARD, _BACKWARD = "monai_mamba::scan_forward", "monai_mamba::scan_backward"
 
-
-@torch.library.custom_op(
-    "monai_mamba::scan_forward",
-    mutates_args=(),
-    schema=f"({_INPUTS}, bool save, str backend) -> (Tensor, Tensor, Tensor)",
+torch.library.define(
+    _FORWARD,
+    f"({_INPUTS}, bool save, str backend) -> (Tensor, Tensor, Tensor)",
+    tags=torch.Tag.pt2_compliant_tag,
 )
-def scan_forward(*arguments: Any) -> Results:
+torch.library.define(
+    _BACKWARD,
+    f"(Tensor grad_y, Tensor? grad_last_state, Tensor saved, {_INPUTS}, str backend) -> "
+    "(Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+    tags=torch.Tag.pt2_compliant_tag,
+)
+scan_forward = torch.ops.monai_mamba.scan_forward.default
+scan_backward = torch.ops.monai_mamba.scan_backward.default
+
+
+@torch.library.impl(_FORWARD, "default")
+def _scan_forward(*arguments: Any) -> Results:
     """Return y, the last state and what the backward needs (empty unless ``save``)."""
     *fields, save, backend = arguments
     inputs = ScanInputs(*fields)
@@ -36,7 +50,7 @@ def scan_forward(*arguments: Any) -> Results:
         return IMPLEMENTATIONS[backend].forward(inputs, save)
 
 
-@scan_forward.register_fake
+@torch.library.register_fake(_FORWARD)
 def _scan_forward_fake(*arguments: Any) -> Results:
     *fields, save, backend = arguments
     inputs = ScanInputs(*fields)
@@ -45,13 +59,8 @@ def _scan_forward_fake(*arguments: Any) -> Results:
     return tuple(inputs.u.new_empty(shape, dtype=inputs.dtype) for shape in shapes)
 
 
-@torch.library.custom_op(
-    "monai_mamba::scan_backward",
-    mutates_args=(),
-    schema=f"(Tensor grad_y, Tensor? grad_last_state, Tensor saved, {_INPUTS}, str backend) -> "
-    "(Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
-)
-def scan_backward(grad_y: Tensor, grad_last_state: Tensor | None, saved: Tensor, *arguments: Any) -> Gradients:
+@torch.library.impl(_BACKWARD, "default")
+def _scan_backward(grad_y: Tensor, grad_last_state: Tensor | None, saved: Tensor, *arguments: Any) -> Gradients:
     """Return the gradients of u, delta, A, B, C and delta_bias."""
     *fields, backend = arguments
     inputs = ScanInputs(*fields)
@@ -61,7 +70,7 @@ def scan_backward(grad_y: Tensor, grad_last_state: Tensor | None, saved: Tensor,
         return IMPLEMENTATIONS[backend].backward((grad_y, grad_last_state), saved, inputs)
 
 
-@scan_backward.register_fake
+@torch.library.register_fake(_BACKWARD)
 def _scan_backward_fake(grad_y: Tensor, grad_last_state: Tensor | None, saved: Tensor, *arguments: Any) -> Gradients:
     inputs = ScanInputs(*arguments[:-1])
     bias = inputs.A if inputs.delta_bias is None else inputs.delta_bias
@@ -75,6 +84,7 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Results) -> None:
     ctx.options = delta_softplus, merge, backend
 
 
+@once_differentiable
 def _backward(ctx: Any, grad_y: Tensor | None, grad_last_state: Tensor | None, _: Tensor | None) -> tuple[Any, ...]:
     saved, *tensors = ctx.saved_tensors
     *flags, backend = ctx.options
@@ -85,4 +95,4 @@ def _backward(ctx: Any, grad_y: Tensor | None, grad_last_state: Tensor | None, _
     return (*grads, None if inputs.delta_bias is None else grad_bias, None, None, None, None, None)
 
 
-scan_forward.register_autograd(_backward, setup_context=_setup_context)
+torch.library.register_autograd(_FORWARD, _backward, setup_context=_setup_context)

@@ -16,14 +16,11 @@ from monai_mamba.grids import Grid, bounding_box, box_corners, map_box, one_affi
 from monai_mamba.labels import RegionTable, fitting_conventions
 
 
-class ToTumorRegionsd(MapTransform):
-    """Turn label maps into masks of the regions TC, WT and ET.
-
-    MONAI's `ConvertToMultiChannelBasedOnBratsClassesd` gives the same channels without checking the labels, for which
-    the conventions differ.
+class TumorRegionTransform(MapTransform):
+    """Base of transforms between labels and the regions TC, WT and ET.
 
     Args:
-        keys: label maps `(1, H, W, D)`.
+        keys: what is transformed.
         label_convention: what the labels mean, see `RegionTable`.
         allow_missing_keys: do not raise if a key is missing.
     """
@@ -31,6 +28,14 @@ class ToTumorRegionsd(MapTransform):
     def __init__(self, keys: KeysCollection, label_convention: str, allow_missing_keys: bool = False) -> None:
         super().__init__(keys, allow_missing_keys)
         self.table = RegionTable.load(label_convention)
+
+
+class ToTumorRegionsd(TumorRegionTransform):
+    """Turn label maps `(1, H, W, D)` into masks of the regions TC, WT and ET.
+
+    MONAI's `ConvertToMultiChannelBasedOnBratsClassesd` gives the same channels without checking the labels, for which
+    the conventions differ.
+    """
 
     def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict[Hashable, torch.Tensor]:
         """Return the data with masks `(3, H, W, D)`, uint8.
@@ -58,8 +63,7 @@ class ToTumorRegionsd(MapTransform):
         advice = (
             f"They are the labels of {' or '.join(fitting)}: set --label_convention."
             if fitting
-            else "Is this the tumor label map of the case? Labels of other structures, such as the resection cavity "
-            "(4) of BraTS 2024, have to be set to 0 first."
+            else "Is this the tumor label map of the case? Labels of other structures have to be set to 0 first."
         )
         values = ", ".join(map(str, found[:10]))
         raise InputError(
@@ -68,22 +72,13 @@ class ToTumorRegionsd(MapTransform):
         )
 
 
-class RestoreTumorLabelsd(MapTransform):
-    """Resample the probabilities of the regions to the input's own grid, and write labels where they exceed one half.
+class RestoreTumorLabelsd(TumorRegionTransform):
+    """Resample probabilities of the regions to the input's own grid, and write labels where they exceed one half.
 
-    The smaller region wins, so ET lies inside TC inside WT (`RegionTable.to_ids`). Probabilities are resampled, not
-    labels; where the two grids coincide the result is exact. The input's grid is read from `original_affine` and
-    `spatial_shape` in the meta data.
-
-    Args:
-        keys: `MetaTensor` probabilities `(3, H, W, D)`, 0..1, with their own affine.
-        label_convention: which labels to write, see `RegionTable`.
-        allow_missing_keys: do not raise if a key is missing.
+    Takes `MetaTensor`s `(3, H, W, D)`, 0..1, with their own affine; the input's grid is read from `original_affine` and
+    `spatial_shape` in their meta data. The smaller region wins, so ET lies inside TC inside WT (`RegionTable.to_ids`).
+    Probabilities are resampled, not labels; where the two grids coincide the result is exact.
     """
-
-    def __init__(self, keys: KeysCollection, label_convention: str, allow_missing_keys: bool = False) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.table = RegionTable.load(label_convention)
 
     def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict[Hashable, torch.Tensor]:
         """Return the data with label maps `(1, H, W, D)`, uint8, of the input's shape and affine.

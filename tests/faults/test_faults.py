@@ -7,15 +7,17 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from traceback import format_exception
 
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from bundle_runs import run_bundle
 from head_phantom import IntensityNetwork, centered_affine, make_head, save_head
 
 TESTS = Path(__file__).resolve().parents[1]
-BUNDLE = TESTS.parent / "bundles" / "subcortical"
+CONFIG = TESTS.parent / "bundles" / "subcortical" / "configs" / "inference.json"
 SHAPE = (24, 26, 22)
 ENDINGS = ("_desc-subcortical_dseg.nii.gz", "_desc-subcortical_volumes.tsv", "_desc-subcortical_picture.png")
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs fork and limits as Linux has them")
@@ -31,11 +33,15 @@ def environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(TESTS), "PYTHONWARNINGS": "ignore"}
 
 
+def options(source: Path, output_dir: Path, weights: Path) -> dict[str, object]:
+    files = {"input": str(source), "output_dir": str(output_dir), "weights": str(weights)}
+    network = {"network_def": {"_target_": "head_phantom.IntensityNetwork"}, "roi_size": [32, 32, 32], "mirror": False}
+    return {**files, **network, "device": "cpu", "progress": False}
+
+
 def command(source: Path, output_dir: Path, weights: Path) -> list[str]:
-    options = {"input": source, "output_dir": output_dir, "weights": weights, "device": "cpu", "progress": False}
-    options |= {"network_def": "{'_target_': 'head_phantom.IntensityNetwork'}", "roi_size": "[32,32,32]"}
-    options |= {"mirror": False, "config_file": BUNDLE / "configs" / "inference.json"}
-    return [sys.executable, "-m", "monai.bundle", "run", *(f"--{name}={value}" for name, value in options.items())]
+    values = {"config_file": CONFIG, **options(source, output_dir, weights)}
+    return [sys.executable, "-m", "monai.bundle", "run", *(f"--{name}={value}" for name, value in values.items())]
 
 
 def heads(folder: Path, count: int) -> list[str]:
@@ -123,6 +129,7 @@ def test_a_head_of_256_voxels_needs_less_than_4_gib(tmp_path, weights):
     nib.save(nib.Nifti1Image(make_head((256, 256, 256), affine)[0], affine), tmp_path / "in" / "large.nii.gz")
     run = command(tmp_path / "in", tmp_path / "out", weights)
     run[[part.startswith("--roi_size") for part in run].index(True)] = "--roi_size=[96,96,96]"
+    run.append("--overlap=0")  # a third of the windows, and as much memory
     ended = limited("RLIMIT_DATA", 4 << 30, run)
     assert ended.returncode == 0, ended.stderr
     assert (tmp_path / "out" / f"large{ENDINGS[0]}").is_file()
@@ -141,10 +148,9 @@ class Hostile:
 def test_code_in_weights_is_not_run(tmp_path):
     heads(tmp_path / "in", 1)
     torch.save({"levels": Hostile(tmp_path / "executed")}, tmp_path / "weights.pt")
-    run = command(tmp_path / "in", tmp_path / "out", tmp_path / "weights.pt")
-    ended = subprocess.run(run, capture_output=True, text=True, env=environment(), check=False)
-    assert ended.returncode == 1
-    assert ended.stderr.splitlines()[-1].startswith(f"Error: {tmp_path / 'weights.pt'}")
+    with pytest.raises(RuntimeError) as caught:
+        run_bundle([CONFIG], **options(tmp_path / "in", tmp_path / "out", tmp_path / "weights.pt"))
+    assert f"{tmp_path / 'weights.pt'}: not a file of plain tensors" in "".join(format_exception(caught.value))
     assert not (tmp_path / "executed").exists()
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").glob("*.nii.gz"))
 
@@ -153,21 +159,14 @@ NAMES = ("two words", "größe-漢字", "new\nline", "a;rm -rf b", "$HOME", "-x"
 HIDDEN = ("..", "..head")
 
 
-def test_names_of_files_stay_names(tmp_path, weights):
+def test_names_of_files_stay_names(tmp_path, weights, monkeypatch):
     source = tmp_path / "in"
     source.mkdir()
     for name in NAMES + HIDDEN:
         save_head(source / f"{name}.nii.gz", SHAPE, np.eye(3))
     before = set(tmp_path.iterdir())
-    ended = subprocess.run(
-        command(source, tmp_path / "out", weights),
-        capture_output=True,
-        text=True,
-        env=environment(),
-        cwd=tmp_path,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stderr
+    monkeypatch.chdir(tmp_path)
+    run_bundle([CONFIG], **options(source, tmp_path / "out", weights))
     assert set(tmp_path.iterdir()) - before == {tmp_path / "out"}
     assert_complete(tmp_path / "out", list(NAMES))
 

@@ -12,7 +12,6 @@ from torch import nn
 from monai_mamba.errors import MonaiMambaError
 from monai_mamba.handlers.checkpoint import ResumableCheckpoint
 from monai_mamba.handlers.nan_stop import NaNStop
-from monai_mamba.networks.finite import first_not_finite
 
 
 class Root(nn.Module):
@@ -117,19 +116,3 @@ def test_an_image_and_a_loss_function_can_be_the_cause_too():
     message = stop_message(network(), [batch(1.0, "sub-1")], loss_function=lambda y, _: (y.mean() * 0).log())
     assert "The loss is -inf in iteration 1" in message
     assert "so it comes from the loss function" in message
-
-
-def test_values_that_a_module_makes_between_its_layers_are_attributed_to_the_layer_that_receives_them():
-    class Outer(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.inner = nn.Identity()
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.inner(x.log())
-
-    outer = Outer()
-    found = first_not_finite(outer, lambda: outer(-torch.ones(1)))
-    assert found == "already the input of layer 'inner' (Identity) is the first that is not finite"
-    assert "every layer's output was finite" in first_not_finite(outer, lambda: outer(torch.ones(1)))
-    assert not outer.inner._forward_hooks

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import nibabel as nib
-import numpy as np
 import pytest
 import torch
 from ignite.engine import Engine
 from monai.losses import DiceLoss
 from torch.nn import functional
 
-from monai_mamba.labels import LabelTable
-from monai_mamba.losses.class_weights import class_weights
 from monai_mamba.losses.scheduled_dice_ce import ScheduledDiceCELoss
 
 CLASSES = 4
@@ -69,16 +65,3 @@ def test_training_with_it_recovers_a_small_class():
 def test_negative_shares_are_refused():
     with pytest.raises(ValueError, match=">= 0"):
         ScheduledDiceCELoss(ce_weight_after=-1)
-
-
-def test_class_weights_fall_with_the_volume(tmp_path):
-    table = LabelTable.load("subcortical")
-    labels = np.zeros((10, 10, 10), dtype=np.uint8)
-    labels[:5] = 2  # 500 voxels
-    labels[5, :, :5] = 17  # 50 voxels
-    nib.save(nib.Nifti1Image(labels, np.eye(4)), tmp_path / "labels.nii.gz")
-    weights = class_weights([{"label": str(tmp_path / "labels.nii.gz")}], table, power=0.5)
-    white_matter, hippocampus = weights[table.index_of_id[2]].item(), weights[table.index_of_id[17]].item()
-    assert hippocampus / white_matter == pytest.approx(10**0.5, rel=1e-5)
-    assert (weights[0].item() + white_matter + hippocampus) / 3 == pytest.approx(1.0, rel=1e-5)
-    assert weights[table.index_of_id[53]].item() == 1.0

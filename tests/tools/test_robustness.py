@@ -16,7 +16,7 @@ from head_phantom import LEFT, RIGHT, IntensityNetwork, save_head
 from matplotlib.image import imread
 
 from monai_mamba.labels import LabelTable
-from monai_mamba.metrics.structure_scores import ABSENT_RULE, structure_scores
+from monai_mamba.metrics.structure_scores import ABSENT_RULE
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TOOL = REPOSITORY / "tools" / "robustness.py"
@@ -191,23 +191,6 @@ def overlap_in_space(ids: np.ndarray, place: np.ndarray, expected: np.ndarray, a
     shape, grid = scores.fine_grid(maps, SHAPE, affine)
     one, other = (scores.onto_grid(values, where, shape, grid) for values, where in maps)
     return scores.overlaps(one, other, [expected.max()])[0]
-
-
-def test_label_maps_are_compared_in_space(tools):
-    """A bar of 4 x 2 x 2 voxels of 2 mm and the same bar on a grid that lies 1 mm further along the first axis."""
-    tool = sys.modules["evaluation.robustness_scores"]
-    labels = np.zeros((8, 4, 4), dtype=np.int32)
-    labels[2:6, 1:3, 1:3] = LEFT
-    affine, shifted = np.diag([2.0, 2.0, 2.0, 1.0]), np.diag([2.0, 2.0, 2.0, 1.0])
-    shifted[0, 3] = 1.0
-    maps = [(labels, affine), (labels, shifted)]
-    shape, grid = tool.fine_grid(maps, labels.shape, affine)
-    one, other = (tool.onto_grid(values, place, shape, grid) for values, place in maps)
-    assert np.count_nonzero(one) == np.count_nonzero(other) == 8 * 4 * 4
-    np.testing.assert_allclose(tool.overlaps(one, other, [LEFT, RIGHT]), [7 / 8, np.nan])
-    scores = structure_scores(one, other, (LEFT, RIGHT))[:, 0]  # the package's, slower for the distances it finds
-    np.testing.assert_allclose(tool.overlaps(one, other, [LEFT, RIGHT]), scores, rtol=1e-6)
-    np.testing.assert_array_equal(tool.overlaps(one, np.zeros_like(one), [LEFT]), [0])
 
 
 def test_geometry_and_intensities_are_those_named(tools, phantom):

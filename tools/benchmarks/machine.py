@@ -30,7 +30,7 @@ LARGEST_COUNT = 100
 
 
 def describe(device: torch.device, threads: int) -> dict[str, object]:
-    """Processor, threads, version of PyTorch and date; the name of the GPU if that is the device."""
+    """Processor with its vectors, threads, version of PyTorch and date; the name of the GPU if that is the device."""
     cpu = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
@@ -41,7 +41,7 @@ def describe(device: torch.device, threads: int) -> dict[str, object]:
     gpu = {"gpu": torch.cuda.get_device_name(device)} if device.type == "cuda" else {}
     return {
         "device": device.type,
-        "cpu": cpu,
+        "cpu": f"{cpu}, {torch.backends.cpu.get_cpu_capability()}",
         **gpu,
         "threads": threads,
         "torch": torch.__version__,
@@ -97,9 +97,13 @@ class Stopwatch:
             self.function()
 
     def result(self) -> dict[str, float]:
-        """Median and shortest wall time and median processor time of a call, in seconds."""
+        """Median and shortest time and median processor time of a call, in seconds.
+
+        The time is wall time. On one thread of a CPU it is processor time, which other programs do not lengthen.
+        """
+        seconds = self.cpu_seconds if self.cpu_seconds and torch.get_num_threads() == 1 else self.seconds
         cpu = {"cpu_seconds": median(self.cpu_seconds)} if self.cpu_seconds else {}
-        return {"seconds": median(self.seconds), "shortest_seconds": min(self.seconds), **cpu}
+        return {"seconds": median(seconds), "shortest_seconds": min(seconds), **cpu}
 
 
 def take_turns(watches: Iterable[Stopwatch | Rates], rounds: int) -> None:
@@ -110,7 +114,7 @@ def take_turns(watches: Iterable[Stopwatch | Rates], rounds: int) -> None:
             watch.sample()
 
 
-def run_measured(command: Sequence[str], threads: int, quiet: bool = False) -> tuple[float, float]:
+def run_measured(command: Sequence[str], threads: int, quiet: bool = False) -> dict[str, float]:
     """Run a command in a process of its own with so many threads.
 
     Args:
@@ -119,7 +123,7 @@ def run_measured(command: Sequence[str], threads: int, quiet: bool = False) -> t
         quiet: throw its output away; errors are shown in any case.
 
     Returns:
-        Wall seconds, and peak memory in GiB.
+        `seconds` (wall), `cpu_seconds` (of all cores) and `peak_GiB` (memory).
 
     Raises:
         subprocess.CalledProcessError: it failed.
@@ -132,7 +136,8 @@ def run_measured(command: Sequence[str], threads: int, quiet: bool = False) -> t
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, command)
-    return seconds, usage.ru_maxrss / 1024**2
+    cpu_seconds = usage.ru_utime + usage.ru_stime
+    return {"seconds": seconds, "cpu_seconds": cpu_seconds, "peak_GiB": usage.ru_maxrss / 1024**2}
 
 
 def peak_extra_memory(

@@ -11,9 +11,9 @@ MACHINE = ("device", "cpu", "gpu", "threads", "torch", "pass")
 ABOUT = """# Selective scan
 
 Written by `tools/benchmark.py scan`; [docs/benchmarks.md](../benchmarks.md) explains problems and methods. A cell holds
-the wall time of a call in ms and, in brackets, the memory that the call adds, in MiB. With *, one direction of one
-volume was measured and multiplied. `scan.jsonl` has every figure, among them processor time, speed relative to each
-baseline, and shares of the machine's rates.
+the wall time of a call in ms (on one thread of a CPU the processor time) and, in brackets, the memory that the call
+adds, in MiB. With *, one direction of one volume was measured and multiplied. `scan.jsonl` has every figure, among them
+speed relative to each baseline, and shares of the machine's rates.
 """
 
 

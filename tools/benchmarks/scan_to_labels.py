@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import json
 import os
 import sys
 import tempfile
@@ -25,10 +26,12 @@ from monai_mamba.handlers.weights import save_weights
 from . import results
 from .machine import describe, run_measured
 from .results import Row, groups
+from .stages import STAGES
 
 BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
 TUMORS = "brats_multimodal"
 OWN = "default"
+SAMSEG = "SAMSEG"
 KEY = ("bundle", "network", "input", "amp", "mirror", "device", "cpu", "gpu", "threads")
 
 
@@ -53,13 +56,11 @@ def tumor_case(folder: Path) -> Path:
     return folder
 
 
-def segment(options: argparse.Namespace, network: str, arguments: list[str]) -> tuple[float, float]:
-    """Run the bundle in a process of its own; return wall seconds and its peak memory in GiB."""
-    with tempfile.TemporaryDirectory() as folder:
-        configs = [str(path) for path in config_files(options.bundle, network)]
-        command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(configs), "--output_dir", folder]
-        command += ["--device", options.device.type, *arguments]
-        return run_measured(command, options.threads, quiet=True)
+def command(options: argparse.Namespace, network: str, stages: Path, arguments: list[str]) -> list[str]:
+    """Run the bundle and write its `stages`; the output folder has to follow."""
+    program = [sys.executable, str(Path(__file__).with_name("stages.py")), str(stages), "run", "--config_file"]
+    program += [str([str(path) for path in config_files(options.bundle, network)]), "--device", options.device.type]
+    return [*program, *arguments, "--output_dir"]
 
 
 def markdown(rows: list[Row]) -> str:
@@ -70,11 +71,13 @@ def markdown(rows: list[Row]) -> str:
             f"\n## {same[0]['bundle']}: {same[0]['input']}\n\n{machine_line(same[0])}; {dates(same)}; medians of "
         )
         parts.append(f"{min(len(row['all_seconds']) for row in same)} runs or more.\n\n")
-        headers = ("network, amp, mirror", "s", "peak GiB")
-        settings = (", ".join(str(row[key]) for key in ("network", "amp", "mirror")) for row in same)
-        figures = ([number(row[key]) for key in ("seconds", "peak_GiB")] for row in same)
-        cells = ([setting, *pair] for setting, pair in zip(settings, figures, strict=True))
-        parts.append(table(headers, cells))
+        headers = ("network, amp, mirror", "s", *STAGES, "CPU s", "peak GiB")
+        figures = ("seconds", *STAGES, "cpu_seconds", "peak_GiB")
+        lines = []
+        for row in same:
+            settings = ", ".join(filter(None, (row["network"], row["amp"], row["mirror"])))
+            lines.append([settings, *(number(row.get(figure)) for figure in figures)])
+        parts.append(table(headers, lines))
     return "".join(parts)
 
 
@@ -89,34 +92,42 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--input", help="scan, or folder with one case, instead of the bundle's sample")
     parser.add_argument("--amp", nargs="+", choices=["True", "False"], help=text)
     parser.add_argument("--mirror", nargs="+", choices=["True", "False"], help=text)
+    parser.add_argument("--samseg", metavar="PROGRAM", help="run_samseg (PyPI: samseg), to run SAMSEG on the same scan")
     results.add_common_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> None:
     """Print a line of JSON for each network and combination of the bundle's options, run in turns."""
-    runs: dict[tuple[str, str, str], list[tuple[float, float]]] = {}
-    name = "the bundle's sample"
+    runs: dict[tuple[str, str | None, str | None], list[dict[str, float]]] = {}
     with tempfile.TemporaryDirectory() as scratch:
-        source = ["--input", options.input] if options.input else []
+        parser = read_configs(options.bundle, OWN)
         if options.input:
-            name = Path(options.input).name
+            name, source = Path(options.input).name, options.input
         elif options.bundle == TUMORS:
             name = "the bundle's sample at 1 mm, 240 x 240 x 155"
-            source = ["--input", str(tumor_case(Path(scratch) / "case"))]
-        weights: dict[str, list[str]] = {}
-        for network in options.networks:
-            parser = read_configs(options.bundle, network)
-            weights[network] = []
-            if network != OWN or not (BUNDLES / options.bundle / "models" / "model.pt").is_file():
-                path = Path(scratch) / f"{network}.pt"
-                save_weights(path, parser.get_parsed_content("network_def"))
-                weights[network] = ["--weights", str(path)]
+            source = str(tumor_case(Path(scratch) / "case"))
+        else:
+            name, source = "the bundle's sample", parser.get_parsed_content("input")
+        stages, commands = Path(scratch) / "stages.json", {}
         own = [[str(parser.get(option))] for option in ("amp", "mirror")]
         choices = [asked or default for asked, default in zip((options.amp, options.mirror), own, strict=True)]
-        for _ in range(options.repeats):
-            for network, amp, mirror in itertools.product(options.networks, *choices):
-                arguments = [*source, *weights[network], "--amp", amp, "--mirror", mirror]
-                runs.setdefault((network, amp, mirror), []).append(segment(options, network, arguments))
+        for network in options.networks:
+            arguments = ["--input", source]
+            if network != OWN or not (BUNDLES / options.bundle / "models" / "model.pt").is_file():
+                weights = Path(scratch) / f"{network}.pt"
+                save_weights(weights, read_configs(options.bundle, network).get_parsed_content("network_def"))
+                arguments += ["--weights", str(weights)]
+            for amp, mirror in itertools.product(*choices):
+                given = [*arguments, "--amp", amp, "--mirror", mirror]
+                commands[network, amp, mirror] = command(options, network, stages, given)
+        if options.samseg:
+            threads = str(options.threads)
+            commands[SAMSEG, None, None] = [options.samseg, "--input", source, "--threads", threads, "--output"]
+        for _, (key, program) in itertools.product(range(options.repeats), commands.items()):
+            stages.write_text("{}", encoding="utf-8")
+            with tempfile.TemporaryDirectory() as folder:
+                measured = run_measured([*program, folder], options.threads, quiet=True)
+            runs.setdefault(key, []).append(measured | json.loads(stages.read_text(encoding="utf-8")))
     rows = [
         {
             "benchmark": "scan-to-labels",
@@ -125,9 +136,9 @@ def run(options: argparse.Namespace) -> None:
             "input": name,
             "amp": amp,
             "mirror": mirror,
-            "seconds": median(seconds for seconds, _ in measured),
-            "all_seconds": [seconds for seconds, _ in measured],
-            "peak_GiB": max(peak for _, peak in measured),
+            **{figure: median(run[figure] for run in measured) for figure in measured[0]},
+            "all_seconds": [run["seconds"] for run in measured],
+            "peak_GiB": max(run["peak_GiB"] for run in measured),
             **describe(options.device, options.threads),
         }
         for (network, amp, mirror), measured in runs.items()

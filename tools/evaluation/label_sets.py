@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from monai_mamba.data.image_header import IMAGE_SUFFIXES
+from monai_mamba.data.scans import RESULTS
 from monai_mamba.errors import InputError
 from monai_mamba.files import MISSING
 
@@ -68,8 +69,13 @@ def find_label_set(name: str, source: str) -> LabelSet:
     return LabelSet(name, source, files)
 
 
+def volumes_of(labels: Path) -> Path:
+    """The table of volumes that a bundle wrote with a label map."""
+    return Path(str(labels).removesuffix(RESULTS["labels"]) + RESULTS["volumes"])
+
+
 def read_column(path: str | Path, ids: Sequence[int], column: str) -> np.ndarray:
-    """A column of a table of volumes (`..._volumes.tsv`) for some ids, `(len(ids),)`, NaN where there is no value."""
+    """A column of a table of volumes for some ids, `(len(ids),)`, NaN where there is no value or no such column."""
     with Path(path).open(encoding="utf-8", newline="") as file:
-        texts = {int(row["id"]): row[column] for row in csv.DictReader(file, delimiter="\t")}
+        texts = {int(row["id"]): row.get(column, MISSING) for row in csv.DictReader(file, delimiter="\t")}
     return np.array([float("nan") if texts.get(label, MISSING) == MISSING else float(texts[label]) for label in ids])

@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
-from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
-from monai_mamba.data.scans import RESULTS
 from monai_mamba.grids import map_box, voxel_map
 from monai_mamba.labels import LabelTable
 
 from .robustness_conditions import Change, Condition, onto_grid
 from .robustness_report import Outcome
-
-
-def expected_overlaps(labels: Path, ids: Sequence[int]) -> np.ndarray:
-    """DSC that the network itself expects of each of the C structures, `(C,)`, 0..1, from the table beside a label map.
-
-    NaN where the table has none: the structure was not found, or the bundle does not say.
-    """
-    path = Path(str(labels).removesuffix(RESULTS["labels"]) + RESULTS["volumes"])
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = {row["id"]: row.get("expected_dsc") for row in csv.DictReader(file, delimiter="\t")}
-    values = [rows.get(str(structure)) for structure in ids]
-    return np.array([float(value) if value not in (None, "n/a") else np.nan for value in values])
 
 
 def compare(
@@ -54,7 +39,7 @@ def compare(
         reference: label map to compare with, too, on any grid.
         table: the classes.
         ids: the C structures to compare.
-        expected_dsc: see `expected_overlaps`.
+        expected_dsc: DSC that the network itself expects of the structures, `(C,)`, 0..1, NaN where it does not say.
     """
     found, moved = change.undo(labels, table)
     expected, affine = np.asanyarray(baseline.dataobj), baseline.affine

@@ -109,30 +109,30 @@ def report(
     versions, machines = dict.fromkeys(row["monai_mamba"] for row in made), dict.fromkeys(map(machine_line, made))
     about = (
         f"{', '.join(versions)} on {'; '.join(machines)}; {dates(made)}. {training} training cases, {test} test cases. "
-        f"Each {study.kind} was trained from scratch for {study.steps(options)} steps with seed {options.seed}. "
+        f"Each network was trained from scratch for {study.steps(options)} steps with seed {options.seed}. "
         f"{study.recipe(options)} {study.about}"
     )
     parts = [
-        f"# {study.kind.capitalize()}s of {study.bundle}\n",
+        f"# Networks of {study.bundle}\n",
         f"{inspect.cleandoc(study.__doc__ or '')}\n",
         made_by(about),
-        summary(study.kind, values, metrics, tests),
+        summary(values, metrics, tests),
         "## Cost\n",
         "GFLOP: one forward pass of a window; a multiply-add counts as two. Seconds and peak memory (without a GPU's) "
         "are those of whole processes; other work on the machine changes them.\n",
-        table((study.kind, *COST_COLUMNS), costs),
+        table(("network", *COST_COLUMNS), costs),
     ]
     return {
         "report.md": "\n".join(parts),
         "scores.tsv": table_text(
-            ("metric", study.kind, "structure", "mean", "sd"), score_rows(values, metrics, study.structures)
+            ("metric", "network", "structure", "mean", "sd"), score_rows(values, metrics, study.structures)
         ),
         "tests.tsv": table_text(TEST_COLUMNS, tests),
     }
 
 
 def summary(
-    kind: str, scores: Mapping[str, np.ndarray], metrics: Sequence[tuple[str, int]], tests: Sequence[Sequence[str]]
+    scores: Mapping[str, np.ndarray], metrics: Sequence[tuple[str, int]], tests: Sequence[Sequence[str]]
 ) -> str:
     """Table of the means over the structures, with the tests of the first metric, and what it means."""
     missing = {name: int(np.isnan(values).any(axis=2).sum()) for name, values in scores.items()}
@@ -145,7 +145,7 @@ def summary(
         # What a network does not find has no distance: without this column it could win by finding little.
         counts = [missing[name]] if any(missing.values()) else []
         rows.append([name, *cells, *counts, *differences.get(name, ("-", "-"))])
-    columns = [kind, *(metric for metric, _ in metrics), *["without a score"] * any(missing.values())]
+    columns = ["network", *(metric for metric, _ in metrics), *["without a score"] * any(missing.values())]
     return "\n".join(
         [
             "## Scores\n",

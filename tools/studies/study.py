@@ -15,17 +15,15 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Network:
-    """A network of a study, and what is special about its training.
+    """A network of a study.
 
     Attributes:
         definition: class or preset and its arguments, as in a bundle's config, where ``@roi_size`` is the window.
         options: other options of the bundle that it needs.
-        training: options of its training alone; they replace those of the study.
     """
 
     definition: Mapping[str, object]
     options: Mapping[str, object] = field(default_factory=dict)
-    training: Mapping[str, object] = field(default_factory=dict)
 
 
 def dynunet(filters: Sequence[int]) -> Network:
@@ -66,7 +64,6 @@ class Study(ABC):
 
     Attributes:
         bundle: its name.
-        kind: what it compares, in the singular.
         networks: what is compared; the others are tested against the first.
         channels: channels in and out of every network.
         structures: what is scored.
@@ -75,7 +72,6 @@ class Study(ABC):
     """
 
     bundle: ClassVar[str]
-    kind: ClassVar[str] = "network"
     networks: ClassVar[Mapping[str, Network]]
     channels: ClassVar[Mapping[str, int]]
     structures: ClassVar[Sequence[str]]

@@ -1,0 +1,146 @@
+"""A bundle as a function: a scan in, its labels and volumes out."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import nibabel as nib
+import numpy as np
+import torch
+from monai.bundle import ConfigWorkflow
+from monai.data import MetaTensor, NibabelReader
+from monai.transforms import LoadImage
+from monai.utils import SpaceKeys
+
+from monai_mamba.bundle import shipped_bundles
+from monai_mamba.data.scans import RESULTS
+from monai_mamba.errors import InputError, own_error
+from monai_mamba.files import MISSING
+
+Image = str | os.PathLike | np.ndarray | torch.Tensor
+TEXT_COLUMNS = ("name", "labels")
+
+
+class Segmentation(NamedTuple):
+    """What a bundle has found in one scan.
+
+    Attributes:
+        labels: label ids `(1, H, W, D)` on the grid of the scan, with its affine.
+        volumes: rows of the table of volumes, a dictionary by column as in `..._volumes.tsv`; None where a structure
+            has no value.
+    """
+
+    labels: MetaTensor
+    volumes: list[dict[str, Any]]
+
+
+def segment(
+    image: Image | Mapping[str, Image], bundle: str = "subcortical", *, affine: np.ndarray | None = None, **options: Any
+) -> Segmentation:
+    """Segment one scan with a bundle that came with the package, as `python -m monai_mamba run BUNDLE` does.
+
+    The bundle's `inference.json` is run as it is; files pass through a temporary folder. For many scans use the command
+    line, which builds the network once and continues after a bad scan.
+
+    Args:
+        image: a path, or voxels `(H, W, D)` or `(1, H, W, D)` of any number type and scale. For `brats_multimodal` a
+            mapping from modality to those.
+        bundle: its name.
+        affine: `(4, 4)`, from voxels to mm, RAS: where the voxels of an array lie. A `MetaTensor` has its own.
+        **options: options of the bundle, such as `device="cpu"`, `mirror=False`.
+
+    Returns:
+        Labels and volumes.
+
+    Raises:
+        InputError: there is no such bundle or option, or the image cannot be processed.
+        MonaiMambaError: as on the command line.
+    """
+    bundles = shipped_bundles()
+    if bundle not in bundles:
+        raise InputError(f"There is no bundle '{bundle}'. Choose one of {', '.join(bundles)}.")
+    hook = sys.excepthook
+    with tempfile.TemporaryDirectory(prefix="monai_mamba_") as folder:
+        source = _as_files(image, affine, Path(folder))
+        try:
+            workflow = _workflow(bundles[bundle], input=source, output_dir=Path(folder), **options)
+            workflow.initialize()
+            scans = workflow.dataset.data
+            if len(scans) != 1:
+                raise InputError(
+                    f"{image}: {len(scans)} scans, expected one. Give the path of one, or segment all with "
+                    f"'python -m monai_mamba run {bundle} --input ...'."
+                )
+            workflow.run()
+        except Exception as error:
+            if own := own_error(error):
+                raise own from None
+            raise
+        finally:
+            sys.excepthook = hook  # a bundle changes it, for the command line
+        output = scans[0]["output"]
+        labels = LoadImage(NibabelReader, dtype=None, ensure_channel_first=True)(output + RESULTS["labels"])
+        labels.meta["filename_or_obj"] = str(source)
+        return Segmentation(labels, _read_table(output + RESULTS["volumes"]))
+
+
+def _workflow(bundle: Path, **options: Any) -> ConfigWorkflow:
+    """The bundle's inference, without a change of the program's logging."""
+    config = str(bundle / "configs" / "inference.json")
+    logger = logging.getLogger("monai.bundle.workflows")
+    with warnings.catch_warnings():
+        # MONAI warns that configs are programs, which came with the package here, and that logging stays as it is
+        warnings.simplefilter("ignore")
+        logger.disabled = True
+        try:
+            return ConfigWorkflow(config, workflow_type="infer", logging_file=False, **options)
+        finally:
+            logger.disabled = False
+
+
+def _as_files(image: Any, affine: np.ndarray | None, folder: Path) -> Any:
+    """Paths of an image or of several; arrays are written to files."""
+    if isinstance(image, Mapping):
+        return {name: _as_file(part, affine, folder / f"{name}.nii") for name, part in image.items()}
+    return _as_file(image, affine, folder / "array.nii")
+
+
+def _as_file(image: Any, affine: np.ndarray | None, path: Path) -> Path:
+    if isinstance(image, (str, os.PathLike)):
+        return Path(image)
+    if isinstance(image, MetaTensor) and affine is None:
+        affine = image.affine
+        if image.meta.get("space", SpaceKeys.RAS) != SpaceKeys.RAS:
+            raise InputError(
+                f"The affine of the image is in {image.meta['space']}, expected RAS. Load it with LoadImage."
+            )
+    if affine is None:
+        raise InputError(
+            "An array has no position: give the affine of its voxels, or a MetaTensor, or the file's path."
+        )
+    voxels = image.detach().float().cpu() if isinstance(image, torch.Tensor) else image
+    voxels = np.asarray(voxels, dtype=np.float32)
+    voxels = voxels[0] if voxels.ndim == 4 and len(voxels) == 1 else voxels
+    if voxels.ndim != 3:
+        raise InputError(f"The image has the shape {tuple(voxels.shape)}, expected (H, W, D) or (1, H, W, D).")
+    nib.save(nib.Nifti1Image(voxels, np.asarray(affine, dtype=np.float64)), path)
+    return path
+
+
+def _read_table(path: str) -> list[dict[str, Any]]:
+    def value(column: str, cell: str) -> Any:
+        if column in TEXT_COLUMNS:
+            return cell
+        return None if cell == MISSING else int(cell) if cell.isdecimal() else float(cell)
+
+    with open(path, encoding="utf-8", newline="") as file:
+        rows = csv.DictReader(file, delimiter="\t")
+        return [{column: value(column, cell) for column, cell in row.items()} for row in rows]
