@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -23,8 +24,19 @@ def run_bundle(files: Sequence[Path], **options: object) -> None:
         sys.excepthook = hook
 
 
-def run_as_two_processes(files: Sequence[Path], folder: Path, **options: object) -> list[str]:
-    """Run configs as `torchrun` does, with gloo on the CPU, in a folder; returns what each process printed."""
+def train_as_two_processes(files: Sequence[Path], folder: Path, **options: object) -> list[str]:
+    """Train as `torchrun` does, with gloo on the CPU, in a folder; returns what each process printed.
+
+    Both must end with the same weights.
+    """
+    options |= {
+        "amp": False,
+        "device": "$torch.device('cpu')",
+        "finalize": [
+            "$print('WEIGHTS', sum(float(p.double().abs().sum()) for p in @network_def.parameters()))",
+            "$dist.destroy_process_group()",
+        ],
+    }
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -41,4 +53,6 @@ def run_as_two_processes(files: Sequence[Path], folder: Path, **options: object)
         processes.append(subprocess.Popen(command, cwd=folder, env=environment, **pipes))
     outputs = [process.communicate(timeout=300)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], outputs
+    sums = [re.search(r"WEIGHTS (\d\S+)", output).group(1) for output in outputs]
+    assert sums[0] == sums[1]
     return outputs

@@ -329,7 +329,7 @@ COMBINATIONS = [
     ("hippocampal_subfields", "train evaluate"),
     ("brats_multimodal", "inference multi_gpu_inference network_segmamba"),
     ("brats_multimodal", "train multi_gpu_train"),
-    ("brats_multimodal", "train evaluate network_segmaformer"),
+    ("brats_multimodal", "train evaluate network_msd_kmamba_small"),
 ]
 
 

@@ -1,28 +1,32 @@
-"""What all processes of a run take from the first; the real thing is in tests/bundles/test_many_scans.py."""
+"""What the processes of a run tell each other; the real thing is in tests/bundles/test_many_scans.py."""
 
 from __future__ import annotations
 
 import pickle
 
-import ignite.distributed as idist
 import pytest
+import torch.distributed as dist
 
 from monai_mamba.errors import InputError
-from monai_mamba.ranks import on_first_rank
+from monai_mamba.ranks import gather_on_first_rank, on_first_rank
 
 
 @pytest.fixture
 def become(monkeypatch):
-    """Makes this process one of two: the first one's message is kept for the second."""
+    """Makes this process one of two, whose messages lie in a list until the other takes them."""
     wire: list[bytes] = []
 
     def become(rank: int) -> None:
-        def all_gather(item: tuple) -> list[tuple]:
-            wire.append(pickle.dumps(item))
-            return [pickle.loads(message) for message in wire]
+        def broadcast(objects: list, src: int) -> None:
+            if rank == src:
+                wire.append(pickle.dumps(objects))
+            else:
+                objects[:] = pickle.loads(wire.pop())
 
-        monkeypatch.setattr(idist, "get_rank", lambda: rank)
-        monkeypatch.setattr(idist, "all_gather", all_gather)
+        monkeypatch.setattr(dist, "is_initialized", lambda: True)
+        monkeypatch.setattr(dist, "get_rank", lambda: rank)
+        monkeypatch.setattr(dist, "get_world_size", lambda: 2)
+        monkeypatch.setattr(dist, "broadcast_object_list", broadcast)
 
     return become
 
@@ -54,3 +58,4 @@ def test_all_get_the_error_of_the_first(become):
 
 def test_a_single_process_needs_nobody():
     assert on_first_rank(len)("abc") == 3
+    assert gather_on_first_rank({1: "a"}) == [{1: "a"}]

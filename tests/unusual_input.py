@@ -64,9 +64,11 @@ def sections() -> list[Section]:
     import test_bundle_options as options
     import test_cases as cases
     import test_checkpoint as checkpoint
+    import test_dicom as dicom
     import test_faults as faults
     import test_geometry as geometry
     import test_integrity as integrity
+    import test_itk_image as itk_image
     import test_load_modalities as modalities
     import test_malformed as malformed
     import test_nonsense as nonsense
@@ -79,6 +81,21 @@ def sections() -> list[Section]:
 
     return [
         Section("Files that are no scan", ((malformed.BAD, REFUSED), (odd.REFUSED, REFUSED))),
+        Section(
+            "DICOM",
+            ((dicom.REFUSED, REFUSED),),
+            (
+                dicom.test_places_come_from_the_positions_of_the_slices,
+                dicom.test_values_are_scaled_as_each_slice_says,
+                dicom.test_compressed_slices_are_read,
+                dicom.test_an_unknown_compression_is_refused_when_voxels_are_read,
+                dicom.test_of_a_study_the_t1_weighted_series_is_taken,
+                dicom.test_of_several_t1_weighted_series_the_user_chooses,
+                dicom.test_the_only_volume_is_taken_whatever_it_is_called,
+                dicom.test_a_series_that_changes_after_its_voxels_were_read_is_refused,
+            ),
+        ),
+        Section("NRRD, MetaImage and Analyze", ((itk_image.REFUSED, REFUSED), (itk_image.USED, USED))),
         Section(
             "Damaged files",
             ((integrity.DAMAGED, REFUSED), (integrity.WHOLE, USED)),

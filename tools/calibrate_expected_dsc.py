@@ -23,6 +23,7 @@ from reports import made_by, run_command, table, write_files
 
 from monai_mamba import __version__
 from monai_mamba.checks import check_output_dir
+from monai_mamba.data.image_file import open_image
 from monai_mamba.data.label_values import read_label_ids
 from monai_mamba.data.scan_table import describe_pairs
 from monai_mamba.errors import InputError
@@ -61,7 +62,7 @@ def calibrate(options: argparse.Namespace) -> None:
     expected, measured = [], []
     for scan in scans:
         path, truth = found.files[scan["subject"]], reference.files[scan["subject"]]
-        spacing = nib.affines.voxel_sizes(nib.load(truth).affine)
+        spacing = nib.affines.voxel_sizes(open_image(truth).affine)
         dsc = structure_scores(read_label_ids(path), read_label_ids(truth), ids, spacing)[:, 0].numpy()
         unknown = np.isin(ids, [int(label) for label in scan["missing"].split(",") if label])
         measured.append(np.where(unknown, np.nan, dsc))

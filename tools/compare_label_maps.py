@@ -26,6 +26,7 @@ from reports import run_command, write_files
 from tqdm import tqdm
 
 from monai_mamba.checks import check_output_dir
+from monai_mamba.data.image_file import open_image
 from monai_mamba.data.image_header import check_header
 from monai_mamba.data.label_values import read_label_ids
 from monai_mamba.data.pairs import LARGEST_SHIFT
@@ -64,10 +65,10 @@ def check_grids(reference: LabelSet, methods: Sequence[LabelSet]) -> None:
     """
     for subject, path in reference.files.items():
         check_header(path)
-        expected = nib.load(path)
+        expected = open_image(path)
         for method in methods:
             check_header(method.files[subject])
-            found = nib.load(method.files[subject])
+            found = open_image(method.files[subject])
             if found.shape[:3] != expected.shape[:3]:
                 problem = f"its grid is {found.shape[:3]} voxels, that of the reference {path} {expected.shape[:3]}"
             elif (shift := largest_shift(found.affine, expected.affine, expected.shape[:3])) > LARGEST_SHIFT:
@@ -133,7 +134,7 @@ def score(
     """Scores `(subjects, structures, 4)` of each method, columns as in `SCORES`; NaN for `missing` ids of a subject."""
     scores: dict[str, list[torch.Tensor]] = {method.name: [] for method in methods}
     for subject, path in tqdm(reference.files.items(), desc="comparing", unit="subject"):
-        expected, spacing = read_label_ids(path), nib.affines.voxel_sizes(nib.load(path).affine)
+        expected, spacing = read_label_ids(path), nib.affines.voxel_sizes(open_image(path).affine)
         for method in methods:
             predicted = read_label_ids(method.files[subject])
             values = structure_scores(predicted, expected, ids, spacing)
@@ -197,7 +198,7 @@ def compare(options: argparse.Namespace) -> None:
     scans = describe_pairs([{"subject": subject} for subject in reference.files], options.scan_table)
     missing = {scan["subject"]: [int(label) for label in scan["missing"].split(",") if label] for scan in scans}
     scores = score(reference, methods, ids, missing)
-    sizes = {subject: abs(np.linalg.det(nib.load(path).affine[:3, :3])) for subject, path in reference.files.items()}
+    sizes = {subject: abs(np.linalg.det(open_image(path).affine[:3, :3])) for subject, path in reference.files.items()}
     volumes = {
         name: np.array([[maps[subject].get(label, 0) * sizes[subject] for label in ids] for subject in sizes])
         for name, maps in voxels.items()

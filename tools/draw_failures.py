@@ -24,7 +24,7 @@ from reports import run_command, write_files
 from tqdm import tqdm
 
 from monai_mamba.checks import check_output_dir
-from monai_mamba.data.image_file import read_image
+from monai_mamba.data.image_file import open_image, read_image
 from monai_mamba.data.image_header import check_header
 from monai_mamba.data.label_values import read_label_ids
 from monai_mamba.data.pairs import check_same_grid
@@ -104,7 +104,7 @@ def worst_failures(cases: Sequence[Case], table: LabelTable, number: int) -> lis
     failures = []
     for case in tqdm(cases, desc="comparing", unit="scan"):
         maps = reference, prediction = read_label_ids(case.reference), read_label_ids(case.prediction)
-        sizes = nib.affines.voxel_sizes(nib.load(case.reference).affine)
+        sizes = nib.affines.voxel_sizes(open_image(case.reference).affine)
         scores = structure_scores(prediction, reference, [entry.id for entry in table.structures], sizes)
         found: dict[str, Failure] = {}
         for entry, dsc in zip(table.structures, scores[:, 0].tolist(), strict=True):

@@ -12,11 +12,10 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import ignite.distributed as idist
-
 from monai_mamba.errors import OutputError
 from monai_mamba.files import write_text
 from monai_mamba.labels import LabelTable
+from monai_mamba.ranks import rank_and_size
 from monai_mamba.version import __version__
 
 DESCRIPTION = "dataset_description.json"
@@ -101,7 +100,7 @@ def describe_derivatives(
         OutputError: a file cannot be written.
     """
     root, output = Path(str(source)).expanduser(), Path(str(output_dir)).expanduser()
-    if idist.get_rank() != 0 or not is_raw_dataset(root):
+    if rank_and_size()[0] != 0 or not is_raw_dataset(root):
         return
     if is_raw_dataset(output):
         logger.warning(

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import nibabel as nib
 from monai.data import load_decathlon_datalist
 
 from monai_mamba.data.bids import ignored_files, is_raw_dataset, parts_and_echoes
 from monai_mamba.data.content import other_than_scan
+from monai_mamba.data.image_file import open_image
 from monai_mamba.data.image_header import check_header
 from monai_mamba.data.modalities import DISPLAY, MODALITIES, NAMES_KNOWN, channel_order, recognize, subset_name
 from monai_mamba.data.modality_folders import in_modality_folders
@@ -312,7 +312,7 @@ def _compare_label_names(path: Path, names: object, table: RegionTable) -> None:
 def _volumes(path: str | Path) -> int | None:
     """Volumes of a file by its header; None if it cannot be read, which `check_header` explains."""
     try:
-        shape = nib.load(path).shape
+        shape = open_image(path).shape
     except Exception:  # nibabel passes on whatever its file readers raise
         return None
     return shape[3] if len(shape) > 3 else 1

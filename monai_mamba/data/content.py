@@ -8,6 +8,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
+from monai_mamba.data.image_file import open_image
 from monai_mamba.grids import largest_shift
 
 LARGEST_SHIFT = 1.0  # mm
@@ -28,7 +29,7 @@ def other_than_scan(path: str | Path) -> str | None:
         What it is if it is no scan, else None; also where it cannot be read, which `check_header` explains.
     """
     try:
-        image = nib.load(path)
+        image = open_image(path)
         shape = image.shape
         if isinstance(image, nib.Cifti2Image) or (len(shape) >= 3 and max(shape[:3]) > sorted(shape[:3])[1] == 1):
             return "values on a surface by its shape"
@@ -46,8 +47,8 @@ def other_than_scan(path: str | Path) -> str | None:
 def may_be_labels_of(label: str | Path, images: Iterable[str | Path]) -> bool:
     """Whether a label map lies on the grid of one of some images, within 1 mm; also where a file cannot be read."""
     try:
-        found = nib.load(label)
-        candidates = [nib.load(image) for image in images]
+        found = open_image(label)
+        candidates = [open_image(image) for image in images]
     except Exception:  # nibabel passes on whatever its file readers raise
         return True
     return any(

@@ -8,26 +8,52 @@ from pathlib import Path
 
 import nibabel as nib
 
+from monai_mamba.data.dicom import is_series, open_series
 from monai_mamba.data.geometry import check_geometry
+from monai_mamba.data.itk_image import META_SUFFIXES, NRRD_SUFFIXES, open_itk
+from monai_mamba.data.unpacking import GZIP, check_length, first_line, unpack
 from monai_mamba.errors import InputError
 from monai_mamba.files import read_whole
 
-GZIP = b"\x1f\x8b"  # how such files begin
 GOOD_RAS_FLAG = 28  # offset in an MGH file
+
+
+def open_image(path: str | Path) -> nib.spatialimages.SpatialImage:
+    """Read the header of an image; its voxels, which are not verified, only when they are asked for.
+
+    Args:
+        path: see `read_image`.
+
+    Raises:
+        InputError: it is no NIfTI or MGH file, and cannot be used. For those two, nibabel raises what it does.
+    """
+    if is_series(path):
+        return open_series(path)
+    return open_itk(path) if _is_itk(path) else nib.load(path)
+
+
+def read_content(path: str | Path) -> bytes:
+    """Read the content of an image: that of its file, or a NIfTI file made of an image of another format.
+
+    Raises:
+        InputError: see `read_image`.
+    """
+    return open_image(path).to_bytes() if is_series(path) or _is_itk(path) else read_whole(path)
 
 
 def read_image(path: str | Path, checksum: str | None = None) -> nib.spatialimages.SpatialImage:
     """Read an image whole, its voxels in memory and verified: the checksum of every gzip stream, and the length.
 
     Args:
-        path: NIfTI-1, NIfTI-2 or MGH file, plain or compressed.
+        path: NIfTI-1, NIfTI-2 or MGH file, plain or compressed; NRRD or MetaImage file; or a DICOM series, see
+            `dicom`.
         checksum: `checksum` of the content that is expected; None expects nothing.
 
     Raises:
         InputError: the file is truncated, damaged, longer than its header promises, no image, contradicts itself (see
             `check_geometry`), changes while it is read, or has changed since `checksum` was taken.
     """
-    content = read_whole(path)
+    content = read_content(path)
     if checksum is not None and checksum_of(content) != checksum:
         raise InputError(
             f"{path}: the file has changed since its voxels were read. Wait until nothing writes to it any more, and "
@@ -44,11 +70,11 @@ def checksum_of(content: bytes) -> str:
 
 
 def parse_image(path: str | Path, content: bytes) -> nib.spatialimages.SpatialImage:
-    """Make an image of the content of its file, as `read_image` does, without a look at its geometry.
+    """Make an image of what `read_content` returned, without a look at its geometry.
 
     Of an MGH file whose `goodRASFlag` is 0, the header keeps that, together with the orientation that is then assumed.
     """
-    content = _unpack(path, content)
+    content = unpack(path, content) if content.startswith(GZIP) else content
     mgh = str(path).lower().endswith((".mgz", ".mgh"))
     try:
         if mgh:
@@ -60,17 +86,7 @@ def parse_image(path: str | Path, content: bytes) -> nib.spatialimages.SpatialIm
             image = kind.from_bytes(content)
     except Exception as error:  # nibabel passes on whatever goes wrong inside
         raise InputError(f"{path}: not a readable NIfTI or MGH image ({first_line(error)}).") from error
-    found, expected = len(content), expected_length(image)
-    if found < expected:
-        raise InputError(
-            f"{path}: the file is truncated or damaged: {found} bytes where its header promises {expected}. Copy it "
-            "again from its source."
-        )
-    if found > expected and not mgh:  # an MGH file may end in a footer
-        raise InputError(
-            f"{path}: the file is damaged or its header is wrong: {found} bytes where its header promises {expected}. "
-            "Copy it again from its source, or convert the scan again."
-        )
+    check_length(path, len(content), expected_length(image), may_be_longer=mgh)  # by a footer
     return image
 
 
@@ -85,34 +101,5 @@ def stored_scale(image: nib.spatialimages.SpatialImage) -> float:
     return math.nan if slope == 1 else slope
 
 
-def first_line(error: Exception) -> str:
-    """The first line of a message, or what kind of error it is."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-def _unpack(path: str | Path, content: bytes) -> bytes:
-    """The content without its compression; a file may hold several gzip streams one after the other."""
-    if not content.startswith(GZIP):
-        return content
-    parts = []
-    while content:
-        if not content.startswith(GZIP):
-            raise InputError(
-                f"{path}: the file is damaged: {len(content)} surplus bytes follow its compressed content. Copy it "
-                "again from its source."
-            )
-        stream = zlib.decompressobj(wbits=31)  # gzip; compares checksum and length at the end of the stream
-        try:
-            parts.append(stream.decompress(content))
-        except zlib.error as error:
-            raise InputError(
-                f"{path}: the file is damaged; its compressed content cannot be read, or does not have the checksum "
-                f"that it was written with ({first_line(error)}). Copy it again from its source."
-            ) from error
-        if not stream.eof:
-            raise InputError(
-                f"{path}: the file is truncated or damaged: {sum(map(len, parts))} bytes, and then its compressed "
-                "content breaks off. Copy it again from its source."
-            )
-        content = stream.unused_data
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+def _is_itk(path: str | Path) -> bool:
+    return str(path).lower().endswith(NRRD_SUFFIXES + META_SUFFIXES)

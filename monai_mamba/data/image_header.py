@@ -11,11 +11,14 @@ import nibabel as nib
 import numpy as np
 from nibabel.affines import voxel_sizes
 
+from monai_mamba.data.dicom import is_series
 from monai_mamba.data.geometry import check_geometry
-from monai_mamba.data.image_file import GZIP, expected_length, first_line, read_image
+from monai_mamba.data.image_file import expected_length, open_image, read_image
+from monai_mamba.data.itk_image import META_SUFFIXES, NRRD_SUFFIXES, LazyVoxels
+from monai_mamba.data.unpacking import GZIP, first_line
 from monai_mamba.errors import InputError
 
-IMAGE_SUFFIXES = (".nii", ".nii.gz", ".mgz", ".mgh")
+IMAGE_SUFFIXES = (".nii", ".nii.gz", ".mgz", ".mgh", *NRRD_SUFFIXES, *META_SUFFIXES)
 COMPRESSED_SUFFIXES = (".nii.gz", ".mgz")
 MAX_VOXELS = 1024**3
 MIN_VOXELS_PER_AXIS = 8
@@ -26,7 +29,7 @@ def check_header(path: str | Path, volumes: int = 1) -> None:
     """Refuse a file that cannot be processed, from its header and size alone; `read_image` verifies the rest.
 
     Args:
-        path: NIfTI-1, NIfTI-2 or MGH file (`.nii`, `.nii.gz`, `.mgz`, `.mgh`).
+        path: see `read_image`.
         volumes: number of volumes that the file must hold; more than one lie along the fourth axis.
 
     Raises:
@@ -34,23 +37,10 @@ def check_header(path: str | Path, volumes: int = 1) -> None:
             of volumes, or places its voxels nowhere or at two places (see `check_geometry`).
     """
     path = Path(path)
-    if path.is_symlink() and not path.exists():
-        raise InputError(
-            f"{path}: a link to {os.readlink(path)}, which does not exist. Fetch the file first (in a DataLad dataset: "
-            "datalad get)."
-        )
-    if not path.is_file():
-        raise InputError(f"{path}: there is no such file. Check the path.")
-    if not path.name.lower().endswith(IMAGE_SUFFIXES):
-        raise InputError(
-            f"{path}: the name does not end in one of {', '.join(IMAGE_SUFFIXES)}. Convert the scan to NIfTI first, "
-            "for example with dcm2niix."
-        )
+    if not is_series(path):
+        _check_file(path)
     try:
-        size = path.stat().st_size
-        if size == 0:
-            raise InputError(f"{path}: the file is empty (0 bytes). Copy it again from its source.")
-        image = nib.load(path)
+        image = open_image(path)
         shape, dtype = tuple(int(size) for size in image.shape), image.get_data_dtype()
     except InputError:
         raise
@@ -61,8 +51,31 @@ def check_header(path: str | Path, volumes: int = 1) -> None:
     check_shape(path, shape, volumes)
     check_geometry(path, image)
     check_extent(path, shape, image.affine)
-    if not _has_promised_length(path, image):
+    if not isinstance(image.dataobj, LazyVoxels) and not _has_promised_length(path, image):
         read_image(path)  # says what is wrong; several gzip streams one after the other are not
+
+
+def _check_file(path: Path) -> None:
+    """Refuse what is no file of a known ending, or empty."""
+    if path.is_symlink() and not path.exists():
+        raise InputError(
+            f"{path}: a link to {os.readlink(path)}, which does not exist. Fetch the file first (in a DataLad dataset: "
+            "datalad get)."
+        )
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such file. Check the path.")
+    if path.name.lower().endswith((".hdr", ".img")):
+        raise InputError(
+            f"{path}: Analyze files do not say which side is left, and pairs of files are not read. Convert the scan "
+            "to NIfTI (.nii.gz) from the original data, for example with dcm2niix."
+        )
+    if not path.name.lower().endswith(IMAGE_SUFFIXES):
+        raise InputError(
+            f"{path}: the name does not end in one of {', '.join(IMAGE_SUFFIXES)}. Convert the scan to NIfTI first, "
+            "for example with dcm2niix."
+        )
+    if path.stat().st_size == 0:
+        raise InputError(f"{path}: the file is empty (0 bytes). Copy it again from its source.")
 
 
 def check_shape(name: str | Path, shape: Sequence[int], volumes: int = 1) -> None:

@@ -11,8 +11,7 @@ from monai.data import NibabelReader
 from monai.utils import ensure_tuple
 
 from monai_mamba.data.geometry import check_geometry
-from monai_mamba.data.image_file import checksum_of, parse_image, stored_scale
-from monai_mamba.files import read_whole
+from monai_mamba.data.image_file import checksum_of, parse_image, read_content, stored_scale
 
 __all__ = ["VerifyingNibabelReader"]
 
@@ -35,7 +34,7 @@ class VerifyingNibabelReader(NibabelReader):
         Raises:
             InputError: see `read_image`.
         """
-        contents = [read_whole(name) for name in img]
+        contents = [read_content(name) for name in img]
         images = [parse_image(name, content) for name, content in zip(img, contents, strict=True)]
         voxels, meta = super().get_data(images)
         return voxels, meta | {

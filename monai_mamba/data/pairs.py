@@ -9,9 +9,9 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 
+from monai_mamba.data.image_file import open_image
 from monai_mamba.data.image_header import IMAGE_SUFFIXES, check_header
 from monai_mamba.errors import InputError
 from monai_mamba.files import files_below
@@ -129,6 +129,11 @@ def _stems(folder: Path) -> dict[str, Path]:
     return stems
 
 
+def same_grid(shape: Sequence[int], affine: np.ndarray, other: Sequence[int], other_affine: np.ndarray) -> bool:
+    """Whether two grids, of shapes `(H, W, D)` and affines `(4, 4)`, hold the same voxels, but for rounding."""
+    return tuple(shape) == tuple(other) and largest_shift(affine, other_affine, shape) <= LARGEST_SHIFT
+
+
 def check_same_grid(image: str, label: str) -> None:
     """Refuse a label map that does not lie on the grid of its image. Only headers are read.
 
@@ -151,7 +156,7 @@ def check_same_grid(image: str, label: str) -> None:
 
 def _grid(path: str) -> tuple[tuple[int, ...], np.ndarray]:
     try:
-        header = nib.load(path)
+        header = open_image(path)
     except Exception as error:  # nibabel passes on whatever its file readers raise
         raise InputError(f"{path}: cannot be read as an image ({error}). Is the file complete?") from error
     return tuple(header.shape[:3]), np.asarray(header.affine)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from monai_mamba.data.bids import ignored_files, is_raw_dataset, parts_and_echoes, t1_weighted_scans
 from monai_mamba.data.content import may_be_labels_of, other_than_scan
+from monai_mamba.data.dicom import DICOM_SUFFIXES, choose_series, describe_choice, is_dicom, is_series, series_of
 from monai_mamba.data.freesurfer import beside_scans_of_subjects, subject_of
 from monai_mamba.data.image_header import IMAGE_SUFFIXES, check_header
 from monai_mamba.errors import InputError
@@ -36,7 +37,9 @@ def find_scans(source: str | Sequence[str], output_dir: str, task: str, overwrit
             stands for any depth), or a list of those. Of a BIDS data set (a folder with a `dataset_description.json`,
             unless that of a derivative) only `sub-*/[ses-*/]anat/*_T1w.nii[.gz]` are taken. Of another folder that
             holds names ending in `_T1w`, only those. Of a FreeSurfer subject one volume, see
-            `beside_scans_of_subjects`. Label maps never, nor what `parts_and_echoes` names. What is left out is logged.
+            `beside_scans_of_subjects`. Of DICOM files without other images one series a study, see `choose_series`; one
+            such file, or `FOLDER/series-3`, stands for its series. Label maps never, nor what `parts_and_echoes` names.
+            What is left out is logged.
         output_dir: folder of the results; the subfolders below `source` are repeated there.
         task: goes into the names of the results, `<name>_desc-<task>_dseg.nii.gz`.
         overwrite: also segment scans whose results are complete.
@@ -59,8 +62,10 @@ def find_scans(source: str | Sequence[str], output_dir: str, task: str, overwrit
     for path, (root, is_named) in found.items():
         subject = subject_of(path)
         folder = subject.parent if subject else path.absolute().parent
-        below = folder.relative_to(root.absolute()) if folder.is_relative_to(root.absolute()) else Path()
         name = subject.name if subject else bare_name(path).removesuffix(BIDS_SUFFIX)
+        if is_series(path):  # named by the folder of its files
+            folder, name = folder.parent, f"{folder.name}_{name}"
+        below = folder.relative_to(root.absolute()) if folder.is_relative_to(root.absolute()) else Path()
         entries.append(({"image": str(path)}, below / name, partial(_check, path, is_named)))
     scans = plan_results(entries, output_dir, task, overwrite, left_out)
     if left_out:
@@ -135,6 +140,8 @@ def is_finished(output: str) -> bool:
 
 def _check(path: Path, is_named: bool) -> str | None:
     """Check a scan before it is read; see `plan_results`."""
+    if path.is_dir():
+        raise InputError(describe_choice(path))
     kind = other_than_scan(path)
     if kind is None:
         check_header(path)
@@ -155,20 +162,17 @@ def _expand(source: str, left_out: LeftOut) -> tuple[Path, list[Path], bool]:
             )
         left_out |= ignored_files(root, images)
     elif root.is_dir():
-        images = [path for path in files_below(root) if is_image(path)]
+        images = _images_or_series(root, files_below(root), left_out)
         if not images:
-            raise InputError(
-                f"{root}: no image in this folder or its subfolders ({', '.join(IMAGE_SUFFIXES)}). Convert DICOM "
-                "files first, for example with dcm2niix."
-            )
+            raise InputError(f"{root}: no image in this folder or its subfolders ({', '.join(IMAGE_SUFFIXES)}, DICOM).")
         left_out |= beside_scans_of_subjects(images)
         if any(bare_name(path).endswith(BIDS_SUFFIX) for path in images):
             others = [path for path in images if not bare_name(path).endswith(BIDS_SUFFIX)]
             left_out |= dict.fromkeys(others, f"name without {BIDS_SUFFIX}") | left_out
-    elif root.exists() or not glob.has_magic(str(root)):
-        return root.parent, [root], True
+    elif root.exists() or is_series(root) or not glob.has_magic(str(root)):
+        return root.parent, [series_of(root) if root.is_file() and is_dicom(root) else root], True
     else:
-        images = [path for path in matches(root) if is_image(path)]
+        images = _images_or_series(root, matches(root), left_out)
         if not images:
             raise InputError(f"No image matches the pattern {source}. Check it with 'ls', and quote it in the shell.")
         left_out |= beside_scans_of_subjects(images)
@@ -176,6 +180,18 @@ def _expand(source: str, left_out: LeftOut) -> tuple[Path, list[Path], bool]:
     left_out |= {path: "label map by its name" for path in images if bare_name(path).endswith(DERIVATIVES)}
     left_out |= parts_and_echoes(path for path in images if path not in left_out)
     return root, [path for path in images if path not in left_out], False
+
+
+def _images_or_series(root: Path, files: Sequence[Path], left_out: LeftOut) -> list[Path]:
+    """The images among files; where there is none, the DICOM series."""
+    images = [path for path in files if is_image(path)]
+    dicom = [path for path in files if path.name.lower().endswith(DICOM_SUFFIXES) or (not images and is_dicom(path))]
+    if images:
+        left_out |= {path.parent: "folder with DICOM files, beside other images" for path in dicom}
+    elif dicom:
+        images, others = choose_series(root, dicom)
+        left_out |= others
+    return images
 
 
 def is_image(path: Path) -> bool:

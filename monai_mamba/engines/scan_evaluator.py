@@ -10,7 +10,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import ignite.distributed as idist
 import torch
 from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedEvaluator
@@ -20,6 +19,7 @@ from monai_mamba.data.case_table import CaseOutcome, read_volumes, write_case_ta
 from monai_mamba.data.quality import Quality, QualityLimits
 from monai_mamba.data.scans import RESULTS
 from monai_mamba.errors import BatchError, DeviceError, MonaiMambaError, QualityError, WeightsError
+from monai_mamba.ranks import gather_on_first_rank, rank_and_size
 
 logger = logging.getLogger(__name__)
 
@@ -75,10 +75,10 @@ class ScanEvaluator(SupervisedEvaluator):
         """
         self.logger.setLevel(logging.CRITICAL)  # Ignite would report every error twice more
         scans = self.data_loader.dataset.data
-        to_do = [index for index, scan in enumerate(scans) if "finished" not in scan]
-        batches = _prepare_ahead(self.data_loader.dataset, to_do[idist.get_rank() :: idist.get_world_size()])
-        parts = idist.all_gather({index: self._attempt(index, batch, global_epoch) for index, batch in batches})
-        if idist.get_rank() != 0:
+        (rank, size), to_do = rank_and_size(), [index for index, scan in enumerate(scans) if "finished" not in scan]
+        batches = _prepare_ahead(self.data_loader.dataset, to_do[rank::size])
+        parts = gather_on_first_rank({index: self._attempt(index, batch, global_epoch) for index, batch in batches})
+        if parts is None:
             return
         attempted = {index: outcome for part in parts for index, outcome in part.items()}
         outcomes = [attempted.get(index) or self._skipped(scan) for index, scan in enumerate(scans)]

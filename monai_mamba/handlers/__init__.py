@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from monai_mamba.handlers.best_weights import BestWeights
 from monai_mamba.handlers.checkpoint import ResumableCheckpoint
 from monai_mamba.handlers.ema import ResumableEMA
 from monai_mamba.handlers.missing_classes import MissingClasses
@@ -15,7 +14,6 @@ from monai_mamba.handlers.volume_similarity import VolumeSimilarity
 from monai_mamba.handlers.weights import WeightsLoader, check_weights, load_weights, read_weights, save_weights
 
 __all__ = [
-    "BestWeights",
     "MissingClasses",
     "NaNStop",
     "RegionScores",

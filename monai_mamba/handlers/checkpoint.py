@@ -117,7 +117,7 @@ class ResumableCheckpoint:
         if old and new and old != new:
             self.logger.warning(
                 "Other data than before: %d scans were there then, %d are now; %d of them are new. What the network "
-                "has learned, and the best value so far, come from both.",
+                "has learned comes from both.",
                 len(old),
                 len(new),
                 len(new - old),

@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 
 from monai_mamba.errors import WeightsError
 from monai_mamba.files import read_whole, write_atomically
+from monai_mamba.ranks import rank_and_size
 
 ENTRIES = ("model", "state_dict", "network")  # of a training checkpoint, where it holds the network's weights
 END_OF_ARCHIVE = 22  # bytes of the record at its end
@@ -175,7 +175,7 @@ def save_weights(path: str | Path, network: torch.nn.Module) -> None:
 
     In a distributed run the first rank writes.
     """
-    if idist.get_rank() != 0:
+    if rank_and_size()[0] != 0:
         return
     state = {name: value.cpu() for name, value in network.state_dict().items()}
     write_atomically(path, lambda file: torch.save(state, file))

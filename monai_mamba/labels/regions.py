@@ -12,7 +12,7 @@ from monai_mamba.errors import InputError
 from monai_mamba.labels.tables import LABEL_FOLDER, LabelTable
 
 REGION_FILE = LABEL_FOLDER / "brats_regions.tsv"
-CONVENTIONS = ("brats2023", "brats2021", "brats_msd")
+CONVENTIONS = ("brats2023", "brats2024", "brats2021", "brats_msd")
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,8 @@ class RegionTable:
 
     Attributes:
         convention: name of the label table: `"brats2021"` (enhancing tumor is 4, up to BraTS 2021), `"brats2023"` (3),
-            or `"brats_msd"` (Medical Segmentation Decathlon, Task01: edema is 1, necrotic core 2).
+            `"brats2024"` (3; 4 is the resection cavity, which belongs to no region), or `"brats_msd"` (Medical
+            Segmentation Decathlon, Task01: edema is 1, necrotic core 2).
         labels: label ids and names.
         regions: the channels.
     """
@@ -57,7 +58,8 @@ class RegionTable:
         if convention not in CONVENTIONS:
             raise InputError(
                 f"--label_convention is '{convention}', expected one of {', '.join(CONVENTIONS)}: enhancing tumor is 4 "
-                "in brats2021 and 3 in brats2023; in brats_msd (Decathlon Task01) edema is 1 and necrotic core 2."
+                "in brats2021 and 3 in brats2023; in brats2024 4 is the resection cavity; in brats_msd (Decathlon "
+                "Task01) edema is 1 and necrotic core 2."
             )
         labels = LabelTable.load(convention)
         index_of_name = {entry.name: entry.index for entry in labels}

@@ -24,14 +24,17 @@ _INPUTS = (
     "Tensor u, Tensor delta, Tensor A, Tensor B, Tensor C, Tensor? delta_bias, Tensor? order, "
     "bool delta_softplus, bool merge"
 )
-_RESULTS = "(Tensor, Tensor, Tensor)"
-_GRADIENTS = "(Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
 _FORWARD, _BACKWARD = "monai_mamba::scan_forward", "monai_mamba::scan_backward"
 
-torch.library.define(_FORWARD, f"({_INPUTS}, bool save, str backend) -> {_RESULTS}", tags=torch.Tag.pt2_compliant_tag)
+torch.library.define(
+    _FORWARD,
+    f"({_INPUTS}, bool save, str backend) -> (Tensor, Tensor, Tensor)",
+    tags=torch.Tag.pt2_compliant_tag,
+)
 torch.library.define(
     _BACKWARD,
-    f"(Tensor grad_y, Tensor? grad_last_state, Tensor saved, {_INPUTS}, str backend) -> {_GRADIENTS}",
+    f"(Tensor grad_y, Tensor? grad_last_state, Tensor saved, {_INPUTS}, str backend) -> "
+    "(Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
     tags=torch.Tag.pt2_compliant_tag,
 )
 scan_forward = torch.ops.monai_mamba.scan_forward.default

@@ -6,19 +6,20 @@ import logging
 import math
 from collections.abc import Hashable, Mapping
 
-import nibabel as nib
 import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import LoadImage, MapTransform
 
+from monai_mamba.data.image_file import open_image
 from monai_mamba.data.image_reader import VerifyingNibabelReader
 from monai_mamba.data.modalities import DISPLAY, MODALITIES, REFERENCE_ORDER, subset_name
-from monai_mamba.data.pairs import LARGEST_SHIFT
+from monai_mamba.data.pairs import same_grid
 from monai_mamba.errors import InputError
-from monai_mamba.grids import bounding_box, largest_shift, one_affine, sample_linearly, voxel_map, voxel_volume
+from monai_mamba.grids import bounding_box, one_affine, sample_linearly, voxel_map, voxel_volume
 from monai_mamba.transforms.check_image import CheckImaged
+from monai_mamba.transforms.registration import register_modalities
 
 MIN_INSIDE = 0.5
 MAX_BRAIN = 0.75  # a brain fills about half of its own box
@@ -31,8 +32,9 @@ logger = logging.getLogger(__name__)
 class LoadModalitiesd(MapTransform):
     """Load the modalities of a case into the channels FLAIR, T1, T1ce, T2; those that are missing are 0 everywhere.
 
-    The grid is that of the label map where the case has one, else that of the modality with the smallest voxels. Other
-    grids are resampled to it (linearly), with a warning. Each modality is checked as by `CheckImaged`.
+    The grid is that of the label map where the case has one, else that of the modality with the smallest voxels; with
+    `register`, of T1ce where there is one. Other grids are resampled to it (linearly). Each modality is checked as by
+    `CheckImaged`.
 
     A volume of a 4-D file that is 0 everywhere is a missing modality; a file that is 0 everywhere is refused.
 
@@ -41,20 +43,38 @@ class LoadModalitiesd(MapTransform):
             for each of the `channels` of the case (all four if there is no such entry). An entry `modalities` of the
             case, such as `FLAIR+T2`, leaves the others out.
         label_key: entry with the path of the label map, where a case has one.
+        register: whether modalities on another grid than T1ce are moved to it first (see `register_modalities`); False
+            warns of them.
+        label_grid: modality whose file and grid the results get; None, or one that the case lacks, takes that of the
+            grid of the image.
         allow_missing_keys: do not raise if a key is missing.
+
+    Raises:
+        InputError: `label_grid` is no modality.
     """
 
-    def __init__(self, keys: KeysCollection, label_key: str = "label", allow_missing_keys: bool = False) -> None:
+    def __init__(
+        self,
+        keys: KeysCollection,
+        label_key: str = "label",
+        register: bool = False,
+        label_grid: str | None = None,
+        allow_missing_keys: bool = False,
+    ) -> None:
         super().__init__(keys, allow_missing_keys)
+        if label_grid not in (None, *MODALITIES):
+            raise InputError(f"--label_grid is {label_grid!r}, expected one of {', '.join(MODALITIES)}.")
         self.label_key = label_key
+        self.register = register
+        self.label_grid = label_grid
         self.load = LoadImage(reader=VerifyingNibabelReader, ensure_channel_first=True)
         self.check = CheckImaged("image")
 
     def __call__(self, data: Mapping[Hashable, object]) -> dict[Hashable, object]:
         """Return the data with float32 images `(4, H, W, D)`.
 
-        Their meta data are those of the reference modality, with `volume`, its index in a 4-D file. The entry
-        `modalities` names what is there.
+        Their meta data are those of the modality that the results are for, with `volume`, its index in a 4-D file;
+        positions are in its millimeters. The entry `modalities` names what is there.
 
         Raises:
             InputError: a file cannot be used, no modality is left, or two do not show the same part of space.
@@ -117,16 +137,35 @@ class LoadModalitiesd(MapTransform):
         order = [name for name in REFERENCE_ORDER if name in volumes]
         sizes = {name: voxel_volume(one_affine(volumes[name].affine)) for name in order}
         reference = next(name for name in order if sizes[name] <= 1.001 * min(sizes.values()))
-        affine, shape = one_affine(volumes[reference].affine), tuple(volumes[reference].shape[1:])
+        moves = dict.fromkeys(order, np.eye(4))
+        if self.register:
+            reference = "t1ce" if "t1ce" in volumes else reference
+            moves = register_modalities(volumes, reference)
+        own = self.label_grid if self.label_grid in volumes else reference
+        to_own = np.linalg.inv(moves[own])
+        affines = {name: to_own @ moves[name] @ one_affine(volumes[name].affine) for name in order}
+        affine, shape = affines[reference], tuple(volumes[reference].shape[1:])
+        meta = {**volumes[own].meta, "original_affine": one_affine(volumes[own].affine)}
+        meta["spatial_shape"] = np.array(volumes[own].shape[1:])
         if label is not None:
-            header = nib.load(label)
+            header = open_image(label)
             affine, shape = one_affine(header.affine), header.shape[:3]
+            meta |= {"original_affine": affine, "spatial_shape": np.array(shape)}
         image = torch.zeros(len(MODALITIES), *shape)
         for name, volume in volumes.items():
-            image[MODALITIES.index(name)] = _on_grid(volume, affine, shape, DISPLAY[name], DISPLAY[reference])
-        meta = {**volumes[reference].meta, "affine": torch.from_numpy(affine)}
-        meta |= {"original_affine": affine, "spatial_shape": np.array(shape)}
-        return MetaTensor(image, meta=meta)
+            same = same_grid(tuple(volume.shape[1:]), affines[name], shape, affine)
+            if not same and not self.register:
+                logger.warning(
+                    "%s: its grid (%s voxels) differs from that of %s (%s); resampled as its header says. If it is not "
+                    "registered, results are poor: --register True registers it.",
+                    volume.meta.get("filename_or_obj", name),
+                    " x ".join(map(str, volume.shape[1:])),
+                    DISPLAY[reference],
+                    " x ".join(map(str, shape)),
+                )
+            values = volume[0].as_tensor() if same else _on_grid(volume, affines[name], affine, shape, name, reference)
+            image[MODALITIES.index(name)] = values
+        return MetaTensor(image, meta=meta | {"affine": torch.from_numpy(affine)})
 
 
 def _warn_of_exchange(image: np.ndarray, name: object) -> None:
@@ -144,26 +183,19 @@ def _warn_of_exchange(image: np.ndarray, name: object) -> None:
         logger.warning("%s: the images called T2 and %s look exchanged. Check which file is which.", name, other)
 
 
-def _on_grid(volume: MetaTensor, affine: np.ndarray, shape: tuple[int, ...], name: str, reference: str) -> torch.Tensor:
-    """The volume `(H, W, D)` at the voxels of a grid."""
-    matrix = voxel_map(affine, one_affine(volume.affine))
-    if tuple(volume.shape[1:]) == shape and largest_shift(affine, one_affine(volume.affine), shape) <= LARGEST_SHIFT:
-        return volume[0].as_tensor()
+def _on_grid(
+    volume: MetaTensor, own: np.ndarray, affine: np.ndarray, shape: tuple[int, ...], name: str, reference: str
+) -> torch.Tensor:
+    """The volume, whose affine is `own`, at the voxels of a grid `(H, W, D)`."""
+    matrix = voxel_map(affine, own)
     source = volume[0].numpy().astype(np.float32)
     values = sample_linearly(source, matrix, tuple(slice(0, size) for size in shape), mode="grid-constant")
-    path = volume.meta.get("filename_or_obj", name)
     # Voxels of the grid per voxel of the volume: what is inside keeps its size in mm.
     inside = np.count_nonzero(values) * voxel_volume(matrix) / np.count_nonzero(source)
     if inside < MIN_INSIDE:
+        path = volume.meta.get("filename_or_obj", name)
         raise InputError(
-            f"{path}: only {inside:.0%} of the brain in {name} lies in the field of view of {reference}. Expected "
-            "modalities of one examination, registered to each other. Register them, or leave this one out."
+            f"{path}: only {inside:.0%} of the brain in {DISPLAY[name]} lies in the field of view of "
+            f"{DISPLAY[reference]}. Expected modalities of one examination. Leave this one out, or try --register True."
         )
-    logger.warning(
-        "%s: its grid (%s voxels) differs from that of %s (%s); resampled. The modalities must be registered.",
-        path,
-        " x ".join(map(str, source.shape)),
-        reference,
-        " x ".join(map(str, shape)),
-    )
     return torch.from_numpy(values)

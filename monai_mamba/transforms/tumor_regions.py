@@ -63,8 +63,7 @@ class ToTumorRegionsd(TumorRegionTransform):
         advice = (
             f"They are the labels of {' or '.join(fitting)}: set --label_convention."
             if fitting
-            else "Is this the tumor label map of the case? Labels of other structures, such as the resection cavity "
-            "(4) of BraTS 2024, have to be set to 0 first."
+            else "Is this the tumor label map of the case? Labels of other structures have to be set to 0 first."
         )
         values = ", ".join(map(str, found[:10]))
         raise InputError(

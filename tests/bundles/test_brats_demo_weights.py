@@ -12,7 +12,7 @@ BUNDLE = Path(__file__).resolve().parents[2] / "bundles" / "brats_multimodal"
 
 
 def test_the_demo_finds_the_core_of_the_tumor_that_ships(tmp_path):
-    configs = [BUNDLE / "configs" / name for name in ("inference.json", "network_segmaformer.json")]
+    configs = [BUNDLE / "configs" / "inference.json"]
     weights = str(BUNDLE / "models" / "demo_segmaformer.pt")
     run_bundle(configs, weights=weights, output_dir=str(tmp_path), device="cpu", progress=False)
     (result,) = tmp_path.rglob("*_dseg.nii.gz")

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
+from moved_phantom import GRIDS, RADII, TUMOR, motion, save_moved_case
+from moved_phantom import points as moved_points
 from tumor_phantom import MODALITIES, SHAPE, TumorNetwork, make_tumor, middle_affine, save, save_case
 
 from monai_mamba.labels import RegionTable
@@ -115,6 +117,38 @@ def test_other_spacings_are_resampled_to_1_mm_and_back(tmp_path, weights):
     for name, a, b in zip(table.names, table.to_regions(found), table.to_regions(expected), strict=True):
         # Spheres of radius 4 to 8 mm at 1.5 mm: half a voxel at the border is 10 to 30 % of the volume.
         assert 2 * (a & b).sum() / (a.sum() + b.sum()) > 0.8, name
+
+
+def test_moved_modalities_are_registered_and_labels_come_back_on_a_chosen_grid(tmp_path, weights, caplog):
+    save_moved_case(tmp_path / "in")
+    shape, _ = GRIDS["flair"]
+    place = moved_points(shape, np.linalg.inv(motion("flair")) @ nib.load(tmp_path / "in" / "a_flair.nii.gz").affine)
+    truth = np.linalg.norm(place - TUMOR, axis=-1) < RADII["WT"]
+    overlap = {}
+    caplog.set_level(logging.INFO, "monai_mamba")
+    for register in (True, False):
+        run(tmp_path / "in", tmp_path / str(register), weights, register=register, label_grid="flair")
+        result = nib.load(tmp_path / str(register) / "a_desc-tumor_dseg.nii.gz")
+        np.testing.assert_array_equal(result.affine, nib.load(tmp_path / "in" / "a_flair.nii.gz").affine)
+        for name, region in (("WT", (1, 2, 3)), ("ET", (3,))):
+            found = np.isin(np.asanyarray(result.dataobj), region)
+            expected = truth if name == "WT" else np.linalg.norm(place - TUMOR, axis=-1) < RADII["ET"]
+            overlap[register, name] = 2 * (found & expected).sum() / (found.sum() + expected.sum())
+    assert overlap[True, "WT"] > 0.85
+    assert overlap[True, "ET"] > 0.75  # a ball of 6 mm radius, in voxels of 1.3 x 1.3 x 4 mm
+    assert overlap[False, "ET"] < 0.5
+    assert "a_t2.nii.gz: registered to T1ce, turned by 11" in caplog.text
+    assert "--register True registers it" in caplog.text
+
+
+def test_a_few_voxels_of_32767_change_nothing(tmp_path, weights):
+    volumes, expected = make_tumor()
+    volumes["t1ce"][18, 20:23, 17] = 32767  # inside the brain
+    for name in MODALITIES:
+        save(tmp_path / "in" / f"a_{name}.nii.gz", volumes[name])
+    run(tmp_path / "in", tmp_path / "out", weights)
+    found = labels_of(tmp_path / "out" / "a_desc-tumor_dseg.nii.gz")
+    assert (found != expected).sum() <= 3
 
 
 def test_preprocessing_inferer_and_postprocessing_work_on_their_own(tmp_path):

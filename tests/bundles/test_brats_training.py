@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
-import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from bundle_runs import run_as_two_processes
+from bundle_runs import train_as_two_processes
 from monai.bundle import ConfigWorkflow
 from stopped_training import assert_equal_files, run_until
 from tumor_phantom import MODALITIES, TumorNetwork, make_tumor, save, save_case
@@ -24,6 +23,7 @@ CONFIGS = TESTS.parent / "bundles" / "brats_multimodal" / "configs"
 TINY = {"_target_": "MSDKMamba", "channels": [8] * 5, "depths": [1] * 4, "d_state": 2}
 NETWORK = {"_target_": "MissingModalityFill", "network": TINY}
 OPTIONS = {"device": "cpu", "num_workers": 0, "roi_size": [32, 32, 32], "overlap": 0.0, "network_def": NETWORK}
+OPTIONS |= {"iterations_per_epoch": 1}
 ALL = "FLAIR+T1+T1ce+T2"
 
 pytestmark = pytest.mark.filterwarnings("ignore:All pairs belong to one person")
@@ -71,7 +71,8 @@ def test_configs_have_all_properties_of_a_bundle(configs, tmp_path):
 
 def test_training_and_validation_see_images_as_inference_does():
     inference, training = (json.loads((CONFIGS / name).read_text()) for name in ("inference.json", "train.json"))
-    assert training["train"]["image_transforms"] == inference["preprocessing"]["transforms"]
+    loading, *others = inference["preprocessing"]["transforms"]
+    assert training["train"]["image_transforms"] == [{name: loading[name] for name in ("_target_", "keys")}, *others]
     for part in (training["train"]["deterministic_transforms"], training["validate"]["preprocessing"]["transforms"]):
         assert part.startswith("$@train#image_transforms + @train#label_transforms")
     assert training["network_def"] == inference["network_def"]
@@ -137,7 +138,7 @@ def test_a_real_case_of_brats_2020_style(shared, tmp_path):
 def test_random_windows_keep_image_and_label_together(dataset, tmp_path):
     options = {"dataset_dir": str(dataset), "output_dir": str(tmp_path), "dropout_of_modalities": 0.5}
     bundle = workflow("train.json", **{**OPTIONS, **options})
-    bundle.parser["train#random_transforms#2#prob"] = 1.0  # always turn and scale
+    bundle.parser["train#random_transforms#4#prob"] = 1.0  # always turn and scale
     cases = bundle.parser.get_parsed_content("train#dataset")
     bundle.parser.get_parsed_content("train#preprocessing").set_random_state(3)
     missing = 0
@@ -166,9 +167,11 @@ def test_training_resumes_and_its_weights_fit(dataset, tmp_path):
     bundle = run("train.json", epochs=2, **options)
     second = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     assert second["trainer"] == {"epoch": 2, "iteration": 2}
-    assert {int(entry["step"]) for entry in second["optimizer"]["state"].values()} == {2}
+    assert {entry["step"] for entry in second["optimizer"]["state"].values() if "step" in entry} == {2}
     assert second["lr_scheduler"]["last_epoch"] == 2
-    assert second["best_weights"]["best"] >= first["best_weights"]["best"]
+    for name, value in torch.load(tmp_path / "model.pt", weights_only=True).items():
+        assert torch.equal(value, second["ema"][name]), name
+    assert first["ema"].keys() == second["ema"].keys() == first["network"].keys()
     weights = torch.load(tmp_path / "model.pt", weights_only=True)
     assert "fill" in weights
     bundle.parser.get_parsed_content("network_def").load_state_dict(weights)
@@ -176,6 +179,7 @@ def test_training_resumes_and_its_weights_fit(dataset, tmp_path):
 
 def test_a_training_that_was_stopped_equals_one_that_was_not(dataset, tmp_path):
     options = {**OPTIONS, "dataset_dir": str(dataset), "num_workers": 1, "epochs": 4, "val_interval": 4}
+    options |= {"synthetic_dir": str(dataset), "synthetic_fraction": 0.5, "paste_lesions": 1.0}
     # The bfloat16 gradient of a depthwise convolution over 2 x 2 x 2 voxels is not reproducible with oneDNN 3.12.
     options["amp"] = False
     for folder in ("whole", "parts", "parts"):
@@ -233,19 +237,11 @@ def test_two_processes_train_one_network(dataset, tmp_path):
         "output_dir": tmp_path,
         "epochs": 1,
         "windows_per_case": 1,
-        "amp": False,
         "split": "$(@cases, @cases)",
         "val_interval": 2,
-        "device": "$torch.device('cpu')",
-        "finalize": [
-            "$print('WEIGHTS', sum(float(p.double().abs().sum()) for p in @network_def.parameters()))",
-            "$dist.destroy_process_group()",
-        ],
     }
     files = [CONFIGS / "train.json", CONFIGS / "multi_gpu_train.json"]
-    outputs = run_as_two_processes(files, tmp_path, **options)
-    sums = [re.search(r"WEIGHTS (\d\S+)", output).group(1) for output in outputs]
-    assert sums[0] == sums[1]
+    train_as_two_processes(files, tmp_path, **options)
     state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     assert state["trainer"] == {"epoch": 1, "iteration": 1}
     assert not any(name.startswith("module.") for name in state["network"])

@@ -11,7 +11,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from bundle_runs import run_as_two_processes
+from bundle_runs import train_as_two_processes
 from head_phantom import (
     LEFT,
     LEFT_INDEX,
@@ -312,18 +312,10 @@ def test_two_processes_train_one_network(dataset, tmp_path):
         "epochs": 2,
         "val_interval": 2,
         "overlap": 0.0,
-        "amp": False,
         "output_dir": tmp_path / "two",
-        "device": "$torch.device('cpu')",
-        "finalize": [
-            "$print('WEIGHTS', sum(float(p.double().abs().sum()) for p in @network_def.parameters()))",
-            "$dist.destroy_process_group()",
-        ],
     }
     files = [CONFIGS / "train.json", CONFIGS / "multi_gpu_train.json"]
-    outputs = run_as_two_processes(files, tmp_path, **options)
-    sums = [re.search(r"WEIGHTS (\d\S+)", output).group(1) for output in outputs]
-    assert sums[0] == sums[1]
+    outputs = train_as_two_processes(files, tmp_path, **options)
     assert checkpoint(tmp_path / "two")["trainer"] == {"epoch": 2, "iteration": 2 * STEPS}
     assert not any(name.startswith("module.") for name in state(tmp_path / "two"))
     assert outputs[0].count("val_mean_dice") > outputs[1].count("val_mean_dice")  # the first process reports

@@ -70,6 +70,14 @@ def test_a_table_that_does_not_fit_is_refused(tmp_path, text, message):
         describe_pairs(PAIRS, table(tmp_path, text))
 
 
+def test_the_cases_with_enhancing_tumor_are_in_folds_of_their_own():
+    path = Path(monai_mamba.bundle_root("brats_multimodal"), "configs", "real_cases.tsv")
+    cases = [{"subject": f"BraTS2021_{number:05d}"} for number in (1476, 1477, 1480, 1481, 1482, 1483, 1485)]
+    described = describe_pairs(cases, path)
+    held_out = [{case["subject"][-2:] for case in split_fold(described, fold)[1]} for fold in range(3)]
+    assert held_out == [{"77", "81"}, {"82", "83"}, {"76", "80", "85"}]  # 81 and 82 have more than 1 cm3 of it
+
+
 def test_the_table_that_ships_has_four_folds_of_seven_persons():
     path = Path(monai_mamba.bundle_root("subcortical"), "configs", "real_scans.tsv")
     rows = [line.split("\t") for line in path.read_text().splitlines()[1:]]

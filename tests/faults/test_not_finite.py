@@ -131,7 +131,7 @@ def test_a_window_that_is_not_finite_fails_its_scan_and_the_others_go_on(value, 
 
 
 def test_the_window_that_fails_is_the_one_that_is_named(tmp_path):
-    """The dark structure lies left, low and in the back; windows over the padded head begin at 0, 24 and 32."""
+    """The dark structure lies left, low and in the back; windows over the padded head begin at 0, 16 and 32."""
     head(tmp_path / "in" / "s.nii.gz")
     options = small(tmp_path, SpoiledHead())
     options["overlap"] = 0
@@ -142,7 +142,7 @@ def test_the_window_that_fails_is_the_one_that_is_named(tmp_path):
         **options,
     )
     assert isinstance(error, NotFiniteError)
-    assert "in the window of voxels 24-47 x 24-47 x 0-23 " in str(error)  # axes to the left, down, to the front
+    assert "in the window of voxels 16-39 x 16-39 x 0-23 " in str(error)  # axes to the left, down, to the front
     assert results(tmp_path / "out") == []
 
 

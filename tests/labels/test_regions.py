@@ -8,7 +8,12 @@ import pytest
 from monai_mamba.errors import InputError
 from monai_mamba.labels import CONVENTIONS, RegionTable, fitting_conventions
 
-IDS = {"brats2023": (1, 2, 3), "brats2021": (1, 2, 4), "brats_msd": (2, 1, 3)}  # necrotic core, edema, enhancing tumor
+IDS = {  # necrotic core, edema, enhancing tumor
+    "brats2023": (1, 2, 3),
+    "brats2024": (1, 2, 3),
+    "brats2021": (1, 2, 4),
+    "brats_msd": (2, 1, 3),
+}
 
 
 @pytest.mark.parametrize("convention", CONVENTIONS)
@@ -22,6 +27,7 @@ def test_regions_of_each_convention(convention):
     assert whole.ravel().tolist() == [0, 1, 1, 1]
     assert bright.ravel().tolist() == [0, 0, 0, 1]
     np.testing.assert_array_equal(table.to_ids([core, whole, bright]), ids)
+    assert {entry.id for entry in table.labels.structures} == set(IDS[convention])  # a cavity is not written
 
 
 def test_labels_are_nested_whatever_the_masks_say():
@@ -36,8 +42,10 @@ def test_labels_are_nested_whatever_the_masks_say():
 
 
 def test_conventions_that_fit_and_an_unknown_one():
-    assert fitting_conventions([0, 1, 2, 4]) == ["brats2021"]
-    assert fitting_conventions([0, 3]) == ["brats2023", "brats_msd"]
+    assert fitting_conventions([0, 1, 2, 4]) == ["brats2024", "brats2021"]
+    assert fitting_conventions([0, 3]) == ["brats2023", "brats2024", "brats_msd"]
     assert fitting_conventions([0, 5]) == []
-    with pytest.raises(InputError, match=r"--label_convention is 'brats2019'.*brats2023, brats2021, brats_msd"):
+    with pytest.raises(
+        InputError, match=r"--label_convention is 'brats2019'.*brats2023, brats2024, brats2021, brats_msd"
+    ):
         RegionTable.load("brats2019")

@@ -159,10 +159,10 @@ def test_unexpected_labels_stop_a_training(tmp_path, weights):
     save_case(folder, "a", label=True, convention={1: 1, 2: 2, 3: 4})
     message = failure(str(folder), tmp_path, weights, "train.json", num_workers=0, epochs=1)
     assert "a_seg.nii.gz: its values are 0, 1, 2, 4; expected 0, 1, 2, 3" in message
-    assert "They are the labels of brats2021: set --label_convention" in message
+    assert "They are the labels of brats2024 or brats2021: set --label_convention" in message
 
 
 def test_an_unknown_convention_is_refused(tmp_path, weights):
     save_case(tmp_path / "in", "a", label=True)
     message = failure(str(tmp_path / "in"), tmp_path, weights, label_convention="brats2019")
-    assert "--label_convention is 'brats2019', expected one of brats2023, brats2021, brats_msd" in message
+    assert "--label_convention is 'brats2019', expected one of brats2023, brats2024, brats2021, brats_msd" in message

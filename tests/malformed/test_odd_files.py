@@ -99,7 +99,7 @@ REFUSED: dict[str, tuple[str, Callable[[Path], Path], str]] = {
     "vectors": ("s.nii.gz", lambda path: volume(path, noise(*SHAPE, 1, 3)), "a series of 3 volumes"),
     "all NaN": ("s.nii.gz", filled(np.nan), r"100.0% of the voxels are NaN"),
     "all infinite": ("s.nii.gz", filled(-np.inf), r"100.0% of the voxels are NaN"),
-    "header of a pair": ("s.hdr", written(bytes(HEADER)), "does not end in one of"),
+    "header of a pair": ("s.hdr", written(bytes(HEADER)), "Analyze files do not say which side is left"),
     "pipe": ("s.nii.gz", pipe, "no such file"),
     "folder with the name of an image": ("s.nii.gz", folder, "no image in this folder"),
 }

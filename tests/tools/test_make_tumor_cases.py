@@ -185,6 +185,7 @@ def test_the_bundle_trains_and_evaluates_on_both_layouts(layout, datasets, tmp_p
         "windows_per_case": 1,
         "overlap": 0.0,
         "epochs": 1,
+        "iterations_per_epoch": 2,
         "val_interval": 1,
         "network_def": {"_target_": "MissingModalityFill", "network": TINY},
         "train#image_transforms#2#pixdim": [SPACING] * 3,

@@ -40,11 +40,3 @@ def test_probability_zero_keeps_all_and_seeds_repeat():
     assert [kept(first, image([0, 1, 2, 3])) for _ in range(20)] == [
         kept(second, image([0, 1, 2, 3])) for _ in range(20)
     ]
-
-
-def test_noise_outside_the_brain_and_in_missing_modalities_is_cleared():
-    before = image([0, 1])
-    noisy = torch.full((4, 2, 2, 2), 0.25)
-    result = RandDropModalitiesd("image", prob=0.0, before_key="before")({"image": noisy, "before": before})
-    assert torch.equal(result["image"], torch.where(before != 0, 0.25, 0.0))
-    assert "before" not in result

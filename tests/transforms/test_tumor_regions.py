@@ -23,12 +23,17 @@ def test_regions_of_a_label_map():
     assert regions[:, 0, 0].tolist() == [[0, 1, 0, 1], [0, 1, 1, 1], [0, 0, 0, 1]]
 
 
+def test_a_resection_cavity_is_no_tumor():
+    regions = ToTumorRegionsd("label", "brats2024")({"label": label_map([0, 1, 2, 3, 4])})["label"]
+    assert regions[:, 0, 0].tolist() == [[0, 1, 0, 1, 0], [0, 1, 1, 1, 0], [0, 0, 0, 1, 0]]
+
+
 @pytest.mark.parametrize(
     ("values", "convention", "advice"),
     [
-        ([0, 1, 2, 4], "brats2023", "They are the labels of brats2021: set --label_convention"),
-        ([0, 3], "brats2021", "They are the labels of brats2023 or brats_msd"),
-        ([0, 1, 2, 3, 4], "brats2023", "resection cavity"),
+        ([0, 1, 2, 4], "brats2023", "They are the labels of brats2024 or brats2021: set --label_convention"),
+        ([0, 3], "brats2021", "They are the labels of brats2023 or brats2024 or brats_msd"),
+        ([0, 1, 2, 3, 4], "brats2023", "They are the labels of brats2024: set --label_convention"),
         ([0, 17], "brats_msd", "Is this the tumor label map"),
     ],
 )

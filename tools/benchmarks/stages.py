@@ -14,7 +14,7 @@ from typing import Any
 
 STARTED = time.perf_counter()
 STAGES = ("import", "read", "conform", "look", "windows", "back", "write")
-METHODS = {  # what one calls is counted where it belongs
+METHODS = {
     "monai.transforms.LoadImaged.__call__": "read",
     "monai_mamba.transforms.LoadModalitiesd.__call__": "read",
     "monai.data.Dataset.__getitem__": "conform",
@@ -29,10 +29,8 @@ seconds = dict.fromkeys(STAGES, 0.0)
 
 
 def count(stage: str, component: str, method: str) -> None:
-    """From now on, count the time of a component's method as that of a stage; the component may not be there."""
+    """From now on, count the time of a component's method as that of a stage, but for stages within it."""
     owner = locate(component)
-    if owner is None:
-        return
     function: Callable[..., Any] = getattr(owner, method)
 
     @functools.wraps(function)

@@ -43,7 +43,7 @@ class TumorStudy(Study):
     def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--training", required=True, help="cases in the layout of BraTS 2023")
         parser.add_argument("--test", required=True, help="other cases, in the same layout")
-        parser.add_argument("--epochs", type=int, default=40, help="one step per training case each (%(default)s)")
+        parser.add_argument("--epochs", type=int, default=40, help="as many steps as training cases each (%(default)s)")
         parser.add_argument("--spacing", type=float, default=1.0, help="mm, for all cases (%(default)s)")
         parser.add_argument("--window", type=int, default=64, help="voxels along each side (%(default)s)")
         parser.add_argument("--windows_per_case", type=int, default=2, help="of a step (%(default)s)")
@@ -74,9 +74,10 @@ class TumorStudy(Study):
         settings = {
             **self._common(options),
             "dataset_dir": options.training,
-            "split": "$(@cases, @cases[:1])",  # nothing is selected on: one case, once, after the last epoch
+            "val_fraction": 0.0,
+            "paste_lesions": 0.0,
             "epochs": options.epochs,
-            "val_interval": options.epochs,
+            "iterations_per_epoch": len(find_labeled_cases(options.training, CONVENTION)),
             "learning_rate": options.learning_rate,
             "windows_per_case": options.windows_per_case,
             "cache_rate": options.cache_rate,
