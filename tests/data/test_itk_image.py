@@ -180,7 +180,7 @@ REFUSED: dict[str, tuple[str, Callable[[Path], Path], str]] = {
         "3 values a voxel; expected one real number",
     ),
     "NRRD of one slice": ("a.nrrd", lambda path: save(path, VOXELS[..., :1]), "a 2-D image or a thin slab"),
-    "NRRD of voxels of 1 m": ("a.nrrd", nrrd(("(1,0,0)", "(1000,0,0)")), "a head, 5 to 600 mm"),
+    "NRRD of voxels of 1 m": ("a.nrrd", nrrd(("(1,0,0)", "(1000,0,0)")), "a head needs 5 to 600 mm"),
     "NRRD whose axes lie on each other": ("a.nrrd", nrrd(("(0,1.5,0)", "(1,0,0)")), "singular or not finite"),
     "Analyze": ("a.hdr", lambda path: analyze(path), "Analyze files do not say which side is left"),
 }
