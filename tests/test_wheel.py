@@ -20,7 +20,8 @@ PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
 @pytest.fixture
 def source(tmp_path) -> Path:
     """What a wheel is made from, with a tiny bundle and without the weights of the others."""
-    folder, ignored = tmp_path / "source", shutil.ignore_patterns("*.pt", "__pycache__", "subcortical", "dataset", "eval")
+    ignored = shutil.ignore_patterns("*.pt", "__pycache__", "subcortical", "dataset", "eval")
+    folder = tmp_path / "source"
     for name in ("monai_mamba", "bundles"):
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)
     for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
