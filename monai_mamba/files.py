@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 from collections.abc import Callable
 from functools import partial
@@ -45,6 +46,12 @@ def read_whole(path: str | Path) -> bytes:
             f"{path}: the file changed while it was read. Wait until nothing writes to it any more, and run again."
         )
     return content
+
+
+def read_tsv(path: str | Path) -> list[dict[str, str]]:
+    """Rows of a table with tabs between its cells, by the names of its columns."""
+    with Path(path).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file, delimiter="\t"))
 
 
 def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 import os
 import sys
@@ -23,7 +22,7 @@ from monai.utils import SpaceKeys
 from monai_mamba.bundle import shipped_bundles
 from monai_mamba.data.scans import RESULTS
 from monai_mamba.errors import InputError, own_error
-from monai_mamba.files import MISSING
+from monai_mamba.files import MISSING, read_tsv
 
 Image = str | os.PathLike | np.ndarray | torch.Tensor
 TEXT_COLUMNS = ("name", "labels")
@@ -141,6 +140,4 @@ def _read_table(path: str) -> list[dict[str, Any]]:
             return cell
         return None if cell == MISSING else int(cell) if cell.isdecimal() else float(cell)
 
-    with open(path, encoding="utf-8", newline="") as file:
-        rows = csv.DictReader(file, delimiter="\t")
-        return [{column: value(column, cell) for column, cell in row.items()} for row in rows]
+    return [{column: value(column, cell) for column, cell in row.items()} for row in read_tsv(path)]

@@ -20,8 +20,8 @@ PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
 @pytest.fixture
 def source(tmp_path) -> Path:
     """What a wheel is made from, with a tiny bundle and without the weights of the others."""
-    ignored = shutil.ignore_patterns("*.pt", "__pycache__", "subcortical", "dataset", "eval")
     folder = tmp_path / "source"
+    ignored = shutil.ignore_patterns("*.pt", "__pycache__", "subcortical", "dataset", "eval")
     for name in ("monai_mamba", "bundles"):
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)
     for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):

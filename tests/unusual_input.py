@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -214,15 +214,21 @@ def page() -> str:
     parts = [INTRODUCTION]
     for section in sections():
         parts.append(f"## {section.title}\n")
-        if section.tables:
-            rows = ["| input | what happens | what is said |", "| --- | --- | --- |"]
-            for table, outcome in section.tables:
-                rows += [f"| {name} | {outcome} | {_said(case)} |" for name, case in table.items()]
-            parts.append("\n".join(rows) + "\n")
+        for outcome in dict.fromkeys(outcome for _, outcome in section.tables):
+            cases = [case for table, result in section.tables if result == outcome for case in table.items()]
+            parts.append(f"{outcome[0].upper()}{outcome[1:]}:\n\n" + "\n".join(_lines(cases)) + "\n")
         if section.tests:
             names = [test.__name__.removeprefix("test_").replace("_", " ") for test in section.tests]
             parts.append("\n".join(f"- {name[0].upper()}{name[1:]}." for name in names) + "\n")
     return "\n".join(parts)
+
+
+def _lines(cases: Sequence[tuple[str, object]]) -> list[str]:
+    """One line for all cases of which the same is said."""
+    names: dict[str, list[str]] = {}
+    for name, case in cases:
+        names.setdefault(_said(case), []).append(name)
+    return [f"- {'; '.join(same)}{': ' * bool(said)}{said}" for said, same in names.items()]
 
 
 def _said(case: object) -> str:

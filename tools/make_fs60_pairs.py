@@ -14,7 +14,6 @@ Source of ids and names: FreeSurferColorLUT.txt and the wiki page HippocampalSub
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
 from pathlib import Path
 
@@ -30,6 +29,7 @@ from monai_mamba.data.freesurfer import VOLUMES
 from monai_mamba.data.image_file import read_image
 from monai_mamba.data.label_values import read_label_ids
 from monai_mamba.errors import InputError
+from monai_mamba.files import read_tsv
 from monai_mamba.labels import LABEL_FOLDER
 
 SIDES = {"lh": 1000, "rh": 2000}
@@ -40,8 +40,7 @@ AMYGDALA = range(7000, 7101)
 
 def read_subfields() -> dict[int, int]:
     """FreeSurfer's ids of subfields, and what they are in FS60."""
-    with (LABEL_FOLDER / "freesurfer_subfields.tsv").open(encoding="utf-8", newline="") as file:
-        return {int(row["id"]): int(row["into"]) for row in csv.DictReader(file, delimiter="\t")}
+    return {int(row["id"]): int(row["into"]) for row in read_tsv(LABEL_FOLDER / "freesurfer_subfields.tsv")}
 
 
 def find_subjects(subjects_dir: Path) -> dict[Path, tuple[Path, dict[str, Path]]]:

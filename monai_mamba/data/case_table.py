@@ -10,7 +10,7 @@ from typing import Literal
 
 from monai_mamba.data.quality import Quality
 from monai_mamba.errors import MonaiMambaError, OutputError
-from monai_mamba.files import MISSING, write_atomically
+from monai_mamba.files import MISSING, read_tsv, write_atomically
 from monai_mamba.labels import measure_brain
 
 
@@ -87,8 +87,7 @@ def read_volumes(path: str | Path) -> dict[str, str]:
     Nothing if the table cannot be read.
     """
     try:
-        with Path(path).open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file, delimiter="\t"))
+        rows = read_tsv(path)
         brain = measure_brain({int(row["id"]): float(row["mm3"]) for row in rows if "id" in row})
         return {row["name"]: row["mm3"] for row in rows} | {name: f"{mm3:.1f}" for name, mm3 in brain.items()}
     except (OSError, KeyError, ValueError):  # moved or changed by hand meanwhile: the other cases keep their row

@@ -73,8 +73,8 @@ def open_itk(path: str | Path) -> nib.Nifti1Image:
 
     Raises:
         InputError: the file cannot be read, has several values a voxel, does not say which side is left, or has voxels
-            in several files or of an encoding other than raw, gzip (NRRD) or zlib (MetaImage). And with the voxels:
-            their file is not there, truncated, damaged, or longer than promised.
+            in no file, in several, or of an encoding other than raw, gzip (NRRD) or zlib (MetaImage). And with the
+            voxels: their file is truncated, damaged, or longer than promised.
     """
     # Here, because the import takes a second or more that only readers of such files should pay.
     import itk
@@ -162,4 +162,8 @@ def _voxel_file(path: Path, fields: Mapping[str, str]) -> tuple[Path | None, str
         )
     if place.upper().startswith("LIST") or "%" in place:
         raise InputError(f"{path}: its voxels lie in several files. Save the scan as one file, for example as NIfTI.")
-    return None if place.lower() == "local" else path.parent / place, encoding
+    if place.lower() == "local":
+        return None, encoding
+    if not (path.parent / place).is_file():
+        raise InputError(f"{path}: its voxels are in {place}, which does not exist. Copy that file, too.")
+    return path.parent / place, encoding

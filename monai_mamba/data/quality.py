@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import re
 from collections.abc import Mapping
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from monai_mamba.errors import InputError
-from monai_mamba.files import MISSING
+from monai_mamba.files import MISSING, read_tsv
 
 COLUMNS = ("name", "low_mm3", "high_mm3", "high_asymmetry", "low_expected_dsc")
 # A head has few structures that are odd, nonsense has many; a lesion changes a structure, or the parts of one.
@@ -53,9 +52,7 @@ class QualityLimits:
             InputError: it cannot be read.
         """
         try:
-            with Path(path).open(encoding="utf-8", newline="") as file:
-                rows = list(csv.DictReader(file, delimiter="\t"))
-            return cls({row["name"]: tuple(_number(row[column]) for column in COLUMNS[1:]) for row in rows})
+            return cls({row["name"]: tuple(_number(row[column]) for column in COLUMNS[1:]) for row in read_tsv(path)})
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"{path}: no table of limits ({error}). Expected columns: {', '.join(COLUMNS)}."
@@ -68,8 +65,7 @@ class QualityLimits:
         different, the smaller one is outside.
         """
         try:
-            with Path(table).open(encoding="utf-8", newline="") as file:
-                rows = list(csv.DictReader(file, delimiter="\t"))
+            rows = read_tsv(table)
             volumes = {row["name"]: float(row["mm3"]) for row in rows}
             promised = {row["name"]: _number(row.get("expected_dsc", MISSING)) for row in rows}
         except (OSError, KeyError, TypeError, ValueError) as error:  # changed by hand: the other scans keep their grade

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
+from monai_mamba.files import read_tsv
 from monai_mamba.labels.tables import LABEL_FOLDER
 
 BRAIN = "BrainSegVolNotVent"  # what volumes are given in percent of
@@ -32,8 +32,7 @@ class BrainMeasure:
 @cache
 def brain_measures() -> tuple[BrainMeasure, ...]:
     """All measures, in FreeSurfer's order."""
-    with (LABEL_FOLDER / "brain_measures.tsv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t"))
+    rows = read_tsv(LABEL_FOLDER / "brain_measures.tsv")
     return tuple(BrainMeasure(**row | {"ids": tuple(map(int, row["ids"].split(",")))}) for row in rows)
 
 

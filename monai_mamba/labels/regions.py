@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from monai_mamba.errors import InputError
+from monai_mamba.files import read_tsv
 from monai_mamba.labels.tables import LABEL_FOLDER, LabelTable
 
 REGION_FILE = LABEL_FOLDER / "brats_regions.tsv"
@@ -63,16 +63,15 @@ class RegionTable:
             )
         labels = LabelTable.load(convention)
         index_of_name = {entry.name: entry.index for entry in labels}
-        with REGION_FILE.open(encoding="utf-8", newline="") as file:
-            regions = tuple(
-                TumorRegion(
-                    index=int(row["index"]),
-                    name=row["name"],
-                    title=row["title"],
-                    classes=frozenset(index_of_name[name] for name in row["classes"].split(",")),
-                )
-                for row in csv.DictReader(file, delimiter="\t")
+        regions = tuple(
+            TumorRegion(
+                index=int(row["index"]),
+                name=row["name"],
+                title=row["title"],
+                classes=frozenset(index_of_name[name] for name in row["classes"].split(",")),
             )
+            for row in read_tsv(REGION_FILE)
+        )
         return cls(convention, labels, regions)
 
     def __len__(self) -> int:

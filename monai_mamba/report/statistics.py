@@ -155,7 +155,8 @@ def measures_of(results: Sequence[ScanResult]) -> list[Measure]:
 
     for row, (name, ids) in enumerate(results[0].structures):
         add(name, "volume", ids, [result.volumes[row].mm3 for result in results])
-        shares = [result.volumes[row].percent_of_brain for result in results]
+        # A structure that is missing is no small share: its volume says so already.
+        shares = [result.volumes[row].percent_of_brain or None for result in results]
         if any(share is not None for share in shares):
             add(name, "share", ids, shares)
     for structure in structures_of(results[0]):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-
 import torch
 
+from monai_mamba.files import read_tsv
 from monai_mamba.labels import LABEL_FOLDER
 
 __all__ = ["clear_frontal_horns"]
@@ -26,9 +25,7 @@ def clear_frontal_horns(ids: torch.Tensor) -> torch.Tensor:
         A changed copy.
     """
     result = ids.clone()
-    with SIDES.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t"))
-    for row in rows:
+    for row in read_tsv(SIDES):
         plexus, ventricle, thalamus = (int(row[name]) for name in ("plexus", "ventricle", "thalamus"))
         slices = torch.nonzero((ids == thalamus).flatten(0, 2).any(0))
         if len(slices):

@@ -73,8 +73,8 @@ def register_rigidly(
     """Find the rotation and translation between two scans that maximize Mattes' mutual information.
 
     The search starts from the positions in the headers and from equal centers of mass, on voxels of about 4 mm, and
-    goes on from the better result on voxels of about 2 mm. It draws no random numbers and runs in one thread: the same
-    scans give the same matrix.
+    goes on from the better result on voxels of about 2 mm. Its random numbers are fixed and it runs in one thread: the
+    same scans give the same matrix.
 
     Args:
         fixed: `(H, W, D)`, of any contrast, not constant.
@@ -86,7 +86,7 @@ def register_rigidly(
         `(4, 4)`, from millimeters of the moving scan to those of the fixed one.
 
     Raises:
-        RuntimeError: ITK found no overlap.
+        RuntimeError: ITK cannot compare the scans.
 
     Source: Mattes et al., IEEE Transactions on Medical Imaging 22 (2003) 120-128; ITK's registration framework.
     """
@@ -96,12 +96,17 @@ def register_rigidly(
     center, other = (_center_of_mass(*scan) for scan in scans)
     images = [_image(itk, *scan) for scan in scans]
     (coarse, fine) = [(*(_shrunk(itk, image, level[0]) for image in images), *level[1:]) for level in LEVELS]
-    found = []
+    found, failure = [], None
     for shift in (np.zeros(3), other - center):
         start = itk.VersorRigid3DTransform[itk.D].New()
         start.SetCenter(center.tolist())
         start.SetTranslation(shift.tolist())
-        found.append((_optimize(itk, start, *coarse), start))
+        try:
+            found.append((_optimize(itk, start, *coarse), start))
+        except RuntimeError as error:  # the scans do not overlap from there
+            failure = error
+    if not found:
+        raise failure
     _, best = min(found, key=lambda pair: pair[0])
     _optimize(itk, best, *fine)
     to_moving = np.eye(4)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
+from monai_mamba.files import read_tsv
 from monai_mamba.grids import (
     Box,
     Grid,
@@ -57,8 +57,7 @@ class RestoreLabelsd(MapTransform):
         self.table = LabelTable.load(labels)
         self.factors: dict[int, float] | None = None
         if calibration is not None:
-            with Path(calibration).open(encoding="utf-8", newline="") as file:
-                self.factors = {int(row["id"]): float(row["factor"]) for row in csv.DictReader(file, delimiter="\t")}
+            self.factors = {int(row["id"]): float(row["factor"]) for row in read_tsv(calibration)}
 
     def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict[Hashable, torch.Tensor]:
         """Return the data with label maps `(1, H, W, D)` of the input's shape and affine.

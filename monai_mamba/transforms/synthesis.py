@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from torch.nn import functional
 
 from monai_mamba.data.label_values import with_label_ids
 from monai_mamba.errors import InputError
+from monai_mamba.files import read_tsv
 from monai_mamba.labels import LABEL_FOLDER, LabelTable
 from monai_mamba.transforms.head_window import RandHeadWindow, nearest
 
@@ -35,8 +35,7 @@ class SynthesisTable:
 
     def __init__(self, source: str | Path, labels: LabelTable) -> None:
         path = Path(source) if Path(source).suffix == ".tsv" else LABEL_FOLDER / f"{source}.tsv"
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file, delimiter="\t"))
+        rows = read_tsv(path)
         size = max(int(row["id"]) for row in rows) + 1
         index = {entry.id: entry.index for entry in labels}
         tissues = sorted({row["tissue"] for row in rows})

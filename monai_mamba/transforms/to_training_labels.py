@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Hashable, Mapping
 
 import numpy as np
@@ -15,6 +14,7 @@ from scipy import ndimage
 
 from monai_mamba.data.label_values import with_label_ids
 from monai_mamba.errors import InputError
+from monai_mamba.files import read_tsv
 from monai_mamba.labels import LABEL_FOLDER, LabelTable, label_tables, without_side
 
 MERGE_TABLE = LABEL_FOLDER / "freesurfer_merge.tsv"
@@ -122,8 +122,7 @@ class ToTrainingLabelsd(MapTransform):
 
 def read_merges() -> list[tuple[int, int, list[int]]]:
     """Rows of `freesurfer_merge.tsv`: what the ids `first` to `last` are called where they are not told apart."""
-    with MERGE_TABLE.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t"))
+    rows = read_tsv(MERGE_TABLE)
     return [(int(row["first"]), int(row["last"]), [int(label) for label in row["into"].split(",")]) for row in rows]
 
 

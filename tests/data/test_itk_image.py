@@ -52,9 +52,9 @@ def test_right_and_left_stay_in_all_48_orientations(name, compressed, tmp_path):
 @pytest.mark.parametrize("kind", ["uint8", "uint16", "int32", "uint32", "float32", "float64"])
 @pytest.mark.parametrize("name", ["a.nrrd", "a.mha"])
 def test_types_of_voxels(name, kind, tmp_path):
-    image = read_image(save(tmp_path / name, VOXELS.astype(kind)))
+    image = read_image(save(tmp_path / name, (VOXELS % 200).astype(kind)))
     assert image.get_data_dtype() == kind
-    np.testing.assert_array_equal(np.asarray(image.dataobj), VOXELS)
+    np.testing.assert_array_equal(np.asarray(image.dataobj), VOXELS % 200)
 
 
 def nrrd(*changes: tuple[str, str], content: bytes = VOXELS.tobytes(order="F")) -> Callable[[Path], Path]:
@@ -133,7 +133,16 @@ REFUSED: dict[str, tuple[str, Callable[[Path], Path], str]] = {
     "NRRD, compressed, truncated": ("a.nrrd", changed("a.nrrd", lambda content: content[:-4]), "truncated or damaged"),
     "NRRD, compressed, damaged": ("a.nrrd", changed("a.nrrd", flipped), "the file is damaged"),
     "NRRD, surplus bytes": ("a.nrrd", changed("a.nrrd", lambda content: content + b"x", False), "2161 bytes where"),
-    "NRRD without its data file": ("a.nhdr", lambda path: unlinked(save(path), "a.raw"), "cannot be read"),
+    "NRRD without its data file": (
+        "a.nhdr",
+        lambda path: unlinked(save(path), "a.raw"),
+        "its voxels are in a.raw, which",
+    ),
+    "MetaImage without its data file": (
+        "a.mhd",
+        lambda path: unlinked(save(path), "a.raw"),
+        "its voxels are in a.raw, which does not exist",
+    ),
     "NRRD, damaged data file": ("a.nhdr", changed("a.raw.gz", flipped), "the file is damaged"),
     "MetaImage truncated": ("a.mha", changed("a.mha", lambda content: content[:-9], False), "truncated or damaged"),
     "MetaImage, compressed, truncated": ("a.mha", changed("a.mha", lambda content: content[:-4]), "breaks off"),
@@ -163,11 +172,15 @@ REFUSED: dict[str, tuple[str, Callable[[Path], Path], str]] = {
     "NRRD, voxels in several files": ("a.nhdr", nrrd(("\n\n", "\ndata file: LIST\n\n")), "lie in several files"),
     "NRRD of vectors": (
         "a.nrrd",
-        nrrd(("dimension: 3", "dimension: 4"), ("sizes: 12 10 9", "sizes: 3 4 10 9"), ("(1,0,0)", "none (1,0,0)")),
+        nrrd(
+            ("dimension: 3", "dimension: 4"),
+            ("sizes: 12 10 9", "kinds: vector domain domain domain\nsizes: 3 4 10 9"),
+            ("(1,0,0)", "none (1,0,0)"),
+        ),
         "3 values a voxel; expected one real number",
     ),
     "NRRD of one slice": ("a.nrrd", lambda path: save(path, VOXELS[..., :1]), "a 2-D image or a thin slab"),
-    "NRRD of voxels of 1 m": ("a.nrrd", nrrd(("(1,0,0)", "(1000,0,0)")), "a head, 5 to 600 mm"),
+    "NRRD of voxels of 1 m": ("a.nrrd", nrrd(("(1,0,0)", "(1000,0,0)")), "a head needs 5 to 600 mm"),
     "NRRD whose axes lie on each other": ("a.nrrd", nrrd(("(0,1.5,0)", "(1,0,0)")), "singular or not finite"),
     "Analyze": ("a.hdr", lambda path: analyze(path), "Analyze files do not say which side is left"),
 }
@@ -211,7 +224,7 @@ def test_folders_and_tumor_cases_may_hold_them(tmp_path):
     items = find_scans(str(tmp_path / "in"), str(tmp_path / "out"), "x")
     assert [Path(item["output"]).name for item in items] == ["sub-1_desc-x", "sub-2_desc-x"]
     (item,) = find_cases(str(tmp_path / "case"), str(tmp_path / "out"), "tumor")
-    assert item["present"] == "FLAIR+T1+T2"
+    assert item["present"] == "flair+t1+t2"
     check_same_grid(item["image"]["flair"], item["image"]["t2"])
 
 

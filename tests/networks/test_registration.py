@@ -89,7 +89,7 @@ def owners():
     found = {"monai": defaultdict(set), "monai_mamba": defaultdict(set)}
     for module_name, module in list(sys.modules.items()):
         package = module_name.partition(".")[0]
-        if package in found and inspect.ismodule(module):
+        if package in found and inspect.ismodule(module) and not module_name.endswith("__main__"):
             for name, member in inspect.getmembers(module, lambda m: inspect.isclass(m) or inspect.isfunction(m)):
                 if member.__module__ == module_name:
                     found[package][name].add(module_name)

@@ -150,7 +150,7 @@ def test_shares_of_the_brain_stand_beside_the_volumes_where_the_tables_have_them
     write_report(tmp_path, tmp_path / "report.html")
     text = " ".join(Page(tmp_path / "report.html").text.split())
     assert "% of brain left, right" in text
-    assert "Hippocampus 4,000 0 +200.0 0.400 0.000" in text
+    assert "Hippocampus 4,000 0 +200.0 0.400 \N{EN DASH}" in text
 
 
 def test_a_page_of_many_scans_stays_small_and_draws_pictures_when_they_are_seen(many, tmp_path):

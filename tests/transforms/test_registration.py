@@ -21,6 +21,17 @@ def test_a_known_motion_is_found_within_a_millimeter(modality):
     np.testing.assert_allclose(found[:3, :3] @ found[:3, :3].T, np.eye(3), atol=1e-9)
 
 
+def test_headers_that_place_the_scans_apart_do_not_matter():
+    (fixed, affine), (moving, its_affine) = scan("t1ce"), scan("t2")
+    apart = np.eye(4)
+    apart[:3, 3] = (400, -300, 200)
+    found = register_rigidly(fixed, affine, moving, apart @ its_affine)
+    where = points(fixed.shape, affine)[fixed > 0][::50]
+    matrix = found @ apart @ motion("t2")
+    error = where @ matrix[:3, :3].T + matrix[:3, 3] - where
+    assert np.linalg.norm(error, axis=1).max() < LARGEST_ERROR
+
+
 def test_the_same_scans_give_the_same_matrix():
     (fixed, affine), (moving, its_affine) = scan("t1ce"), scan("t2")
     results = [register_rigidly(fixed, affine, moving, its_affine) for _ in range(2)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import numpy as np
 from monai_mamba.data.image_header import IMAGE_SUFFIXES
 from monai_mamba.data.scans import RESULTS
 from monai_mamba.errors import InputError
-from monai_mamba.files import MISSING
+from monai_mamba.files import MISSING, read_tsv
 
 
 @dataclass(frozen=True)
@@ -76,6 +75,5 @@ def volumes_of(labels: Path) -> Path:
 
 def read_column(path: str | Path, ids: Sequence[int], column: str) -> np.ndarray:
     """A column of a table of volumes for some ids, `(len(ids),)`, NaN where there is no value or no such column."""
-    with Path(path).open(encoding="utf-8", newline="") as file:
-        texts = {int(row["id"]): row.get(column, MISSING) for row in csv.DictReader(file, delimiter="\t")}
+    texts = {int(row["id"]): row.get(column, MISSING) for row in read_tsv(path)}
     return np.array([float("nan") if texts.get(label, MISSING) == MISSING else float(texts[label]) for label in ids])

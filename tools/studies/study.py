@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 import numpy as np
+
+from monai_mamba.files import read_tsv
 
 
 @dataclass(frozen=True)
@@ -121,8 +122,7 @@ class Study(ABC):
 
     def read_scores(self, path: Path) -> Scores:
         """Read the table of scores that an evaluation wrote."""
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file, delimiter="\t"))
+        rows = read_tsv(path)
         key = "region" if "region" in rows[0] else "name"
         table = {(row["subject"], row[key]): row for row in rows}
         subjects = sorted({subject for subject, _ in table})

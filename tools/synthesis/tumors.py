@@ -7,7 +7,6 @@ and numbers are ours; they follow what BraTS calls necrotic core, enhancing tumo
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,9 @@ from monai_mamba.data.image_header import check_header
 from monai_mamba.data.label_values import to_label_ids
 from monai_mamba.data.modalities import MODALITIES
 from monai_mamba.errors import InputError
+from monai_mamba.files import read_tsv
 from monai_mamba.labels import LABEL_FOLDER
+from monai_mamba.transforms.to_training_labels import read_merges
 
 OUTSIDE = "outside"
 WHITE = ("white_matter", "lesion")
@@ -119,8 +120,7 @@ def read_anatomy(path: str | Path) -> Anatomy:
 
 def _tissue_tables() -> tuple[dict[int, str], set[int]]:
     """Tissue of each id, and the ids inside the brain, from the label tables of the package."""
-    with (LABEL_FOLDER / "subcortical_synthesis.tsv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t"))
+    rows = read_tsv(LABEL_FOLDER / "subcortical_synthesis.tsv")
     tissue = {int(row["id"]): row["tissue"] for row in rows}
     brain = {int(row["id"]) for row in rows if row["brain"] == "1"}
     for row in rows:  # FreeSurfer's own id where a label map has another one for the same structure
@@ -128,10 +128,8 @@ def _tissue_tables() -> tuple[dict[int, str], set[int]]:
             tissue[int(row["target"])] = row["tissue"]
             brain.add(int(row["target"]))
     into: dict[int, int] = {}
-    with (LABEL_FOLDER / "freesurfer_merge.tsv").open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file, delimiter="\t"):
-            merged = range(int(row["first"]), int(row["last"]) + 1)
-            into |= dict.fromkeys(merged, int(row["into"].split(",")[0]))
+    for first, last, labels in read_merges():
+        into |= dict.fromkeys(range(first, last + 1), labels[0])
     for label in into.keys() - tissue.keys():
         source = label
         while source not in tissue:
