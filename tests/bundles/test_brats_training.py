@@ -198,7 +198,7 @@ def test_without_weights_the_error_says_how_to_get_some(dataset):
         run("train.json", "evaluate.json", dataset_dir=str(dataset))
     error = root_cause(caught.value)
     assert isinstance(error, WeightsError)
-    assert "comes without trained weights" in str(error)
+    assert "ships no trained weights" in str(error)
     assert f"--config_file {CONFIGS / 'train.json'} --dataset_dir CASES" in str(error)
     assert "--weights run/model.pt" in str(error)
 
