@@ -120,7 +120,11 @@ BAD: dict[str, tuple[str, Callable[[Path], Path], str]] = {
         lambda path: volume(path, noise(*SHAPE), np.diag([1e3, 1e3, 1e3, 1])),
         "a head needs 5 to",
     ),
-    "voxels of 1 um": ("scan.nii", lambda path: volume(path, noise(*SHAPE), np.diag([1e-3] * 3 + [1])), "a head needs 5 to"),
+    "voxels of 1 um": (
+        "scan.nii",
+        lambda path: volume(path, noise(*SHAPE), np.diag([1e-3] * 3 + [1])),
+        "a head needs 5 to",
+    ),
     "other suffix": ("scan.dcm", text, "dcm2niix"),
     "series": ("scan.nii.gz", lambda path: volume(path, noise(*SHAPE, 3)), "a series of 3 volumes"),
     "2-D": ("scan.nii.gz", lambda path: volume(path, noise(64, 64)), "a 2-D image"),
