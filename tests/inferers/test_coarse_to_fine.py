@@ -13,6 +13,7 @@ from monai.data import MetaTensor
 
 from monai_mamba.errors import NotFiniteError
 from monai_mamba.inferers import CoarseToFineInferer, SlidingWindowProbabilityInferer
+from monai_mamba.inferers.coarse_to_fine import RIM
 from monai_mamba.labels import LabelTable
 from monai_mamba.labels.tables import LabelEntry
 from monai_mamba.transforms import RestoreLabelsd
@@ -102,6 +103,20 @@ def test_labels_are_those_without_the_look_but_for_false_finds():
     assert (whole[0, -5:, -5:, -4:] == 1).all()
     whole[0, -5:, -5:, -4:] = 0
     assert torch.equal(looked.as_tensor(), whole.as_tensor())
+
+
+def test_the_rim_of_the_box_is_background_inside_the_image():
+    image = head()
+    start = start_of(inferer()(image, LevelNetwork()))
+    for distance in (RIM - 1, RIM):
+        first, *others = start + distance
+        image[0, 0, first, others[0] + 10, others[1] + 10] = LEVELS[2]  # too small for the look
+    result = inferer()(image, LevelNetwork())
+    assert start_of(result).tolist() == start.tolist()
+    labels = result.argmax(1)[0]
+    assert labels[RIM - 1, RIM + 9, RIM + 9] == 0
+    assert labels[RIM, RIM + 10, RIM + 10] == 2
+    torch.testing.assert_close(result.sum(1), torch.ones_like(result[:, 0]), atol=2e-3, rtol=0)
 
 
 UNSURE = {
