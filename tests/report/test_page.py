@@ -136,7 +136,7 @@ def test_each_scan_has_its_grade_with_the_reason_and_the_worst_comes_first(study
     assert [part["data-grade"] for part in found.attributes("section")] == ["fail", "look", "pass"]
     assert [option["value"] for option in found.attributes("option")] == ["", "fail", "look", "pass"]
     text = " ".join(found.text.split())
-    assert "look 1 of 29 structures are unusual: Left-Hippocampus (not found)." in text
+    assert "look 1 of 31 structures are unusual: Left-Hippocampus (not found)." in text
     assert "pass nothing is unusual." in text
 
 
