@@ -17,7 +17,7 @@ from scipy import ndimage
 from torch.nn import functional
 
 from monai_mamba.errors import NotFiniteError
-from monai_mamba.grids import Box, bounding_box
+from monai_mamba.grids import Box, bounding_box, box_within
 from monai_mamba.inferers.autocast import AutocastInferer
 from monai_mamba.inferers.sliding_window import SlidingWindowProbabilityInferer, name_in_front
 
@@ -31,7 +31,7 @@ FEW_WINDOWS = 8  # as many as a box needs
 SMALLEST_PIECE_MM3 = 1000.0
 FEWEST_STRUCTURES = 0.85
 SHORTEST_EDGE_MM = 80.0
-RIM = 5  # voxels
+RIM = 5  # voxels by which windows reach beyond the box: at their border they see little of the surroundings
 
 
 class CoarseToFineInferer(Inferer):
@@ -57,7 +57,7 @@ class CoarseToFineInferer(Inferer):
         windows: SlidingWindowProbabilityInferer,
         structures: Sequence[int],
         look: bool = True,
-        margin: int = 10,
+        margin: int = 5,
         stem_stride: int = 1,
     ) -> None:
         super().__init__()
@@ -72,8 +72,7 @@ class CoarseToFineInferer(Inferer):
     ) -> MetaTensor:
         """Return probabilities `(1, C, h, w, d)`, float16, 0..1, in a box of the image, with the affine of the box.
 
-        Everything outside the box is background, and so are its outermost 5 voxels inside the image. Probabilities of
-        36 classes of a whole head would take 0.6 GB.
+        Everything outside the box is background; 36 classes of a whole head would take 0.6 GB.
 
         Args:
             inputs: image `(1, in_channels, H, W, D)` on a grid of 1 mm.
@@ -82,28 +81,22 @@ class CoarseToFineInferer(Inferer):
             kwargs: further keyword arguments of the network.
 
         Raises:
-            NotFiniteError: see `SlidingWindowProbabilityInferer`; says where the box begins.
+            NotFiniteError: see `SlidingWindowProbabilityInferer`; says where the windows begin.
         """
         whole = tuple(slice(0, size) for size in inputs.shape[2:])
         look = self.look and self._count(whole) > FEW_WINDOWS
         box = self.find_box(inputs, network, *args, **kwargs) if look else None
-        region = box or whole
-        start = [part.start for part in region]
-        to_image = torch.eye(4).to(inputs.affine)
-        to_image[:3, 3] = torch.tensor(start)
-        part = MetaTensor(inputs.as_tensor()[(..., *region)]).copy_meta_from(inputs)
-        part.affine = inputs.affine @ to_image
+        region = _grown(box, inputs.shape[2:]) if box else whole
         even = copy.copy(self.windows)
         even.overlap = tuple(overlap for _, overlap in self._cover(region))
         try:
-            probabilities = even(part, network, *args, **kwargs)
+            probabilities = even(_cut(inputs, region), network, *args, **kwargs)
         except NotFiniteError as error:
             if box is None:
                 raise
-            first = ", ".join(map(str, start))
-            raise NotFiniteError(f"{error} Voxels count from {first}, where the box begins.") from error
-        _clear_rim(probabilities.as_tensor(), region, whole)
-        return probabilities
+            first = ", ".join(str(part.start) for part in region)
+            raise NotFiniteError(f"{error} Voxels count from {first}, where the windows begin.") from error
+        return _cut(probabilities, box_within(box, region)) if box else probabilities
 
     def find_box(
         self, inputs: MetaTensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
@@ -129,8 +122,8 @@ class CoarseToFineInferer(Inferer):
         low = np.maximum(0, np.floor(low - self.margin)).astype(int)
         high = np.minimum(inputs.shape[2:], np.ceil(high + self.margin)).astype(int)
         box = tuple(slice(int(start), int(stop)) for start, stop in zip(low, high, strict=True))
-        text = f"{name_in_front(inputs)}structures in a box of {_size(high - low)} mm: {self._count(box)} windows."
-        logger.info(text)
+        windows = self._count(_grown(box, inputs.shape[2:]))
+        logger.info(f"{name_in_front(inputs)}structures in a box of {_size(high - low)} mm: {windows} windows.")
         return box
 
     def _coarse_labels(
@@ -156,14 +149,20 @@ class CoarseToFineInferer(Inferer):
         return [_cover_line(*axis) for axis in zip(sizes, rois, overlaps, strict=True)]
 
 
-def _clear_rim(probabilities: torch.Tensor, box: Box, whole: Box) -> None:
-    """Make background of the rim of a box inside an image: no window that sees more of the surroundings corrects it."""
-    for axis, (part, line) in enumerate(zip(box, whole, strict=True), start=2):
-        ends = [0] * (part.start > 0) + [part.stop - part.start - RIM] * (part.stop < line.stop)
-        for end in ends:
-            rim = probabilities.narrow(axis, end, RIM)
-            rim.zero_()
-            rim[:, 0] = 1
+def _cut(image: MetaTensor, box: Box) -> MetaTensor:
+    """A box of an image `(B, C, H, W, D)`, with its affine."""
+    to_image = torch.eye(4).to(image.affine)
+    to_image[:3, 3] = torch.tensor([part.start for part in box])
+    part = MetaTensor(image.as_tensor()[(..., *box)]).copy_meta_from(image)
+    part.affine = image.affine @ to_image
+    return part
+
+
+def _grown(box: Box, shape: Sequence[int]) -> Box:
+    """A box and the rim around it, as far as the image reaches."""
+    return tuple(
+        slice(max(0, part.start - RIM), min(size, part.stop + RIM)) for part, size in zip(box, shape, strict=True)
+    )
 
 
 def _cover_line(size: int, roi: int, overlap: float) -> tuple[int, float]:
