@@ -3,8 +3,8 @@
     python tools/check_monai_label.py --environment label-env           # the bundles as they ship
     python tools/check_monai_label.py --environment label-env --quick   # tiny networks and images
 
-Makes the environment where there is none (MONAI Label needs one of its own: NumPy below 2, Python below 3.13), links
-the bundles into MONAI Label's app `monaibundle`, starts its server on a free port of this machine and asks it for
+In the environment that docs/monai_label.md makes, links the bundles into MONAI Label's app `monaibundle`, starts its
+server on a free port of this machine and asks it for
 
 * the legend of each bundle: numbers 1, 2, 3, ... as 3D Slicer counts segments, with the names of the structures;
 * the labels of a scan, which must be those that `python -m monai.bundle run` writes in the same environment, under the
@@ -28,16 +28,14 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from release.monai_label_server import Server, python_of, run, serve, set_up
+from release.monai_label_server import Server, python_of, run, serve
 from reports import run_command
 
 from monai_mamba.errors import InputError, MonaiMambaError
 from monai_mamba.handlers.weights import read_weights
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-BUNDLES = {
-    path.parents[1].name: path.parents[1] for path in sorted(REPOSITORY.glob("bundles/*/configs/inference.json"))
-}
+BUNDLES = {path.parents[1].name: path.parents[1] for path in REPOSITORY.glob("bundles/*/configs/inference.json")}
 TRAINED = "subcortical_training"
 
 TINY_NETWORK = {"_target_": "MedSegMamba", "in_channels": 1, "out_channels": 36, "channels": [8, 8, 8]}
@@ -227,24 +225,21 @@ class Checks:
             found.append(f"no weight moved by more than {moved:.2g}")
 
 
-def check_in_folder(options: argparse.Namespace) -> int:
-    """Make the checks in a folder that is kept, or in a temporary one; return the exit status."""
-    if options.work_dir:
-        options.work_dir.mkdir(parents=True, exist_ok=True)
-        return check_all(options, options.work_dir.absolute())
-    with tempfile.TemporaryDirectory() as work:
-        return check_all(options, Path(work))
-
-
-def check_all(options: argparse.Namespace, work: Path) -> int:
-    """Set up, serve and check; return 1 if a check failed."""
-    environment, python = options.environment.absolute(), python_of(options.environment.absolute())
-    set_up(environment)
-    app, studies = work / "monaibundle", work / "studies"
-    run(python, "-m", "monailabel.main", "apps", "--download", "--name", "monaibundle", "--output", work)
-    models, images = prepare(options.bundles, app, python, options.quick), make_studies(studies, options.quick)
-    with serve(environment, app, studies, models) as server:
-        checks = Checks(server, app, studies, python, options.device)
+def check(options: argparse.Namespace) -> int:
+    """Serve and check, in a folder that is kept or in a temporary one; return 1 if a check failed."""
+    with contextlib.ExitStack() as stack:
+        work = options.work_dir or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        work.mkdir(parents=True, exist_ok=True)
+        work = work.absolute()
+        environment = options.environment.absolute()
+        python, app, studies = python_of(environment), work / "monaibundle", work / "studies"
+        if not Path(python).exists():
+            raise InputError(f"{environment}: no Python there. Install MONAI Label as docs/monai_label.md says.")
+        run(python, "-m", "monailabel.main", "apps", "--download", "--name", "monaibundle", "--output", work)
+        models, images = prepare(options.bundles, app, python, options.quick), make_studies(studies, options.quick)
+        checks = Checks(
+            stack.enter_context(serve(environment, app, studies, models)), app, studies, python, options.device
+        )
         for model in models:
             checks.legend(model)
             if model != TRAINED:
@@ -258,13 +253,13 @@ def check_all(options: argparse.Namespace, work: Path) -> int:
 def main() -> int:
     """Parse the command line and check."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--environment", required=True, type=Path, help="virtual environment; made where there is none")
+    parser.add_argument("--environment", required=True, type=Path, help="virtual environment with MONAI Label")
     parser.add_argument("--bundles", nargs="+", choices=BUNDLES, default=list(BUNDLES), help="all unless given")
     parser.add_argument("--quick", action="store_true", help="tiny networks and images instead of what ships")
     parser.add_argument("--device", default="cpu", help="where networks run (%(default)s)")
     parser.add_argument("--work_dir", type=Path, help="empty or new folder that is kept, for a look at what went wrong")
     options = parser.parse_args()
-    return run_command(check_in_folder, options)
+    return run_command(check, options)
 
 
 if __name__ == "__main__":

@@ -224,10 +224,9 @@ def convert_file(source: Path, target: Path) -> Converted:
     return converted
 
 
-def convert_and_tell(options: argparse.Namespace) -> None:
-    """Convert the file of the command line, and print what became of it."""
-    converted = convert_file(options.source, options.target)
-    print(f"Wrote {options.target}: {len(converted.state)} tensors of {converted.network}")
+def tell(target: Path, converted: Converted) -> None:
+    """Print what became of a file."""
+    print(f"Wrote {target}: {len(converted.state)} tensors of {converted.network}")
     print("network:", json.dumps({"_target_": converted.network, **converted.arguments}))
     print(f"dropped {len(converted.dropped)} entries" + "".join(f"\n  {name}" for name in converted.dropped))
 
@@ -237,7 +236,7 @@ def main() -> int:
     parser.add_argument("source", type=Path, help="checkpoint in the published layout (.pt, .pth)")
     parser.add_argument("target", type=Path, help="state dict to write (.pt)")
     options = parser.parse_args()
-    return run_command(convert_and_tell, options)
+    return run_command(lambda _: tell(options.target, convert_file(options.source, options.target)), options)
 
 
 if __name__ == "__main__":

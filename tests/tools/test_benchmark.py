@@ -12,7 +12,6 @@ from pathlib import Path
 import nibabel as nib
 import pytest
 import torch
-from matplotlib.image import imread
 
 from monai_mamba import MedSegMamba
 
@@ -65,7 +64,6 @@ def test_network_costs_are_printed_with_their_machine(run, network, monkeypatch,
     text = (tmp_path / "network.md").read_text()
     assert text.count("| tiny | ") == 3
     assert "## training, window 16x16x32, 3 classes" in text
-    assert imread(tmp_path / "network.png").shape[0] > 200
     assert len((tmp_path / "network.jsonl").read_text().splitlines()) == 6
 
 

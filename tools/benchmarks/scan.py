@@ -7,15 +7,13 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import NamedTuple
-from unittest.mock import patch
 
 import torch
 from torch import Tensor
 
-from monai_mamba.ops import cross_selective_scan, explain, recurrence, torch_scan
+from monai_mamba.ops import cross_selective_scan, explain
 from monai_mamba.ops.choice import BACKENDS as CHOICES
 
 from . import results, scan_report
@@ -31,8 +29,6 @@ BASELINES = {
 }
 KERNEL = "selective_scan_cuda"
 BACKENDS = tuple(name for name in CHOICES if name not in ("auto", "reference", "export"))
-NO_SEGMENTS, TOKEN_BY_TOKEN = "torch, no segments", "torch, token by token"
-LAYOUTS = ("bare", "fused", "gathered")
 CPU_BASELINE_UPDATES = 1 << 27  # larger problems: baselines do one direction, in gigabytes of memory even so
 FMAS_PER_UPDATE = 9  # of the forward: dt * A, 5 in its exponential, x * B, and one each for state and result
 KEY = ("problem", "pass", "method", "layout", "device", "cpu", "gpu", "threads")
@@ -81,13 +77,7 @@ def gathered_scan(
     return y[:, direction, order.argsort(dim=1)].sum(1)
 
 
-def _setting(method: str) -> AbstractContextManager:
-    """What makes the PyTorch path do without what it gains by."""
-    if method == NO_SEGMENTS:
-        return patch.object(recurrence, "segment_count", lambda *_: 1)
-    if method == TOKEN_BY_TOKEN:
-        return patch.object(torch_scan, "plan_scan", lambda *_: torch_scan.Plan(chunk=1, keep_all=False))
-    return nullcontext()
+LAYOUTS = {"bare": bare_scan, "fused": fused_scan, "gathered": gathered_scan}
 
 
 def prepare(problem: Problem, contender: Contender, backward: bool, device: torch.device) -> Callable[[], Tensor]:
@@ -97,18 +87,7 @@ def prepare(problem: Problem, contender: Contender, backward: bool, device: torc
     arguments = _sequences(inputs) if layout == "bare" else dict(vars(inputs))
     if method == KERNEL:
         return partial(CudaKernel(**arguments, grad_y=torch.ones_like(inputs.delta)), backward)
-    if method in BASELINES:
-        scan = BASELINES[method]
-    else:
-        function = {"bare": bare_scan, "fused": fused_scan, "gathered": gathered_scan}[layout]
-        scan = partial(function, "torch" if method in (NO_SEGMENTS, TOKEN_BY_TOKEN) else method)
-    run = step(scan, arguments, backward)
-
-    def run_with_setting() -> Tensor:
-        with _setting(method):
-            return run()
-
-    return run_with_setting
+    return step(BASELINES[method] if method in BASELINES else partial(LAYOUTS[layout], method), arguments, backward)
 
 
 def step(scan: Callable[..., Tensor], arguments: dict[str, Tensor], backward: bool) -> Callable[[], Tensor]:
@@ -125,21 +104,14 @@ def step(scan: Callable[..., Tensor], arguments: dict[str, Tensor], backward: bo
     return run
 
 
-def contenders(methods: list[str], problem: Problem, backward: bool, device: torch.device) -> list[Contender]:
-    """What to compare on a problem: methods on prepared sequences, and backends in all layouts.
-
-    Where the PyTorch path does several segments of the sequences side by side, also the same without segments and, in
-    the forward, without doing several tokens at once.
-    """
-    chosen = []
-    for method in methods:
-        layouts = ("bare",) if method in BASELINES or method == KERNEL else LAYOUTS
-        chosen += [Contender(method, layout) for layout in layouts]
-    row = (problem.batch, problem.directions, problem.length, problem.channels)
-    chunk = torch_scan.plan_scan(torch.empty(1, device=device).expand(row), problem.states).chunk
-    if "torch" in methods and recurrence.segment_count(chunk, problem.updates // problem.length, device.type) > 1:
-        chosen += [Contender(method, "bare") for method in (NO_SEGMENTS, TOKEN_BY_TOKEN)[: 1 if backward else 2]]
-    return chosen
+def contenders(methods: list[str]) -> list[Contender]:
+    """What to compare: all methods on prepared sequences, and backends in the other layouts, too."""
+    return [
+        Contender(method, layout)
+        for method in methods
+        for layout in LAYOUTS
+        if layout == "bare" or not (method in BASELINES or method == KERNEL)
+    ]
 
 
 def unusable(method: str, device: torch.device) -> str:
@@ -160,7 +132,7 @@ def measure(
     rates = Rates(device, threads)
     shared = {"benchmark": "scan", "pass": "forward+backward" if backward else "forward", "problem": problem.name}
     watches, parts, rows = {}, {}, []
-    for contender in contenders(methods, problem, backward, device):
+    for contender in contenders(methods):
         large = device.type == "cpu" and problem.updates > CPU_BASELINE_UPDATES
         part = problem.one_direction() if large and contender.method in BASELINES else problem
         try:
@@ -217,7 +189,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Print a line of JSON for each measurement; with an output folder, write the lines, a table and a plot there."""
+    """Print a line of JSON for each measurement; with an output folder, write the lines and a table there."""
     methods = []
     for method in options.backends:
         reason = unusable(method, options.device)
@@ -230,4 +202,4 @@ def run(options: argparse.Namespace) -> None:
         for name in options.passes or ("forward", "forward+backward"):
             for count in threads:
                 rows = measure(problem, methods, name == "forward+backward", count, options)
-                results.write("scan", rows, KEY, options.output_dir, scan_report.markdown, scan_report.plot)
+                results.write("scan", rows, KEY, options.output_dir, scan_report.markdown)

@@ -1,11 +1,10 @@
-"""Tables and plot of the scan benchmark."""
+"""Tables of the scan benchmark."""
 
 from __future__ import annotations
 
-from matplotlib.figure import Figure
 from reports import dates, machine_line, number, table
 
-from .results import Row, groups, panels
+from .results import Row, groups
 
 MACHINE = ("device", "cpu", "gpu", "threads", "torch", "pass")
 ABOUT = """# Selective scan
@@ -40,29 +39,3 @@ def markdown(rows: list[Row]) -> str:
 def _cell(row: Row) -> str:
     memory = f" ({number(row['peak_extra_MiB'])})" if row.get("peak_extra_MiB") is not None else ""
     return number(row["seconds"], 1e-3) + ("*" if row["scaled_from"] else "") + memory
-
-
-def plot(rows: list[Row]) -> Figure | None:
-    """Bars of the speed relative to the naive scan, one panel per machine, number of threads and pass."""
-    bare = [row for row in rows if row["layout"] == "bare" and "speedup_over_naive" in row]
-    parts = list(groups(bare, *MACHINE).values())
-    if not parts:
-        return None
-    methods = list(dict.fromkeys(row["method"] for row in bare))
-    most = max(len({row["problem"] for row in same}) for same in parts)
-    width = 0.8 / len(methods)
-    figure, drawings = panels([3.4] * len(parts), max(8, 2 + 1.3 * most))
-    for axes, same in zip(drawings, parts, strict=True):
-        problems = list(dict.fromkeys(row["problem"] for row in same))
-        for place, method in enumerate(methods):
-            mine = [row for row in same if row["method"] == method]
-            lefts = [problems.index(row["problem"]) + (place - (len(methods) - 1) / 2) * width for row in mine]
-            if mine:
-                axes.bar(lefts, [row["speedup_over_naive"] for row in mine], width, label=method, color=f"C{place}")
-        axes.set_title(f"{same[0]['pass']}, {machine_line(same[0])}", fontsize="small")
-        axes.set_ylabel("speed, naive scan = 1")
-        axes.set_yscale("log")
-        axes.set_xticks(range(len(problems)), problems)
-        axes.axhline(1, color="gray", linewidth=0.8)
-        axes.legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1, 0.5))
-    return figure

@@ -9,7 +9,6 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.parse
@@ -18,26 +17,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from monai_mamba.errors import InputError
-
-REPOSITORY = Path(__file__).resolve().parents[2]
-
-# pydicom 3, and what needs it, break MONAI Label 0.8.5, the newest release.
-PACKAGES = (
-    "torch==2.13.0",
-    "monai==1.6.1",
-    "monailabel==0.8.5",
-    "pydicom<3",
-    "pynetdicom<3",
-    "dicomweb-client[gcp]==0.59.1",
-)
-# For a torchvision that was built for another PyTorch (CUDA instead of CPU): MONAI Label needs none of these operators.
-STUB = """\
-import torch
-
-LIBRARY = torch.library.Library("torchvision", "DEF")
-for NAME in ("nms", "qnms"):
-    LIBRARY.define(f"{NAME}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-"""
 
 
 def python_of(environment: Path) -> str:
@@ -56,29 +35,6 @@ def run(*command: str | Path, **options: object) -> str:
         tail = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
         raise InputError(f"{' '.join(map(str, command))}: exit status {done.returncode}.\n{tail}")
     return done.stdout
-
-
-def set_up(environment: Path) -> None:
-    """Make an environment with MONAI Label and this checkout, unless there is one.
-
-    Raises:
-        InputError: this Python is too new, or something cannot be installed.
-    """
-    python = python_of(environment)
-    probe = [python, "-c", "import monailabel.main, monai_mamba"]
-    if Path(python).exists() and subprocess.run(probe, capture_output=True).returncode == 0:
-        return
-    if sys.version_info >= (3, 13):
-        raise InputError(
-            f"Python {sys.version.split()[0]}: MONAI Label needs Python 3.10 to 3.12. Run this tool with one of them."
-        )
-    print(f"Installing MONAI Label into {environment} ...", flush=True)
-    run(sys.executable, "-m", "venv", environment)
-    run(python, "-m", "pip", "install", "-q", *PACKAGES, "-e", REPOSITORY)
-    if subprocess.run([python, "-c", "import torchvision"], capture_output=True).returncode:
-        folder = run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip()
-        Path(folder, "sitecustomize.py").write_text(STUB, encoding="utf-8")
-    run(*probe)
 
 
 class Server:
