@@ -24,6 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel as nib
@@ -153,24 +154,16 @@ def compare(found: Path, expected: Path, numbers: dict[str, int], ids: dict[str,
     return f"{present} structures, {int((labels > 0).sum())} of {labels.size} voxels, all equal"
 
 
+@dataclass
 class Checks:
-    """Runs the checks and prints a line for each.
+    """Runs the checks and prints a line for each; `python` is that of the environment, networks run on `device`."""
 
-    Args:
-        server: where the bundles are served.
-        app: the app's folder.
-        studies: the server's images.
-        python: interpreter of the environment of MONAI Label.
-        device: where networks run, such as `cpu`.
-    """
-
-    def __init__(self, server: Server, app: Path, studies: Path, python: str, device: str) -> None:
-        self.server = server
-        self.app = app
-        self.studies = studies
-        self.python = python
-        self.device = device
-        self.failed = 0
+    server: Server
+    app: Path
+    studies: Path
+    python: str
+    device: str
+    failed: int = 0
 
     @contextlib.contextmanager
     def check(self, name: str) -> Iterator[list[str]]:

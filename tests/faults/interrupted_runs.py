@@ -1,4 +1,4 @@
-"""Start the subcortical bundle again and again and kill it at random moments: a program for the test beside it."""
+"""Start the subcortical bundle again and again and kill it at random moments: a module that the test beside it runs."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from pathlib import Path
 
 import torch
 from monai.bundle import ConfigWorkflow
-
-import monai_mamba  # noqa: F401  # imported before the processes part, so that each starts at once
 
 CONFIG = Path(__file__).resolve().parents[2] / "bundles" / "subcortical" / "configs" / "inference.json"
 

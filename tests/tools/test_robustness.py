@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import nibabel as nib
 import numpy as np
 import pytest
@@ -41,6 +43,7 @@ def call(tool, *arguments: object) -> int:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", [str(TOOL), *map(str, arguments)])
         patch.setenv("PYTHONPATH", str(REPOSITORY / "tests"))  # where the network of the phantom is
+        patch.setattr(subprocess, "run", forked.run)
         return tool.main()
 
 

@@ -138,14 +138,7 @@ def _neighbors(start: int, count: int, reverse: bool) -> tuple[slice, slice]:
 class CudaKernel:
     """``selective_scan_cuda`` of mamba-ssm, called directly on sequences in its own layout.
 
-    Args:
-        u: (B, K, L, E), on a device that the kernel works on.
-        delta: (B, K, L, E).
-        A: (K, E, N).
-        B: (B, K, L, N).
-        C: (B, K, L, N).
-        delta_bias: (K, E).
-        grad_y: (B, K, L, E), gradient of the result.
+    Arguments as above, on a device that the kernel works on, and the gradient of the result, (B, K, L, E).
     """
 
     def __init__(

@@ -164,7 +164,7 @@ def peak_extra_memory(
         return (torch.cuda.max_memory_allocated(device) - before) / 2**20
     if not os.access("/proc/self/clear_refs", os.W_OK):
         return None
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("forkserver")) as pool:
         return pool.submit(_growth, prepare, threads, warm_up).result()
 
 

@@ -11,15 +11,17 @@ from functools import partial
 from typing import NamedTuple
 
 import torch
+from reports import dates, machine_line, number, table
 from torch import Tensor
 
 from monai_mamba.ops import cross_selective_scan, explain
 from monai_mamba.ops.choice import BACKENDS as CHOICES
 
-from . import results, scan_report
+from . import results
 from .baselines import CudaKernel, naive_scan, parallel_scan, repeating_scan
 from .machine import Rates, Stopwatch, describe, peak_extra_memory, take_turns
 from .problems import PROBLEMS, Inputs, Problem, make_inputs, parse_problem
+from .results import Row, groups
 
 BASELINES = {
     "mamba-ssm pattern": repeating_scan,
@@ -32,6 +34,15 @@ BACKENDS = tuple(name for name in CHOICES if name not in ("auto", "reference", "
 CPU_BASELINE_UPDATES = 1 << 27  # larger problems: baselines do one direction, in gigabytes of memory even so
 FMAS_PER_UPDATE = 9  # of the forward: dt * A, 5 in its exponential, x * B, and one each for state and result
 KEY = ("problem", "pass", "method", "layout", "device", "cpu", "gpu", "threads")
+
+MACHINE = ("device", "cpu", "gpu", "threads", "torch", "pass")
+ABOUT = """# Selective scan
+
+Written by `tools/benchmark.py scan`; [docs/benchmarks.md](../benchmarks.md) explains problems and methods. A cell holds
+the wall time of a call in ms (on one thread of a CPU the processor time) and, in brackets, the memory that the call
+adds, in MiB. With *, one direction of one volume was measured and multiplied. `scan.jsonl` has every figure, among them
+speed relative to each baseline, and shares of the machine's rates.
+"""
 
 
 class Contender(NamedTuple):
@@ -174,6 +185,31 @@ def add_ratios(row: dict[str, object], rows: list[dict[str, object]]) -> None:
         row["times_bare"] = row["seconds"] / bare[row["method"]]
 
 
+def markdown(rows: list[Row]) -> str:
+    """Document of all rows, one table per machine, number of threads and pass."""
+    parts = [ABOUT]
+    for same in groups(rows, *MACHINE).values():
+        exp2, fma = (max(row[name] for row in same) / 1e9 for name in ("exp2_per_second", "fma_per_second"))
+        parts.append(
+            f"\n## {same[0]['pass']}, {machine_line(same[0])}\n\n{dates(same)}; medians of "
+            f"{min(row['repeats'] for row in same)} rounds or more. This machine computes {exp2:.3g} G exp2/s and "
+            f"{fma:.4g} G multiply-adds/s ({same[0]['fma_from']}).\n\n"
+        )
+        problems = list(dict.fromkeys(row["problem"] for row in same))
+        lines = []
+        for (method, layout), cells in groups(same, "method", "layout").items():
+            found = {row["problem"]: _cell(row) for row in cells}
+            name = method if layout == "bare" else f"{method}, {layout}"
+            lines.append([name, *(found.get(problem, "-") for problem in problems)])
+        parts.append(table(("method", *problems), lines))
+    return "".join(parts)
+
+
+def _cell(row: Row) -> str:
+    memory = f" ({number(row['peak_extra_MiB'])})" if row.get("peak_extra_MiB") is not None else ""
+    return number(row["seconds"], 1e-3) + ("*" if row["scaled_from"] else "") + memory
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this benchmark."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -202,4 +238,4 @@ def run(options: argparse.Namespace) -> None:
         for name in options.passes or ("forward", "forward+backward"):
             for count in threads:
                 rows = measure(problem, methods, name == "forward+backward", count, options)
-                results.write("scan", rows, KEY, options.output_dir, scan_report.markdown)
+                results.write("scan", rows, KEY, options.output_dir, markdown)

@@ -15,6 +15,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from monai_mamba.errors import InputError
 
@@ -37,17 +38,11 @@ def run(*command: str | Path, **options: object) -> str:
     return done.stdout
 
 
-class Server:
-    """A running server.
+class Server(NamedTuple):
+    """A running server: where it listens, such as `http://127.0.0.1:8000`, and the file with what it prints."""
 
-    Args:
-        address: where it listens, such as `http://127.0.0.1:8000`.
-        log: file with what it prints.
-    """
-
-    def __init__(self, address: str, log: Path) -> None:
-        self.address = address
-        self.log = log
+    address: str
+    log: Path
 
     def ask(self, path: str, data: bytes | None = None, kind: str = "application/json") -> bytes:
         """Content of the answer to a GET request, or to a POST request where there are data.
