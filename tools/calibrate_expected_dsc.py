@@ -18,7 +18,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from evaluation.label_sets import find_label_set, read_column, volumes_of
+from evaluation.label_sets import find_label_set, read_column, unknown_ids, volumes_of
 from reports import made_by, run_command, table, write_files
 
 from monai_mamba import __version__
@@ -64,7 +64,7 @@ def calibrate(options: argparse.Namespace) -> None:
         path, truth = found.files[scan["subject"]], reference.files[scan["subject"]]
         spacing = nib.affines.voxel_sizes(open_image(truth).affine)
         dsc = structure_scores(read_label_ids(path), read_label_ids(truth), ids, spacing)[:, 0].numpy()
-        unknown = np.isin(ids, [int(label) for label in scan["missing"].split(",") if label])
+        unknown = np.isin(ids, unknown_ids(scan))
         measured.append(np.where(unknown, np.nan, dsc))
         expected.append(read_column(volumes_of(path), ids, "expected_dsc"))
     persons = [scan.get("person", scan["subject"]) for scan in scans]

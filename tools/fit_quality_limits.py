@@ -1,24 +1,29 @@
 """Fit the limits by which the results of a scan are graded `pass`, `look` or `fail`.
 
-    python tools/fit_quality_limits.py --reference scans --scan_table scans.tsv --results results --output_dir out
+    python tools/fit_quality_limits.py subcortical --reference scans --scan_table scans.tsv --results results \\
+        --output_dir out
+    python tools/fit_quality_limits.py hippocampus --dataset_dir Task04_Hippocampus --output_dir out
 
-Volumes and their asymmetry come from label maps of scans (--reference), a person counts once; expected DSC from
-results of scans that were not trained on (--results). The limits are the smallest and largest value with a margin;
-structures that every result has too little of are left out. The report says how many of the people would be outside
-limits that were fitted without them, and how the results would be graded. Writes quality.tsv, which goes into the
-bundle's `configs`, and report.md.
+Limits of a volume are half of the smallest and twice the largest of people, the limit of an asymmetry twice the largest
+difference of two sides. `subcortical` takes them from label maps of scans (--reference), a person counts once, and a
+limit of the expected DSC from results of scans that were not trained on (--results): 0.85 of the smallest. Structures
+that every result has too little of are left out. Its report.md says how many of the people would be outside limits that
+were fitted without them, and how the results would be graded. `hippocampus` takes them from the manual labels of the
+Decathlon's task 04, whose cases 2k-1 and 2k are the two hippocampi of one person; both sides get the same limits. Both
+write quality.tsv, which goes into the bundle's `configs`.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from evaluation.label_sets import find_label_set, read_column
+from evaluation.label_sets import find_label_set, read_column, unknown_ids
 from reports import made_by, run_command, table, write_files
 from tqdm import tqdm
 
@@ -53,15 +58,41 @@ def fit(volumes: np.ndarray, other_side: list[int], overlaps: np.ndarray) -> np.
     )
 
 
-def limits_text(names: Sequence[str], limits: np.ndarray) -> str:
-    """The table of limits."""
+def measure(path: Path, ids: Sequence[int]) -> np.ndarray:
+    """Volumes of some ids in a label map, mm3."""
+    counts = np.bincount(read_label_ids(path).ravel(), minlength=max(ids) + 1)[list(ids)]
+    return counts * abs(np.linalg.det(nib.load(path).affine[:3, :3]))
+
+
+def write_limits(folder: Path, names: Sequence[str], limits: np.ndarray) -> None:
+    """Write quality.tsv."""
     texts = [[MISSING if np.isnan(value) else f"{value:.4g}" for value in row] for row in limits]
-    rows = ["\t".join([name, *row]) for name, row in zip(names, texts, strict=True)]
-    return "\n".join(["\t".join(COLUMNS), *rows]) + "\n"
+    rows = [COLUMNS, *([name, *row] for name, row in zip(names, texts, strict=True))]
+    write_files(folder, {"quality.tsv": "".join("\t".join(row) + "\n" for row in rows)})
 
 
-def fit_limits(options: argparse.Namespace) -> None:
-    """Measure, fit, and grade.
+def fit_hippocampus(options: argparse.Namespace) -> None:
+    """Measure crops of hippocampi and fit.
+
+    Raises:
+        InputError: there is no label map.
+        OutputError: the file cannot be written.
+    """
+    check_output_dir(options.output_dir)
+    files = find_label_set("labels", str(Path(options.dataset_dir, "labelsTr"))).files
+    volumes = {int(re.search(r"\d+$", name)[0]): measure(path, (1, 2)) for name, path in files.items()}
+    missing = np.full(2, np.nan)
+    first = range(1, max(volumes) + 1, 2)
+    sides = np.array([[volumes.get(case, missing), volumes.get(case + 1, missing)] for case in first])
+    # (person, side, part): either side of a crop is not known, so that both count for both.
+    limits = fit(np.concatenate([sides, sides[:, ::-1]]).reshape(-1, 4), [2, 3, 0, 1], np.full((1, 4), np.nan))
+    names = [entry.name for entry in LabelTable.load("hippocampus_head_tail").structures]
+    write_limits(Path(options.output_dir).expanduser(), names, limits)
+    print(f"{len(volumes)} hippocampi, {int(np.isfinite(sides).all((1, 2)).sum())} people with both.")
+
+
+def fit_subcortical(options: argparse.Namespace) -> None:
+    """Measure label maps, fit, and grade results.
 
     Raises:
         InputError: a scan has no row in the table.
@@ -75,11 +106,8 @@ def fit_limits(options: argparse.Namespace) -> None:
     scans = describe_pairs([{"subject": name} for name in reference.files], options.scan_table)
     people: dict[str, np.ndarray] = {}
     for scan in tqdm(scans, desc="volumes", unit="map"):
-        path = reference.files[scan["subject"]]
-        counts = np.bincount(read_label_ids(path).ravel(), minlength=max(ids) + 1)[ids]
-        volume = counts * abs(np.linalg.det(nib.load(path).affine[:3, :3]))
-        unknown = np.isin(ids, [int(label) for label in scan["missing"].split(",") if label])
-        people[scan.get("person", scan["subject"])] = np.where(unknown, np.nan, volume)
+        volume = measure(reference.files[scan["subject"]], ids)
+        people[scan.get("person", scan["subject"])] = np.where(np.isin(ids, unknown_ids(scan)), np.nan, volume)
     tables = sorted(Path(options.results).expanduser().glob("**/*_volumes.tsv"))
     expected, sizes = (np.array([read_column(path, ids, name) for path in tables]) for name in ("expected_dsc", "mm3"))
     volumes = np.array(list(people.values()))
@@ -90,7 +118,7 @@ def fit_limits(options: argparse.Namespace) -> None:
         low, high, *_ = fit(np.delete(volumes, row, 0), other_side, expected).T
         outside.append(int((known & ((values < low) | (values > high))).sum()))
     folder = Path(options.output_dir).expanduser()
-    write_files(folder, {"quality.tsv": limits_text(names[known], limits[known])})
+    write_limits(folder, names[known], limits[known])
     grades = [(path.name.split("_desc-")[0], *QualityLimits.load(folder / "quality.tsv").rate(path)) for path in tables]
     text = (
         f"Volumes of {len(people)} people, expected DSC of {len(tables)} scans. With limits fitted without them, "
@@ -103,11 +131,17 @@ def fit_limits(options: argparse.Namespace) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--reference", required=True, help="folder with label maps of scans")
-    parser.add_argument("--scan_table", help="TSV file with person and missing ids of each scan")
-    parser.add_argument("--results", required=True, help="folder that inference.json wrote for scans not trained on")
-    parser.add_argument("--output_dir", required=True, help="folder for the limits and the report")
-    return run_command(fit_limits, parser.parse_args())
+    kinds = parser.add_subparsers(dest="kind", required=True)
+    subcortical, hippocampus = kinds.add_parser("subcortical"), kinds.add_parser("hippocampus")
+    subcortical.add_argument("--reference", required=True, help="folder with label maps of scans")
+    subcortical.add_argument("--scan_table", help="TSV file with person and missing ids of each scan")
+    subcortical.add_argument("--results", required=True, help="folder of inference.json for scans not trained on")
+    hippocampus.add_argument("--dataset_dir", required=True, help="folder with labelsTr")
+    for kind, fit_kind in ((subcortical, fit_subcortical), (hippocampus, fit_hippocampus)):
+        kind.add_argument("--output_dir", required=True, help="folder for the limits")
+        kind.set_defaults(run=fit_kind)
+    options = parser.parse_args()
+    return run_command(options.run, options)
 
 
 if __name__ == "__main__":

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
+import fit_quality_limits
 import nibabel as nib
 import numpy as np
 import pytest
 
 from monai_mamba.data.quality import QualityLimits
 from monai_mamba.labels import LabelTable
-
-TOOL = Path(__file__).resolve().parents[2] / "tools" / "fit_quality_limits.py"
 
 
 def test_limits_are_the_extremes_of_people_with_a_margin(monkeypatch, tmp_path, capsys):
@@ -31,12 +29,9 @@ def test_limits_are_the_extremes_of_people_with_a_margin(monkeypatch, tmp_path, 
         (tmp_path / "results" / f"{name}_desc-subcortical_volumes.tsv").write_text(table)
     lines = ["subject\tperson\tfold\tmissing\tdraws", "a\tp\t0\t\t1", "abrain\tp\t0\t\t1", "b\tq\t0\t77\t1"]
     (tmp_path / "scans.tsv").write_text("\n".join(lines))
-    monkeypatch.syspath_prepend(TOOL.parent)
-    import fit_quality_limits
-
     options = {"reference": "ref", "results": "results", "scan_table": "scans.tsv", "output_dir": "out"}
     arguments = [text for name, value in options.items() for text in (f"--{name}", str(tmp_path / value))]
-    monkeypatch.setattr(sys, "argv", [TOOL.name, *arguments])
+    monkeypatch.setattr(sys, "argv", ["fit_quality_limits.py", "subcortical", *arguments])
     assert fit_quality_limits.main() == 0
     limits = QualityLimits.load(tmp_path / "out" / "quality.tsv").limits
     assert limits["Left-Thalamus"] == pytest.approx((20 / 2, 40 * 2, 0, 0.8 * 0.85), rel=1e-3)
@@ -48,3 +43,24 @@ def test_limits_are_the_extremes_of_people_with_a_margin(monkeypatch, tmp_path, 
     assert "Volumes of 2 people, expected DSC of 3 scans" in capsys.readouterr().out
     report = (tmp_path / "out" / "report.md").read_text()
     assert "| a | look | 1 of 30 structures are unusual: Left-Hippocampus (19 mm3" in report
+
+
+def test_limits_are_the_extremes_of_crops_and_of_the_sides_of_a_person(monkeypatch, tmp_path, capsys):
+    (tmp_path / "data" / "labelsTr").mkdir(parents=True)
+    # Cases 1 and 2 are one person; 4 has no other side.
+    for case, (anterior, posterior) in {1: (10, 12), 2: (20, 12), 4: (16, 6)}.items():
+        ids = np.zeros((5, 8, 8), np.uint8)
+        ids.ravel()[:anterior], ids.ravel()[100 : 100 + posterior] = 1, 2
+        nib.save(
+            nib.Nifti1Image(ids, np.diag([1, 1, 2, 1])),
+            tmp_path / "data" / "labelsTr" / f"hippocampus_{case:03d}.nii.gz",
+        )
+    options = ["--dataset_dir", str(tmp_path / "data"), "--output_dir", str(tmp_path / "out")]
+    monkeypatch.setattr(sys, "argv", ["fit_quality_limits.py", "hippocampus", *options])
+    assert fit_quality_limits.main() == 0
+    assert "3 hippocampi, 1 people with both." in capsys.readouterr().out
+    limits = QualityLimits.load(tmp_path / "out" / "quality.tsv").limits
+    for side in ("Left", "Right"):
+        anterior, posterior = (limits[f"{side}-Hippocampus-{part}"] for part in ("anterior", "posterior"))
+        assert anterior == pytest.approx((2 * 10 / 2, 2 * 20 * 2, 2 * 10 / 15, np.nan), rel=1e-3, nan_ok=True)
+        assert posterior == pytest.approx((2 * 6 / 2, 2 * 12 * 2, 0, np.nan), rel=1e-3, nan_ok=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,17 +22,9 @@ from monai_mamba.metrics.structure_scores import ABSENT_RULE
 from .robustness_conditions import Condition
 
 CONDITION_COLUMNS = (
-    "condition",
-    "dsc",
-    "worst_dsc",
-    "worst_structure",
-    "grid_dsc",
-    "volume_change_percent",
-    "largest_change_percent",
-    "largest_change_structure",
-    "changed_voxels",
-    "reference_dsc",
-    "expected_dsc",
+    *("condition", "dsc", "worst_dsc", "worst_structure", "grid_dsc"),
+    *("volume_change_percent", "largest_change_percent", "largest_change_structure"),
+    *("changed_voxels", "reference_dsc", "expected_dsc"),
 )
 SHOWN = {  # in the report
     "condition": "condition",
@@ -44,20 +35,10 @@ SHOWN = {  # in the report
     "DSC expected": "expected_dsc",
 }
 LARGEST_CHANGE = 50.0  # end of the color scale of volume changes, %
-COLUMNS = {
-    "group": "Kind of alteration.",
-    "condition": "Name of the altered scan; 'unaltered' is the scan as it is.",
-    "id": "Label id of the structure.",
-    "name": "Name of the structure.",
-    "dsc": "Dice similarity coefficient, 0..1, of the labels of the altered scan and those of the scan as it is, "
-    "compared in space (each voxel as a box) after the movement of the head was undone.",
-    "grid_dsc": "The same for the labels of the scan as it is, resampled to the grid of the altered scan with nearest "
-    "neighbor: how much the other grid alone costs, without a network.",
-    "reference_dsc": "The same for the labels of the altered scan and the reference.",
-    "expected_dsc": "The DSC that the network itself expects of its labels in the altered scan, from its table.",
-    "volume_mm3": "Volume in the altered scan, on its own grid: voxels times voxel volume.",
-    "volume_change_percent": "Difference of that volume from the one in the scan as it is, in percent of the latter.",
-}
+STRUCTURE_COLUMNS = (
+    *("group", "condition", "id", "name"),
+    *("dsc", "grid_dsc", "reference_dsc", "expected_dsc", "volume_mm3", "volume_change_percent"),
+)
 
 
 @dataclass(frozen=True)
@@ -113,10 +94,9 @@ class Robustness:
 
 def report_files(result: Robustness) -> dict[str, str | Callable[[Path], object]]:
     """The report as files: `report.md`, `conditions.tsv` (a line per condition), `robustness.csv` (a line per condition
-    and structure), `columns.json` (its columns) and `robustness.png`."""
+    and structure, columns as in `Outcome`) and `robustness.png`."""
     return {
-        "columns.json": json.dumps(COLUMNS, indent=2) + "\n",
-        "robustness.csv": table_text(list(COLUMNS), _rows(result), ","),
+        "robustness.csv": table_text(STRUCTURE_COLUMNS, _rows(result), ","),
         "conditions.tsv": table_text(CONDITION_COLUMNS, [_condition(result, outcome) for outcome in result.outcomes]),
         "robustness.png": lambda file: draw_heat_maps(file, result),
         "report.md": _markdown(result),
