@@ -132,7 +132,10 @@ def test_the_parts_add_up_to_what_the_first_network_finds():
     for entry in labels:
         found[0, entry.index][ids[0, 0] == entry.id] = 0.625 if entry.id else 1
     found[0, 0] += 1 - found[0].sum(dim=0)
-    first = {"first_inferer": lambda *_: found, "fill": True}
+    box = (slice(4, 36), slice(2, 22), slice(3, 20))
+    shifted = image.affine.clone()
+    shifted[:3] = image.affine[:3] @ torch.tensor([[1, 0, 0, 4], [0, 1, 0, 2], [0, 0, 1, 3], [0, 0, 0, 1]]).to(shifted)
+    first = {"first_inferer": lambda *_: MetaTensor(found[(..., *box)], affine=shifted), "fill": True}
     result = inferer(first_third_is_anterior, "hippocampus_head_tail", (12, 16, 16), True, **first)(image, None)
     for parts, label in ((result[0, 1:3], 17), (result[0, 3:5], 53)):
         expected = 0.625 * (ids[0, 0] == label)

@@ -7,8 +7,6 @@ from typing import Any
 import torch
 from torch import nn
 
-__all__ = ["SWISH_GAIN", "RationalActivation"]
-
 # Swish by least squares on 2001 even points of [-6, 6], where it errs by at most 2.2e-4; lowest power first.
 _SWISH_NUMERATOR = (6.831054e-05, 0.5, 0.2497785, 0.05216864, 0.00536099, 0.000225292)
 _SWISH_DENOMINATOR = (0.0, 0.1043373, 0.0, 0.0004505839)

@@ -16,8 +16,6 @@ from monai_mamba.networks.layers.convolution import pointwise_conv3d
 from monai_mamba.networks.layers.input_size import check_spatial_size
 from monai_mamba.networks.nets.residual_unet import ResidualUNetBase
 
-__all__ = ["MedSegMamba", "medsegmamba_small"]
-
 
 class MedSegMamba(ResidualUNetBase):
     """MedSegMamba, arXiv 2409.08307: 3-D CNN-Mamba hybrid for subcortical and hippocampal-subfield segmentation.
