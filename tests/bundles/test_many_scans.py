@@ -78,16 +78,11 @@ def command(dataset: Path, output_dir: Path, weights: str, *configs: str) -> lis
         "weights": weights,
         "network_def": "{'_target_': 'head_phantom.IntensityNetwork'}",
         "mirror": "False",
-        "roi_size": "[48, 48, 48]",
+        "roi_size": "[64, 64, 64]",
         "device": "cpu",
     }
-    return [
-        sys.executable,
-        "-m",
-        "monai.bundle",
-        "run",
-        *(text for key, value in options.items() for text in (f"--{key}", str(value))),
-    ]
+    words = [text for key, value in options.items() for text in (f"--{key}", str(value))]
+    return [sys.executable, "-m", "monai.bundle", "run", *words]
 
 
 def kill_after_the_first_result(arguments: list[str], output_dir: Path, environment: dict[str, str]) -> None:
@@ -170,7 +165,7 @@ def test_a_single_process_writes_the_same_table(tmp_path, weights):
         "output_dir": tmp_path / "out",
         "weights": weights,
         "network_def": {"_target_": "head_phantom.IntensityNetwork"},
-        "roi_size": [48, 48, 48],
+        "roi_size": [64, 64, 64],
     }
     for expected in (["done", "done", "failed"], ["skipped", "skipped", "failed"]):
         with pytest.raises(RuntimeError) as failure:
@@ -210,7 +205,7 @@ def test_the_next_scan_is_read_while_one_is_computed_and_no_more(tmp_path, weigh
 
     monkeypatch.setattr(CheckImaged, "__call__", note)
     monkeypatch.setattr(IntensityNetwork, "forward", wait_for_the_next)
-    options = {"network_def": {"_target_": "head_phantom.IntensityNetwork"}, "roi_size": [48, 48, 48]}
+    options = {"network_def": {"_target_": "head_phantom.IntensityNetwork"}, "roi_size": [64, 64, 64]}
     run([CONFIGS / "inference.json"], input=tmp_path / "in", output_dir=tmp_path / "out", weights=weights, **options)
     assert set(seen) == {(0, "ab"), (1, "abc"), (2, "abc")}
 

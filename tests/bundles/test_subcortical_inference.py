@@ -46,7 +46,7 @@ def workflow(scans: Path | str, output_dir: Path, weights: str, **options: objec
         progress=False,
         network_def={"_target_": "head_phantom.IntensityNetwork"},
         mirror=False,  # this network tells left from right by intensity, which mirroring does not exchange
-        roi_size=[48, 48, 48],
+        roi_size=[64, 64, 64],  # all of it, with the margin
         **options,
     )
 
@@ -93,7 +93,6 @@ def parser() -> ConfigParser:
 def test_labels_agree_in_all_48_orientations(tmp_path, parser):
     shape = (42, 47, 40)  # odd and even, all different
     network, path = IntensityNetwork(), tmp_path / "scan.nii"
-    parser["roi_size"] = [48, 48, 48]  # all of it
     affine = centered_affine(shape, np.eye(3))
     image, expected = make_head(shape, affine)
     conformed = None

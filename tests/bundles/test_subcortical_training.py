@@ -284,7 +284,7 @@ def test_evaluation_of_a_network_that_knows_the_labels(dataset, tmp_path):
         network_def={"_target_": "head_phantom.IntensityNetwork"},
         mirror=False,
         labels="$monai_mamba.labels.LabelTable.load('subcortical')",
-        roi_size=[48, 48, 48],
+        roi_size=[64, 64, 64],
         num_workers=0,
         device="cpu",
     )

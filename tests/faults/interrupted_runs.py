@@ -17,7 +17,7 @@ CONFIG = Path(__file__).resolve().parents[2] / "bundles" / "subcortical" / "conf
 
 def segment(source: str, output_dir: str, weights: str) -> None:
     """One run over a folder."""
-    options = {"network_def": {"_target_": "head_phantom.IntensityNetwork"}, "roi_size": [32, 32, 32], "mirror": False}
+    options = {"network_def": {"_target_": "head_phantom.IntensityNetwork"}, "roi_size": [48, 48, 48], "mirror": False}
     options |= {"input": source, "output_dir": output_dir, "weights": weights, "device": "cpu", "progress": False}
     workflow = ConfigWorkflow(str(CONFIG), workflow_type="infer", logging_file=False, **options)
     workflow.initialize()

@@ -36,7 +36,7 @@ def environment() -> dict[str, str]:
 
 def options(source: Path, output_dir: Path, weights: Path) -> dict[str, object]:
     files = {"input": str(source), "output_dir": str(output_dir), "weights": str(weights)}
-    network = {"network_def": {"_target_": "head_phantom.IntensityNetwork"}, "roi_size": [32, 32, 32], "mirror": False}
+    network = {"network_def": {"_target_": "head_phantom.IntensityNetwork"}, "roi_size": [48, 48, 48], "mirror": False}
     return {**files, **network, "device": "cpu", "progress": False}
 
 
@@ -69,15 +69,7 @@ def assert_complete(folder: Path, names: list[str]) -> None:
 @linux
 def test_killing_a_run_twenty_times_loses_nothing(tmp_path, weights):
     names = heads(tmp_path / "in", 20)
-    program = [
-        sys.executable,
-        "-m",
-        "interrupted_runs",
-        str(tmp_path / "in"),
-        str(tmp_path / "out"),
-        str(weights),
-        "20",
-    ]
+    program = [sys.executable, "-m", "interrupted_runs", *map(str, (tmp_path / "in", tmp_path / "out", weights, 20))]
     ended = forked.run(program, env=environment())
     killed, status = map(int, ended.stdout.splitlines()[-1].split())
     assert killed > 10, ended.stdout  # a run with nothing left to do may end before it is killed

@@ -149,7 +149,7 @@ def options(tmp_path) -> dict[str, object]:
         "progress": False,
         "network_def": {"_target_": "head_phantom.IntensityNetwork"},
         "mirror": False,
-        "roi_size": [32, 32, 32],
+        "roi_size": [48, 48, 48],
     }
 
 

@@ -24,7 +24,7 @@ TOOL = REPOSITORY / "tools" / "robustness.py"
 BUNDLE = REPOSITORY / "bundles" / "subcortical"
 SHAPE = (42, 46, 40)
 TABLE = LabelTable.load("subcortical")
-NETWORK = ["--network_def", "{'_target_':'head_phantom.IntensityNetwork'}", "--roi_size", "[48,48,48]"]
+NETWORK = ["--network_def", "{'_target_':'head_phantom.IntensityNetwork'}", "--roi_size", "[64,64,64]"]
 NETWORK += ["--mirror", "False", "--amp", "False", "--progress", "False", "--device", "cpu"]
 
 
