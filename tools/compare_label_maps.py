@@ -211,18 +211,13 @@ def _method(text: str) -> tuple[str, str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--reference", required=True, metavar="SET", help="the label maps to compare with")
-    parser.add_argument(
-        "--method", required=True, action="append", type=_method, metavar="NAME=SET", help="a method; twice or more"
-    )
+    method = {"required": True, "action": "append", "type": _method, "metavar": "NAME=SET"}
+    parser.add_argument("--method", **method, help="a method; twice or more")
     parser.add_argument("--output_dir", required=True, help="folder for the tables and plots")
-    parser.add_argument(
-        "--dataset_pattern",
-        metavar="REGEX",
-        help="searched in the path of each reference map; its first group names the data set",
-    )
-    parser.add_argument(
-        "--scan_table", metavar="TSV", help="its column `missing` lists ids that the reference of a scan does not know"
-    )
+    text = "searched in the path of each reference map; its first group names the data set"
+    parser.add_argument("--dataset_pattern", metavar="REGEX", help=text)
+    text = "its column `missing` lists ids that the reference of a scan does not know"
+    parser.add_argument("--scan_table", metavar="TSV", help=text)
     parser.add_argument("--labels", default="subcortical", help="label table: a name or a TSV file (%(default)s)")
     parser.add_argument("--ids", type=int, nargs="+", help="ids to compare (those of the table that all sets hold)")
     return run_command(compare, parser.parse_args())

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from evaluation.label_sets import read_column, volumes_of
+from evaluation.label_sets import find_label_set, read_column, volumes_of
 from evaluation.robustness_conditions import (
     CONDITIONS,
     GROUPS,
@@ -40,7 +40,6 @@ from tqdm import tqdm
 from monai_mamba.checks import check_output_dir
 from monai_mamba.data.image_header import check_header
 from monai_mamba.data.label_values import read_label_ids
-from monai_mamba.data.scans import RESULTS
 from monai_mamba.errors import InputError, MonaiMambaError
 from monai_mamba.labels import LabelTable
 from monai_mamba.metrics.structure_scores import ABSENT_RULE
@@ -90,21 +89,6 @@ def run_bundle(config: Path, scans: Path, output_dir: Path, options: Sequence[st
         )
 
 
-def find_labels(output_dir: Path, name: str) -> Path:
-    """The label map that the bundle made of an altered scan.
-
-    Raises:
-        InputError: there is not exactly one.
-    """
-    found = sorted(output_dir.glob(f"{name}_desc-*{RESULTS['labels']}"))
-    if len(found) != 1:
-        raise InputError(
-            f"{output_dir}: {len(found)} label maps of the scan '{name}', expected one named "
-            f"{name}_desc-TASK{RESULTS['labels']}. Remove those of other bundles from this folder."
-        )
-    return found[0]
-
-
 def measure(options: argparse.Namespace) -> None:
     """Check the inputs, segment the altered scans, compare the labels, and write the report.
 
@@ -137,9 +121,11 @@ def measure(options: argparse.Namespace) -> None:
             nib.save(image, Path(scans) / f"{condition.name}.nii")
         run_bundle(config, Path(scans), folder / "labels", options.bundle_options)
 
-    maps = {name: find_labels(folder / "labels", name) for name in changes}
+    maps = find_label_set("labels", str(folder / "labels")).files
+    if missing := sorted(set(changes) - set(maps)):
+        raise InputError(f"{folder / 'labels'}: the bundle wrote no label map of {', '.join(missing)}.")
     baseline = read_label_map(maps[UNALTERED])
-    found = {name: set(np.unique(read_label_ids(path)).tolist()) for name, path in maps.items()}
+    found = {name: set(np.unique(read_label_ids(maps[name])).tolist()) for name in changes}
     if not any(entry.id in found[UNALTERED] for entry in table.structures):
         raise InputError(f"{source}: the bundle finds no structure in it. Use a scan of the kind that it is made for.")
     structures = tuple(entry for entry in table.structures if entry.id in set.union(*found.values()))

@@ -8,6 +8,7 @@ import math
 import multiprocessing
 import os
 import platform
+import re
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -28,10 +29,7 @@ def describe(device: torch.device, threads: int) -> dict[str, object]:
     cpu = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
-        names = [
-            line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
-        ]
-        cpu = names[0] if names else cpu
+        cpu = next(iter(re.findall(r"model name\s*: (.*)", cpuinfo.read_text())), cpu)
     gpu = {"gpu": torch.cuda.get_device_name(device)} if device.type == "cuda" else {}
     return {
         "device": device.type,

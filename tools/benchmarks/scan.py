@@ -18,7 +18,7 @@ from monai_mamba.ops import cross_selective_scan, explain
 from monai_mamba.ops.choice import BACKENDS as CHOICES
 
 from . import results
-from .baselines import CudaKernel, naive_scan, parallel_scan, repeating_scan
+from .baselines import naive_scan, parallel_scan, repeating_scan
 from .machine import Rates, Stopwatch, describe, peak_extra_memory, take_turns
 from .problems import PROBLEMS, Inputs, Problem, make_inputs, parse_problem
 from .results import Row, groups
@@ -29,7 +29,6 @@ BASELINES = {
     "naive": naive_scan,
     "parallel scan": parallel_scan,
 }
-KERNEL = "selective_scan_cuda"
 BACKENDS = tuple(name for name in CHOICES if name not in ("auto", "reference", "export"))
 CPU_BASELINE_UPDATES = 1 << 27  # larger problems: baselines do one direction, in gigabytes of memory even so
 FMAS_PER_UPDATE = 9  # of the forward: dt * A, 5 in its exponential, x * B, and one each for state and result
@@ -96,8 +95,6 @@ def prepare(problem: Problem, contender: Contender, backward: bool, device: torc
     method, layout = contender
     inputs = make_inputs(problem, device)
     arguments = _sequences(inputs) if layout == "bare" else dict(vars(inputs))
-    if method == KERNEL:
-        return partial(CudaKernel(**arguments, grad_y=torch.ones_like(inputs.delta)), backward)
     return step(BASELINES[method] if method in BASELINES else partial(LAYOUTS[layout], method), arguments, backward)
 
 
@@ -121,7 +118,7 @@ def contenders(methods: list[str]) -> list[Contender]:
         Contender(method, layout)
         for method in methods
         for layout in LAYOUTS
-        if layout == "bare" or not (method in BASELINES or method == KERNEL)
+        if layout == "bare" or method not in BASELINES
     ]
 
 
@@ -129,9 +126,8 @@ def unusable(method: str, device: torch.device) -> str:
     """Why a method cannot run on a device; empty if it can."""
     if method in BASELINES:
         return ""
-    backend = "mamba_ssm" if method == KERNEL else method
-    found, _, reason = explain(device, backend=backend).splitlines()[0].partition(": ")
-    return "" if found == backend else reason
+    found, _, reason = explain(device, backend=method).splitlines()[0].partition(": ")
+    return "" if found == method else reason
 
 
 def measure(
@@ -178,7 +174,7 @@ def add_ratios(row: dict[str, object], rows: list[dict[str, object]]) -> None:
     if row["pass"] == "forward":
         row["share_of_fma_floor"] = FMAS_PER_UPDATE * rate / row["fma_per_second"]
     bare = {other["method"]: other["seconds"] for other in rows if other["layout"] == "bare"}
-    for name in (*BASELINES, KERNEL):
+    for name in BASELINES:
         if name in bare:
             row["speedup_over_" + re.sub("[ .-]", "_", name)] = bare[name] / row["seconds"]
     if row["method"] in bare:
@@ -213,7 +209,7 @@ def _cell(row: Row) -> str:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this benchmark."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    everything = [*BASELINES, KERNEL, *BACKENDS]
+    everything = [*BASELINES, *BACKENDS]
     names = f"{', '.join(PROBLEMS)}, or numbers B,K,H,W,D,E,N"
     parser.add_argument("--problem", nargs="+", type=parse_problem, default=list(PROBLEMS.values()), help=names)
     parser.add_argument("--backends", nargs="+", choices=everything, default=everything, metavar="NAME")

@@ -10,21 +10,9 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import torch
+from monai import transforms
 from monai.data import MetaTensor
 from monai.data.utils import compute_shape_offset
-from monai.transforms import (
-    AdjustContrast,
-    Compose,
-    EnsureChannelFirstd,
-    GaussianSmooth,
-    LoadImaged,
-    MaskIntensity,
-    Orientationd,
-    RandBiasField,
-    RandRicianNoise,
-    Spacing,
-    SpatialResample,
-)
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
@@ -122,9 +110,10 @@ def load_scan(path: Path, brain: nib.Nifti1Image | None) -> Scan:
     Raises:
         InputError: its voxels cannot be used, see `CheckImaged`.
     """
-    load = LoadImaged("image", reader=VerifyingNibabelReader)
-    turn = Orientationd("image", axcodes="RAS", labels=None)
-    image = Compose([load, EnsureChannelFirstd("image"), CheckImaged("image"), turn])({"image": str(path)})["image"]
+    load = transforms.LoadImaged("image", reader=VerifyingNibabelReader)
+    turn = transforms.Orientationd("image", axcodes="RAS", labels=None)
+    read = transforms.Compose([load, transforms.EnsureChannelFirstd("image"), CheckImaged("image"), turn])
+    image = read({"image": str(path)})["image"]
     source = read_image(path)
     voxels = np.asanyarray(source.dataobj).reshape(source.shape[:3])
     voxels = voxels.astype(voxels.dtype.newbyteorder("="), copy=False)  # MGH files are big-endian
@@ -198,8 +187,8 @@ def change_spacing(scan: Scan, spacing: Sequence[float | None]) -> Altered:
     old = nib.affines.voxel_sizes(_affine(scan.image))
     new = np.array([size or own for size, own in zip(spacing, old, strict=True)])
     fwhm = np.sqrt(np.maximum(new**2 - old**2, 0)) / old
-    blurred = GaussianSmooth((fwhm / FWHM_PER_SIGMA).tolist())(scan.image)
-    return _as_file(Spacing(new, mode="bilinear", padding_mode="border")(blurred)), Change()
+    blurred = transforms.GaussianSmooth((fwhm / FWHM_PER_SIGMA).tolist())(scan.image)
+    return _as_file(transforms.Spacing(new, mode="bilinear", padding_mode="border")(blurred)), Change()
 
 
 def mirror(scan: Scan) -> Altered:
@@ -211,13 +200,13 @@ def mirror(scan: Scan) -> Altered:
 def add_noise(scan: Scan, ratio: float) -> Altered:
     """Add Rician noise whose standard deviation is that of soft tissue divided by `ratio`."""
     deviation = float(scan.image[_soft_tissue(scan.image)].median()) / ratio
-    noise = RandRicianNoise(prob=1.0, std=deviation, sample_std=False).set_random_state(SEED)
+    noise = transforms.RandRicianNoise(prob=1.0, std=deviation, sample_std=False).set_random_state(SEED)
     return _as_file(noise(scan.image)), Change()
 
 
 def add_bias(scan: Scan, strength: float) -> Altered:
     """Multiply by a smooth field: the exponential of a polynomial with coefficients in -strength..strength."""
-    biased = RandBiasField(coeff_range=(-strength, strength), prob=1.0).set_random_state(SEED)(scan.image)
+    biased = transforms.RandBiasField(coeff_range=(-strength, strength), prob=1.0).set_random_state(SEED)(scan.image)
     head = _soft_tissue(scan.image)
     ratios = np.asarray(biased[head]) / np.asarray(scan.image[head])
     low, high = np.percentile(ratios, (5, 95)) / np.median(ratios)
@@ -226,12 +215,12 @@ def add_bias(scan: Scan, strength: float) -> Altered:
 
 def change_gamma(scan: Scan, gamma: float) -> Altered:
     """Raise the intensities, scaled to 0..1, to a power."""
-    return _as_file(AdjustContrast(gamma)(scan.image)), Change()
+    return _as_file(transforms.AdjustContrast(gamma)(scan.image)), Change()
 
 
 def strip_skull(scan: Scan) -> Altered:
     """Set everything outside the brain to 0."""
-    return _as_file(MaskIntensity(scan.brain)(scan.image)), Change()
+    return _as_file(transforms.MaskIntensity(scan.brain)(scan.image)), Change()
 
 
 def _conditions() -> Iterator[Condition]:
@@ -294,7 +283,7 @@ def _about_center(image: MetaTensor, matrix: np.ndarray) -> np.ndarray:
 
 
 def _resample(image: MetaTensor, affine: np.ndarray, shape: Sequence[int]) -> MetaTensor:
-    resample = SpatialResample(mode="bilinear", padding_mode="zeros", dtype=np.float64)
+    resample = transforms.SpatialResample(mode="bilinear", padding_mode="zeros", dtype=np.float64)
     return resample(image, dst_affine=torch.from_numpy(affine), spatial_size=[int(size) for size in shape])
 
 

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from monai_mamba.metrics.score_tables import table_text
 
-from .study import Plan, Scores, Study
+from .study import Plan, Study
 
 COST_COLUMNS = ("M parameters", "window", "GFLOP", "training, s", "s per step", "training, peak GiB", "evaluation, s")
 TEST_COLUMNS = ("metric", "other", "mean_difference", "median_difference", "effect_size", "p", "p_holm")
@@ -82,7 +82,7 @@ def test_rows(scores: Mapping[str, np.ndarray], metrics: Sequence[tuple[str, int
 
 
 def report(
-    study: Study, plan: Plan, seed: int, runs: Mapping[str, dict], scores: Mapping[str, Scores]
+    study: Study, plan: Plan, seed: int, runs: Mapping[str, dict], scores: Mapping[str, np.ndarray]
 ) -> dict[str, str]:
     """The files of the report: `report.md`, `scores.tsv` and `tests.tsv`.
 
@@ -91,11 +91,10 @@ def report(
         plan: how.
         seed: of the trainings.
         runs: result of `train_and_evaluate` of each network.
-        scores: of each network, on the same cases.
+        scores: `(N, R, M)` of each network, on the same N cases.
     """
-    values = {name: found.values for name, found in scores.items()}
     metrics = list(study.metrics.values())
-    tests = test_rows(values, metrics)
+    tests = test_rows(scores, metrics)
     costs = []
     for name, run in runs.items():
         window = run["settings"]["training"].get("roi_size", plan.window)
@@ -116,7 +115,7 @@ def report(
         f"# Networks of {study.bundle}\n",
         f"{study.about}\n",
         made_by(about),
-        summary(values, metrics, tests),
+        summary(scores, metrics, tests),
         "## Cost\n",
         "GFLOP: one forward pass of a window; a multiply-add counts as two. Seconds and peak memory (without a GPU's) "
         "are those of whole processes; other work on the machine changes them.\n",
@@ -125,7 +124,7 @@ def report(
     return {
         "report.md": "\n".join(parts),
         "scores.tsv": table_text(
-            ("metric", "network", "structure", "mean", "sd"), score_rows(values, metrics, study.structures)
+            ("metric", "network", "structure", "mean", "sd"), score_rows(scores, metrics, study.structures)
         ),
         "tests.tsv": table_text(TEST_COLUMNS, tests),
     }

@@ -37,13 +37,6 @@ def dynunet(filters: Sequence[int]) -> Network:
     return Network({"_target_": "DynUNet", "spatial_dims": 3, **sizes, "filters": list(filters)})
 
 
-class Scores(NamedTuple):
-    """Names of the N cases, and their scores `(N, R, M)`: M metrics of R structures, NaN where there is none."""
-
-    subjects: list[str]
-    values: np.ndarray
-
-
 class Plan(NamedTuple):
     """What the options of a command line make of a study.
 
@@ -96,8 +89,8 @@ class Study:
         """The network of a name with its channels, as it stands in a config."""
         return {**self.networks[name].definition, **self.channels}
 
-    def read_scores(self, path: Path) -> Scores:
-        """Read the table of scores that an evaluation wrote."""
+    def read_scores(self, path: Path) -> np.ndarray:
+        """What an evaluation wrote, `(N, R, M)`: M metrics of R structures of N cases, NaN where there is none."""
         rows = read_tsv(path)
         key = "region" if "region" in rows[0] else "name"
         table = {
@@ -105,4 +98,4 @@ class Study:
         }
         subjects = sorted({subject for subject, _ in table})
         values = [[table[subject, name] for name in self.structures] for subject in subjects]
-        return Scores(subjects, np.array(values, dtype=float))
+        return np.array(values, dtype=float)

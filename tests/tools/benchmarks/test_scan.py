@@ -14,20 +14,12 @@ import pytest
 import torch
 from reports import number
 
-from monai_mamba.ops import explain, mamba_ssm
+from monai_mamba.ops import explain
 from monai_mamba.ops.problem import ScanInputs
 from monai_mamba.ops.reference import reference_scan
 
-TESTS = Path(__file__).resolve().parents[2]
 TINY = "1,2,2,3,2,16,4"
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def tools():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(TESTS / "ops")
-        yield
 
 
 @pytest.fixture
@@ -84,24 +76,12 @@ def test_all_contenders_of_a_layout_compute_the_same(modules, backward):
         torch.testing.assert_close(found, bare if contender.layout == "bare" else fused, rtol=1e-4, atol=1e-5)
 
 
-def test_the_cuda_kernel_is_called_on_its_own_layout(modules, monkeypatch):
-    from fake_kernel import FakeKernel
-
-    kernel = FakeKernel()
-    monkeypatch.setattr(mamba_ssm, "kernel", lambda: kernel)
-    scan, problem = modules.scan, modules.problems.parse_problem(TINY)
-    y = scan.prepare(problem, scan.Contender(scan.KERNEL, "bare"), True, CPU)()
-    assert (kernel.forwards, kernel.backwards) == (1, 1)
-    expected = scan.prepare(problem, scan.Contender("naive", "bare"), False, CPU)()
-    torch.testing.assert_close(y, expected.transpose(2, 3).flatten(1, 2), rtol=1e-4, atol=1e-5)
-
-
 def test_command_line_writes_rows_and_table(modules, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(modules.scan, "CPU_BASELINE_UPDATES", 100)
     arguments = ["--problem", TINY, "--threads", 1, "--repeats", 2, "--no-memory", "--output_dir", tmp_path]
-    arguments += ["--backends", *modules.scan.BASELINES, "selective_scan_cuda", "torch"]
+    arguments += ["--backends", *modules.scan.BASELINES, "mamba_ssm", "torch"]
     rows, errors = benchmark(monkeypatch, capsys, *arguments)
-    assert "selective_scan_cuda is left out: " in errors
+    assert "mamba_ssm is left out: " in errors
     assert {row["pass"] for row in rows} == {"forward", "forward+backward"}
     for backward in ("forward", "forward+backward"):
         same = {(row["method"], row["layout"]): row for row in rows if row["pass"] == backward}

@@ -10,6 +10,6 @@ def test_a_missing_distance_is_read_as_missing(tmp_path):
     rows = [f"a\t{number}\t{name}\t0\t0\tn/a\tn/a" for number, name in enumerate(HIPPOCAMPUS.structures)]
     (tmp_path / "scores.tsv").write_text("\n".join(["subject\tid\tname\tdsc\tvs\tassd_mm\thd95_mm", *rows]))
     scores = HIPPOCAMPUS.read_scores(tmp_path / "scores.tsv")
-    assert scores.values.shape == (1, 2, 4)
-    assert np.isnan(scores.values[..., 2:]).all()
-    assert (scores.values[..., :2] == 0).all()
+    assert scores.shape == (1, 2, 4)
+    assert np.isnan(scores[..., 2:]).all()
+    assert (scores[..., :2] == 0).all()
