@@ -29,7 +29,7 @@ class HippocampusInferer(Inferer):
     Otherwise it sees one box that holds both, with the intensities of the head (MedSegMamba, arXiv 2409.08307).
 
     With `fill`, the first network (or the label map that is given) says what is hippocampus and the second which part
-    of it, so that the probabilities of the parts add up to those of that hippocampus. Otherwise the second draws the
+    of it, so that the parts add up to that hippocampus, labels and probabilities alike. Otherwise the second draws the
     outline, too.
 
     Args:
@@ -79,6 +79,8 @@ class HippocampusInferer(Inferer):
     ) -> torch.Tensor:
         """Return probabilities `(1, K, H, W, D)`, float16, 0..1, with the meta data of `inputs`.
 
+        They sum to 1, but for a smaller background in what `fill` has as hippocampus.
+
         Args:
             inputs: `MetaTensor` image `(1, 1, H, W, D)` on the 1 mm LIA grid, 0..1, with the meta data of its file.
             network: maps boxes `(1, 1, *roi_size)` to logits.
@@ -121,6 +123,11 @@ class HippocampusInferer(Inferer):
             with _named(source.name, "box of the hippocampi"):
                 add_box(result, self.second_inferer(cut_box(image, box), network), box)
         result[:, 0] = (1 - result[:, 1:].sum(dim=1)).clamp_(min=0)
+        if self.fill:
+            # The labels add up, too: a hippocampus is ahead of each other structure, not of all of them together.
+            found = torch.from_numpy(np.isin(ids, list(self.hippocampi.values()))).to(image.device)
+            behind = 0.99 * result[:, 1:].amax(dim=1)
+            result[:, 0] = torch.where(found, torch.minimum(result[:, 0], behind), result[:, 0])
         return MetaTensor(result).copy_meta_from(inputs)
 
     def _locate(self, image: MetaTensor, aseg: torch.Tensor | None) -> tuple[np.ndarray, dict[str, torch.Tensor]]:
@@ -165,12 +172,12 @@ def fill_outline(parts: torch.Tensor, outline: torch.Tensor) -> torch.Tensor:
 
     Returns:
         Probabilities `(parts, H, W, D)` whose sum is `outline`. Where the network does not see the structure, its parts
-        are those of the nearest voxel where it does. `parts` as they are if it sees it nowhere.
+        are those of the nearest voxel where it does. 0 if it sees it nowhere.
     """
     whole = parts.float().sum(dim=0)
     seen = whole > 0.5
     if not seen.any():
-        return parts
+        return torch.zeros_like(parts)
     nearest = ndimage.distance_transform_edt(~seen.cpu().numpy(), return_distances=False, return_indices=True)
     share = parts.float() / whole.clamp(min=1e-6)
     return share[(slice(None), *torch.from_numpy(nearest).long().to(parts.device))] * outline
