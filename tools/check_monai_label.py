@@ -361,7 +361,6 @@ def check(options: argparse.Namespace) -> int:
 
 
 def main() -> int:
-    """Parse the command line and check."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--environment", required=True, type=Path, help="virtual environment with MONAI Label")
     parser.add_argument("--bundles", nargs="+", choices=BUNDLES, default=list(BUNDLES), help="all unless given")

@@ -23,8 +23,7 @@ import nibabel as nib
 import numpy as np
 from evaluation.label_sets import find_label_set, read_column, volumes_of
 from evaluation.robustness_conditions import CONDITIONS, GROUPS, Change, Condition, brain_of, load_scan, repeat
-from evaluation.robustness_report import Robustness, report_files
-from evaluation.robustness_scores import compare
+from evaluation.robustness_report import Robustness, compare, report_files
 from monai.bundle import ConfigParser
 from reports import run_command, write_files
 from tqdm import tqdm
