@@ -21,7 +21,6 @@ BENCHMARKS = {"scan": scan, "check": check, "network": network, "scan-to-labels"
 
 
 def main() -> int:
-    """Parse the command line and run one benchmark; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="benchmark", required=True)
     for name, module in BENCHMARKS.items():

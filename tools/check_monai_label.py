@@ -44,7 +44,7 @@ from monai_mamba.errors import InputError, MonaiMambaError
 from monai_mamba.handlers.weights import read_weights
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-BUNDLES = {path.parents[1].name: path.parents[1] for path in REPOSITORY.glob("bundles/*/configs/inference.json")}
+BUNDLES = {path.name: path for path in sorted((REPOSITORY / "bundles").iterdir()) if (path / "configs").is_dir()}
 TRAINED = "subcortical_training"
 
 TINY_NETWORK = {"_target_": "MedSegMamba", "in_channels": 1, "out_channels": 36, "channels": [8, 8, 8]}
@@ -361,7 +361,6 @@ def check(options: argparse.Namespace) -> int:
 
 
 def main() -> int:
-    """Parse the command line and check."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--environment", required=True, type=Path, help="virtual environment with MONAI Label")
     parser.add_argument("--bundles", nargs="+", choices=BUNDLES, default=list(BUNDLES), help="all unless given")

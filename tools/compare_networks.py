@@ -114,7 +114,6 @@ def compare(options: argparse.Namespace) -> None:
 
 
 def main() -> int:
-    """Parse the command line and compare; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     studies = parser.add_subparsers(dest="study", required=True)
     for name, study in STUDIES.items():

@@ -57,7 +57,6 @@ def pool_scores(options: argparse.Namespace) -> None:
 
 
 def main() -> int:
-    """Parse the command line and pool the scores; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scores", nargs="+", metavar="TSV", help="scores.tsv of each fold")
     parser.add_argument("--output_dir", required=True, help="folder for the tables of all folds")

@@ -22,17 +22,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 from evaluation.label_sets import find_label_set, read_column, volumes_of
-from evaluation.robustness_conditions import (
-    CONDITIONS,
-    GROUPS,
-    Change,
-    Condition,
-    brain_of,
-    load_scan,
-    repeat,
-)
-from evaluation.robustness_report import Robustness, report_files
-from evaluation.robustness_scores import compare
+from evaluation.robustness_conditions import CONDITIONS, GROUPS, Change, Condition, brain_of, load_scan, repeat
+from evaluation.robustness_report import Robustness, compare, report_files
 from monai.bundle import ConfigParser
 from reports import run_command, write_files
 from tqdm import tqdm
@@ -40,7 +31,7 @@ from tqdm import tqdm
 from monai_mamba.checks import check_output_dir
 from monai_mamba.data.image_header import check_header
 from monai_mamba.data.label_values import read_label_ids
-from monai_mamba.errors import InputError, MonaiMambaError
+from monai_mamba.errors import InputError, MonaiMambaError, OutputError
 from monai_mamba.labels import LabelTable
 from monai_mamba.metrics.structure_scores import ABSENT_RULE
 
@@ -118,7 +109,12 @@ def measure(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(dir=folder, prefix=".scans.") as scans:
         for condition in tqdm([as_it_is, *conditions], desc="altering", unit="scan"):
             image, changes[condition.name] = condition.alter(scan)
-            nib.save(image, Path(scans) / f"{condition.name}.nii")
+            try:
+                nib.save(image, Path(scans) / f"{condition.name}.nii")
+            except OSError as error:
+                raise OutputError(
+                    f"{folder}: cannot be written ({error}). Set --output_dir to another folder."
+                ) from error
         run_bundle(config, Path(scans), folder / "labels", options.bundle_options)
 
     maps = find_label_set("labels", str(folder / "labels")).files
@@ -133,7 +129,8 @@ def measure(options: argparse.Namespace) -> None:
     if reference is not None:
         there = set(np.unique(reference.dataobj).tolist())
         never = [entry.name for entry in table.structures if entry.id in there - set(ids)]
-        notes += [f"In the reference, but never found by the bundle, and left out: {', '.join(never)}."] * bool(never)
+        if never:
+            notes.append(f"In the reference, but never found by the bundle, and left out: {', '.join(never)}.")
     outcomes = []
     for condition in tqdm([as_it_is, *conditions], desc="comparing", unit="scan"):
         path, change = maps[condition.name], changes[condition.name]

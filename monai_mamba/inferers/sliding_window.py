@@ -15,7 +15,6 @@ from monai_mamba.errors import InputError, NotFiniteError
 from monai_mamba.inferers.autocast import has_native_bfloat16
 from monai_mamba.networks.finite import first_not_finite, is_finite
 
-LARGEST_LOGIT = 2.0**15  # half precision holds it
 SLICES_IN_CACHE = 2
 
 
@@ -102,23 +101,15 @@ class SlidingWindowProbabilityInferer(SlidingWindowInferer):
                 place = next(place for place, part in zip(places, logits, strict=True) if not is_finite(part))
                 origin = first_not_finite(network, partial(run, window, *args, **kwargs))
                 raise NotFiniteError(_not_finite(inputs, place, origin))
-            if logits.dtype == torch.bfloat16:
-                logits = logits.clamp(-LARGEST_LOGIT, LARGEST_LOGIT).half()  # gives finer probabilities
-            return _probabilities(logits, torch.sigmoid if self.sigmoid else _softmax)
+            return logits
 
         def vote(window: torch.Tensor, places: list[list[slice]], *args: Any, **kwargs: Any) -> torch.Tensor:
             if self.mirror is None:
-                return predict(window, places, *args, **kwargs)
-            shift = 3 * [self.mirror_shift]
-            back = [-step for step in shift]
-            both = window, window.roll(shift, (2, 3, 4)).flip(2)
+                return self._probabilities(predict(window, places, *args, **kwargs))
+            both = window, window.roll(3 * [self.mirror_shift], (2, 3, 4)).flip(2)
             if device == "cpu":  # twins at once take a third less time
-                votes, mirrored = predict(torch.cat(both), 2 * places, *args, **kwargs).chunk(2)
-            else:
-                votes, mirrored = (predict(part, places, *args, **kwargs) for part in both)
-            for channel, other in enumerate(self.mirror[: votes.shape[1]]):  # no copy of all channels: they are large
-                votes[:, channel] += mirrored[:, other].flip(1).roll(back, (1, 2, 3))
-            return votes.div_(2)
+                return self._probabilities(*predict(torch.cat(both), 2 * places, *args, **kwargs).chunk(2))
+            return self._probabilities(*(predict(part, places, *args, **kwargs) for part in both))
 
         # MONAI sums the votes in the type of the image. Half precision still tells 256 gray values well apart. Without
         # meta data, because MONAI would turn the result back into float32 with them.
@@ -126,14 +117,23 @@ class SlidingWindowProbabilityInferer(SlidingWindowInferer):
         probabilities = super().__call__(image.half(), vote, *args, **kwargs)
         return MetaTensor(probabilities).copy_meta_from(inputs) if isinstance(inputs, MetaTensor) else probabilities
 
+    def _probabilities(self, logits: torch.Tensor, mirrored: torch.Tensor | None = None) -> torch.Tensor:
+        """Votes of windows, float16, from logits `(B, C, H, W, D)` of theirs and of the mirrored ones.
 
-def _probabilities(logits: torch.Tensor, function: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
-    """Probabilities of logits `(B, C, H, W, D)`, float16; a few slices at once, which stay in a processor's cache."""
-    probabilities = torch.empty_like(logits, dtype=torch.float16)
-    slices = SLICES_IN_CACHE if logits.device.type == "cpu" else logits.shape[2]
-    for part, result in zip(logits.split(slices, 2), probabilities.split(slices, 2), strict=True):
-        result.copy_(function(part.float()))
-    return probabilities
+        A few slices at once, which stay in a processor's cache, and nothing else of all channels: they are large.
+        """
+        function = torch.sigmoid if self.sigmoid else _softmax
+        height = logits.shape[2]
+        step = SLICES_IN_CACHE if logits.device.type == "cpu" else height
+        votes = torch.empty(logits.shape, dtype=torch.float16, device=logits.device)
+        for here in (slice(start, start + step) for start in range(0, height, step)):
+            part = function(logits[:, :, here].float()).half()
+            if mirrored is not None:
+                there = [(height - 1 - self.mirror_shift - index) % height for index in range(height)[here]]
+                other = function(mirrored[:, :, there].float()).half()[:, self.mirror[: part.shape[1]]]
+                part = (part + other.roll(2 * [-self.mirror_shift], (3, 4))).div_(2)
+            votes[:, :, here] = part
+        return votes
 
 
 def _softmax(logits: torch.Tensor) -> torch.Tensor:

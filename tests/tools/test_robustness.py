@@ -186,7 +186,7 @@ def test_labels_come_back_from_every_condition(tools, phantom, tmp_path, label):
 
 def overlap_in_space(ids: np.ndarray, place: np.ndarray, expected: np.ndarray, affine: np.ndarray) -> float:
     maps = [(ids, place), (expected, affine)]
-    scores = sys.modules["evaluation.robustness_scores"]
+    scores = sys.modules["evaluation.robustness_report"]
     shape, grid = scores.fine_grid(maps, SHAPE, affine)
     one, other = (scores.onto_grid(values, where, shape, grid) for values, where in maps)
     return scores.overlaps(one, other, [expected.max()])[0]

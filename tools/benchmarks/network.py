@@ -145,21 +145,16 @@ def markdown(rows: list[Row]) -> str:
         parts.append(f"{machine_line(first)}; {dates(same)}; medians of {min(row['repeats'] for row in same)} rounds ")
         parts.append("or more.\n\n")
         headers = ("network", "settings", "M parameters", "s", "x without Mamba", "convolution", "scan", "extra MiB")
-        parts.append(table(headers, map(_cells, same)))
+        cells = [
+            [
+                *(row["network"], row["settings"], number(row["parameters"], 1e6), number(row["seconds"])),
+                *(number(row["times_without_mamba"]), percent(row["share_convolution"]), percent(row["share_scan"])),
+                number(row.get("peak_extra_MiB")),
+            ]
+            for row in same
+        ]
+        parts.append(table(headers, cells))
     return "".join(parts)
-
-
-def _cells(row: Row) -> list[str]:
-    return [
-        row["network"],
-        row["settings"],
-        number(row["parameters"], 1e6),
-        number(row["seconds"]),
-        number(row["times_without_mamba"]),
-        percent(row["share_convolution"]),
-        percent(row["share_scan"]),
-        number(row.get("peak_extra_MiB")),
-    ]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

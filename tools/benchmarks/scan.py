@@ -45,12 +45,10 @@ speed relative to each baseline, and shares of the machine's rates.
 
 
 class Contender(NamedTuple):
-    """A way to compute a scan.
+    """A way to compute a scan: a baseline or a backend of the package, in one of the `LAYOUTS`.
 
-    Attributes:
-        method: a backend of the package, or one of the names above.
-        layout: "bare" scans K prepared sequences; "fused" reads and writes one volume through K traversals and sums;
-            "gathered" does the same by indexing before and after a bare scan.
+    "bare" scans K prepared sequences; "fused" reads and writes one volume through K traversals and sums; "gathered"
+    does the same by indexing before and after a bare scan.
     """
 
     method: str

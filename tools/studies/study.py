@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -13,8 +14,7 @@ import numpy as np
 from monai_mamba.files import MISSING, read_tsv
 
 
-@dataclass(frozen=True)
-class Network:
+class Network(NamedTuple):
     """A network of a study.
 
     Attributes:
@@ -23,7 +23,7 @@ class Network:
     """
 
     definition: Mapping[str, object]
-    options: Mapping[str, object] = field(default_factory=dict)
+    options: Mapping[str, object] = MappingProxyType({})
 
 
 def dynunet(filters: Sequence[int]) -> Network:

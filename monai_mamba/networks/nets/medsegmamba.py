@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from monai_mamba.networks.blocks.vss3d import SS3D, VSSBlock3D
 from monai_mamba.networks.layers.convolution import pointwise_conv3d
 from monai_mamba.networks.layers.input_size import check_spatial_size
 from monai_mamba.networks.nets.residual_unet import ResidualUNetBase
+from monai_mamba.ops.recording import is_recording
 
 
 class MedSegMamba(ResidualUNetBase):
@@ -110,10 +112,25 @@ class MedSegMamba(ResidualUNetBase):
             x = pixelunshuffle(x, 3, self.stem_stride)
         x = self.features(x)
         if subvoxel is not None:
-            one = slice(subvoxel, None, self.stem_stride**3)
-            return pointwise_conv3d(x, self.head.weight[one], self.head.bias[one])
+            return self._one_subvoxel(x, subvoxel)
+        if self.stem_stride > 1 and not torch.is_grad_enabled() and not is_recording():
+            return self._all_subvoxels(x)
         x = self.head(x)
         return pixelshuffle(x, 3, self.stem_stride) if self.stem_stride > 1 else x
+
+    def _one_subvoxel(self, x: torch.Tensor, subvoxel: int) -> torch.Tensor:
+        one = slice(subvoxel, None, self.stem_stride**3)
+        return pointwise_conv3d(x, self.head.weight[one], self.head.bias[one])
+
+    def _all_subvoxels(self, x: torch.Tensor) -> torch.Tensor:
+        """Head and pixel shuffle, but the logits, which are large, are in memory once, not twice."""
+        s = self.stem_stride
+        for subvoxel, (i, j, k) in enumerate(product(range(s), repeat=3)):
+            part = self._one_subvoxel(x, subvoxel)
+            if subvoxel == 0:
+                logits = part.new_empty(*part.shape[:2], *(s * size for size in part.shape[2:]))
+            logits[..., i::s, j::s, k::s] = part
+        return logits
 
     def bottleneck(self, x: torch.Tensor) -> torch.Tensor:
         """``(B, C, H, W, D) -> (B, C, H, W, D)``."""

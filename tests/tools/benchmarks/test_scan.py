@@ -78,6 +78,7 @@ def test_all_contenders_of_a_layout_compute_the_same(modules, backward):
 
 def test_command_line_writes_rows_and_table(modules, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(modules.scan, "CPU_BASELINE_UPDATES", 100)
+    monkeypatch.setattr(modules.machine, "LARGEST_COUNT", 2)
     arguments = ["--problem", TINY, "--threads", 1, "--repeats", 2, "--no-memory", "--output_dir", tmp_path]
     arguments += ["--backends", *modules.scan.BASELINES, "mamba_ssm", "torch"]
     rows, errors = benchmark(monkeypatch, capsys, *arguments)
