@@ -89,7 +89,8 @@ def test_paths_and_arrays_give_what_the_command_line_writes(here, monkeypatch):
 def test_a_tumor_case_is_a_mapping(monkeypatch, tmp_path):
     volumes, expected = make_tumor()
     torch.save(TumorNetwork().state_dict(), tmp_path / "weights.pt")
-    options = {"network_def": {"_target_": "tumor_phantom.TumorNetwork"}, "roi_size": [32, 32, 32], **QUIET}
+    network = {"_target_": "tumor_phantom.TumorNetwork"}
+    options = {"network_def": network, "pixdim": [1.0] * 3, "roi_size": [32] * 3, **QUIET}
     affine = middle_affine(expected.shape)
     found = segment(volumes, "brats_multimodal", affine=affine, weights=tmp_path / "weights.pt", **options)
     np.testing.assert_array_equal(found.labels[0].numpy(), expected)

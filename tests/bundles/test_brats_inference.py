@@ -41,6 +41,7 @@ def run(source: object, output_dir: Path, weights: str, **options: object) -> No
         device="cpu",
         progress=False,
         network_def=NETWORK,
+        pixdim=[1.0, 1.0, 1.0],
         roi_size=[32, 32, 32],
         **options,
     )
@@ -157,7 +158,7 @@ def test_preprocessing_inferer_and_postprocessing_work_on_their_own(tmp_path):
     path = save(tmp_path / "all.nii.gz", np.stack([volumes[name] for name in MODALITIES], axis=-1))
     parser = ConfigParser()
     parser.read_config(str(CONFIG))
-    parser["roi_size"], parser["progress"] = [48, 48, 48], False
+    parser["pixdim"], parser["roi_size"], parser["progress"] = [1.0, 1.0, 1.0], [48, 48, 48], False
     data = parser.get_parsed_content("preprocessing")({"image": path})
     assert data["image"].shape[0] == 4
     with torch.no_grad():

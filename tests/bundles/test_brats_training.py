@@ -23,7 +23,7 @@ CONFIGS = TESTS.parent / "bundles" / "brats_multimodal" / "configs"
 TINY = {"_target_": "MSDKMamba", "channels": [8] * 5, "depths": [1] * 4, "d_state": 2}
 NETWORK = {"_target_": "MissingModalityFill", "network": TINY}
 OPTIONS = {"device": "cpu", "num_workers": 0, "roi_size": [32, 32, 32], "overlap": 0.0, "network_def": NETWORK}
-OPTIONS |= {"iterations_per_epoch": 1}
+OPTIONS |= {"iterations_per_epoch": 1, "pixdim": [1.0, 1.0, 1.0]}
 ALL = "FLAIR+T1+T1ce+T2"
 
 pytestmark = pytest.mark.filterwarnings("ignore:All pairs belong to one person")
@@ -101,7 +101,9 @@ def test_layouts_and_conventions_give_the_same_regions(layout, tmp_path):
         ids = {1: 1, 2: 2, 3: 4 if layout == "BraTS 2021" else 3}
         save_case(tmp_path / "case", "case", layout[-4:], label=True, convention=ids)
         expected = make_tumor()[1]
-    bundle = workflow("train.json", dataset_dir=str(tmp_path), output_dir=str(tmp_path), label_convention=convention)
+    bundle = workflow(
+        "train.json", dataset_dir=str(tmp_path), output_dir=str(tmp_path), pixdim=[1.0] * 3, label_convention=convention
+    )
     case = bundle.parser.get_parsed_content("validate#dataset")[0]
     regions = RegionTable.load("brats2023").to_regions(expected)
     np.testing.assert_array_equal(case["label"].numpy(), regions)
@@ -120,7 +122,13 @@ def test_a_real_case_of_brats_2020_style(shared, tmp_path):
         pytest.skip("the case TCGA-FG-6692 is not here")
     for file in source.iterdir():
         (tmp_path / file.name.replace("pseudoseg", "seg")).symlink_to(file)
-    bundle = workflow("train.json", dataset_dir=str(tmp_path), output_dir=str(tmp_path), label_convention="brats2021")
+    bundle = workflow(
+        "train.json",
+        dataset_dir=str(tmp_path),
+        output_dir=str(tmp_path),
+        label_convention="brats2021",
+        pixdim=[1.0] * 3,
+    )
     case = bundle.parser.get_parsed_content("validate#dataset")[0]
     assert tuple(case["label"].shape) == (3, 240, 240, 155)
     assert case["label"].flatten(1).sum(dim=1).tolist() == [2477 + 6840, 2477 + 20862 + 6840, 6840]

@@ -140,7 +140,7 @@ def test_the_hippocampal_bundle_takes_the_first_one_from_beside_it(tmp_path, mon
 def test_one_4d_image_becomes_tumor_labels(tmp_path):
     volumes, expected = make_tumor()
     path = save_volumes(tmp_path / "case.nii.gz", np.stack([volumes[name] for name in MODALITIES], axis=-1))
-    numbers, _ = serve("brats_multimodal", path, TumorNetwork(), roi_size=[48, 48, 48])
+    numbers, _ = serve("brats_multimodal", path, TumorNetwork(), pixdim=[1.0] * 3, roi_size=[48] * 3)
     np.testing.assert_array_equal(numbers, expected)
     assert legend("brats_multimodal") == ids("brats_multimodal")
 

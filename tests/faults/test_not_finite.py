@@ -188,6 +188,7 @@ def test_an_infinite_logit_of_the_tumor_bundle_fails_its_case(tmp_path):
         output_dir=str(tmp_path / "out"),
         weights=str(tmp_path / "weights.pt"),
         network_def={"_target_": "test_not_finite.SpoiledTumor"},
+        pixdim=[1.0] * 3,
         roi_size=[32] * 3,
     )
     assert isinstance(error, NotFiniteError)

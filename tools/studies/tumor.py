@@ -42,7 +42,7 @@ def plan(options: argparse.Namespace) -> Plan:
     }
     steps = len(cases["training"])
     window = [options.window] * 3
-    common = {"roi_size": window, "train#image_transforms#2#pixdim": [options.spacing] * 3, "num_workers": 0}
+    common = {"roi_size": window, "pixdim": [options.spacing] * 3, "num_workers": 0}
     training = {
         **common,
         "dataset_dir": options.training,
