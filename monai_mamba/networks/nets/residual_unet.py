@@ -22,8 +22,7 @@ class ResidualUNetBase(nn.Module):
     Args:
         in_channels: channels of the first block's input.
         channels: channels of each encoder level, the bottleneck last.
-        norm_name: MONAI normalization, name or ``(name, arguments)``.
-        act_name: MONAI activation, name or ``(name, arguments)``.
+        norm_name: see `ConvNormAct`, as for `act_name`.
         repeats: 3x3x3 convolutions on the main path of every block.
     """
 
