@@ -13,6 +13,7 @@ from monai.utils import ensure_tuple
 
 from monai_mamba.errors import InputError, NotFiniteError
 from monai_mamba.inferers.autocast import has_native_bfloat16
+from monai_mamba.memory import give_back_freed_memory
 from monai_mamba.networks.finite import first_not_finite, is_finite
 
 SLICES_IN_CACHE = 2
@@ -96,6 +97,7 @@ class SlidingWindowProbabilityInferer(SlidingWindowInferer):
                 return network(window.float(), *args, **kwargs)
 
         def predict(window: torch.Tensor, places: list[list[slice]], *args: Any, **kwargs: Any) -> torch.Tensor:
+            give_back_freed_memory()
             logits = run(window, *args, **kwargs)
             if not is_finite(logits):
                 place = next(place for place, part in zip(places, logits, strict=True) if not is_finite(part))
