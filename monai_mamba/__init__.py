@@ -3,8 +3,6 @@
 Importing this package makes every public class and function below known to MONAI configs by its name alone.
 """
 
-from __future__ import annotations
-
 from monai_mamba import data, engines, handlers, inferers, labels, losses, metrics, optimizers, transforms
 from monai_mamba.bundle import bundle_root, results_root
 from monai_mamba.checks import preflight

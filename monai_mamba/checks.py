@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
 from pathlib import Path
 from uuid import uuid4
 
@@ -24,8 +26,8 @@ def preflight(
     """Check what a config was given, as the first entry of its `initialize` and `run`; what is None is not looked at.
 
     In `initialize` it has no arguments, since options may change in it (see `check_options`). From then on an error of
-    the package ends the program with its sentence alone (`show_errors_briefly`), and PyTorch has no more threads than
-    the process has processors (`limit_threads`).
+    the package ends the program with its sentence alone (`show_errors_briefly`), PyTorch has no more threads than the
+    process has processors (`limit_threads`), and MONAI does not warn of a reader that nothing uses.
 
     Args:
         output_dir: see `check_output_dir`.
@@ -42,6 +44,7 @@ def preflight(
     """
     show_errors_briefly()
     limit_threads()
+    _silence_nvimgcodec()
     check_options()
     check_flags(**flags)
     if output_dir is not None:
@@ -50,6 +53,12 @@ def preflight(
         check_device(device)
     if weights is not None:
         check_weights(weights, bundle_root)
+
+
+def _silence_nvimgcodec() -> None:
+    """With pydicom, each `LoadImage` of MONAI also makes a reader for DICOM on GPUs, which warns that it is not one."""
+    logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader")
 
 
 def check_output_dir(output_dir: str | Path) -> None:

@@ -55,9 +55,10 @@ def draw_labels(
     slices = [image.take(chosen[axis], axis=axis).astype(np.float32) for _, axis, _ in VIEWS]
     slices = [np.nan_to_num(part, posinf=0.0, neginf=0.0) for part in slices]
     white = white_level(slices)
-    figure = Figure(figsize=(12, 8.5), facecolor="black", layout="constrained")
+    figure = Figure(figsize=(12, 8.5), facecolor="black")  # without a layout engine, which takes half of the time
     FigureCanvasAgg(figure)
-    axes = figure.subplots(2, 3)
+    edges = {"left": 0.01, "right": 0.99, "bottom": 0.01, "top": 0.91, "wspace": 0.02, "hspace": 0.02}
+    axes = figure.subplots(2, 3, gridspec_kw=edges)
     for column, ((name, axis, sides), part) in enumerate(zip(VIEWS, slices, strict=True)):
         across, up = (spacing[other] for other in range(3) if other != axis)
         overlay = colors[labels.take(chosen[axis], axis=axis)]

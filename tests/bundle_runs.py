@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-import socket
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from forked import run_as_two_processes
 from monai.bundle import ConfigWorkflow
 
 
@@ -37,22 +36,11 @@ def train_as_two_processes(files: Sequence[Path], folder: Path, **options: objec
             "$dist.destroy_process_group()",
         ],
     }
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str([str(file) for file in files])]
     command += [text for name, value in options.items() for text in (f"--{name}", str(value))]
-    processes = []
-    for rank in range(2):
-        environment = {
-            **os.environ,
-            **{"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "CUDA_VISIBLE_DEVICES": ""},
-            **{"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)},
-        }
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        processes.append(subprocess.Popen(command, cwd=folder, env=environment, **pipes))
-    outputs = [process.communicate(timeout=300)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], outputs
+    ended = run_as_two_processes(command, folder, os.environ)
+    outputs = [process.stdout for process in ended]
+    assert [process.returncode for process in ended] == [0, 0], outputs
     sums = [re.search(r"WEIGHTS (\d\S+)", output).group(1) for output in outputs]
     assert sums[0] == sums[1]
     return outputs

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import forked  # noqa: F401 - so that every process forked here finds PyTorch and MONAI imported
 import pytest
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # as many workers as cores: threads would wait for each other

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from monai.transforms import LoadImage
 
-from monai_mamba.checks import check_flags, check_output_dir
+from monai_mamba.checks import check_flags, check_output_dir, preflight
+from monai_mamba.data import VerifyingNibabelReader
 from monai_mamba.errors import InputError, OutputError
 
 
@@ -27,3 +29,10 @@ def test_the_output_folder_is_made_and_left_empty(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match=r"file.*--output_dir"):
         check_output_dir(tmp_path / "file")
+
+
+def test_readers_that_nothing_uses_are_silent(caplog, recwarn):
+    pytest.importorskip("pydicom")
+    preflight()
+    LoadImage(reader=VerifyingNibabelReader)
+    assert "nvImageCodec" not in caplog.text + "".join(str(warning.message) for warning in recwarn)

@@ -92,14 +92,11 @@ def check(options: argparse.Namespace) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--dataset_dir", required=True, metavar="DIR", help="folder with the pairs of scan and label map"
-    )
+    parser.add_argument("--dataset_dir", required=True, metavar="DIR", help="the pairs of scan and label map")
     parser.add_argument("--output_dir", required=True, metavar="DIR", help="folder for look.tsv")
     parser.add_argument("--weights", default=BUNDLE / "models" / "model.pt", metavar="FILE", help="other weights")
-    parser.add_argument(
-        "--conditions", nargs="+", choices=CONDITIONS, default=list(CONDITIONS), metavar="NAME", help="some only"
-    )
+    names = list(CONDITIONS)
+    parser.add_argument("--conditions", nargs="+", choices=names, default=names, metavar="NAME", help="some only")
     return run_command(check, parser.parse_args())
 
 

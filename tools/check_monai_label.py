@@ -3,8 +3,8 @@
     python tools/check_monai_label.py --environment label-env           # the bundles as they ship
     python tools/check_monai_label.py --environment label-env --quick   # tiny networks and images
 
-Makes the environment where there is none (MONAI Label needs one of its own: NumPy below 2, Python below 3.13), links
-the bundles into MONAI Label's app `monaibundle`, starts its server on a free port of this machine and asks it for
+In the environment that docs/monai_label.md makes, links the bundles into MONAI Label's app `monaibundle`, starts its
+server on a free port of this machine and asks it for
 
 * the legend of each bundle: numbers 1, 2, 3, ... as 3D Slicer counts segments, with the names of the structures;
 * the labels of a scan, which must be those that `python -m monai.bundle run` writes in the same environment, under the
@@ -19,25 +19,32 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
+import re
 import shutil
+import signal
+import socket
+import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
+import urllib.parse
+import urllib.request
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import nibabel as nib
 import numpy as np
-from release.monai_label_server import Server, python_of, run, serve, set_up
 from reports import run_command
 
 from monai_mamba.errors import InputError, MonaiMambaError
 from monai_mamba.handlers.weights import read_weights
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-BUNDLES = {
-    path.parents[1].name: path.parents[1] for path in sorted(REPOSITORY.glob("bundles/*/configs/inference.json"))
-}
+BUNDLES = {path.name: path for path in sorted((REPOSITORY / "bundles").iterdir()) if (path / "configs").is_dir()}
 TRAINED = "subcortical_training"
 
 TINY_NETWORK = {"_target_": "MedSegMamba", "in_channels": 1, "out_channels": 36, "channels": [8, 8, 8]}
@@ -51,6 +58,115 @@ parser.read_config(sys.argv[1])
 torch.manual_seed(0)
 torch.save(parser.get_parsed_content("network_def").state_dict(), sys.argv[2])
 """
+
+
+def python_of(environment: Path) -> str:
+    """The interpreter of a virtual environment."""
+    return str(environment / ("Scripts/python.exe" if os.name == "nt" else "bin/python"))
+
+
+def run(*command: str | Path, **options: object) -> str:
+    """Run a program, and return what it printed.
+
+    Raises:
+        InputError: it failed; the message ends with its last lines.
+    """
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False, **options)
+    if done.returncode:
+        tail = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
+        raise InputError(f"{' '.join(map(str, command))}: exit status {done.returncode}.\n{tail}")
+    return done.stdout
+
+
+class Server(NamedTuple):
+    """A running server: where it listens, such as `http://127.0.0.1:8000`, and the file with what it prints."""
+
+    address: str
+    log: Path
+
+    def ask(self, path: str, data: bytes | None = None, kind: str = "application/json") -> bytes:
+        """Content of the answer to a GET request, or to a POST request where there are data.
+
+        Raises:
+            InputError: the server refuses; the message ends with the last error in its log.
+        """
+        request = urllib.request.Request(self.address + path, data=data, headers={"Content-Type": kind})
+        try:
+            with urllib.request.urlopen(request) as answer:
+                return answer.read()
+        except urllib.error.HTTPError as error:
+            time.sleep(1)  # the server answers before it writes to its log
+            lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+            cause = next((line for line in reversed(lines) if re.match(r"[\w.]+(Error|Exception):", line)), "unknown")
+            raise InputError(f"{path}: the server answered {error.code} ({cause}). Its log: {self.log}") from error
+
+    def info(self) -> dict:
+        """What the server says about itself."""
+        return json.loads(self.ask("/info/"))
+
+    def segment(self, model: str, image: str, result: Path, **params: object) -> None:
+        """Write the labels of an image to a file."""
+        params = {"result_extension": ".nii.gz", "result_dtype": "uint8", **params}
+        form = urllib.parse.urlencode({"params": json.dumps(params)}).encode()
+        query = urllib.parse.urlencode({"image": image, "output": "image"})
+        result.write_bytes(self.ask(f"/infer/{model}?{query}", form, "application/x-www-form-urlencoded"))
+
+    def train(self, model: str, **params: object) -> None:
+        """Train a model and wait for the end, as 3D Slicer does.
+
+        Raises:
+            InputError: the training failed; the message ends with its last line.
+        """
+        self.ask(f"/train/{model}", json.dumps(params).encode())
+        while (task := json.loads(self.ask("/train/")))["status"] in ("SUBMITTED", "RUNNING"):
+            time.sleep(2)
+        if task["status"] != "DONE":
+            last = (task.get("details") or ["no output"])[-1]
+            raise InputError(f"the training ended with {task['status']} ({last}). Its log: {self.log}")
+
+
+@contextlib.contextmanager
+def serve(environment: Path, app: Path, studies: Path, models: list[str]) -> Iterator[Server]:
+    """Start the server, and end it afterwards.
+
+    Raises:
+        InputError: it does not start; the message ends with the last lines of its log.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [python_of(environment), "-m", "monailabel.main", "start_server", "--app", str(app)]
+    command += ["--studies", str(studies), "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--conf", "models", ",".join(models), "--conf", "zoo_source", "local", "--conf", "sam2", "false"]
+    path = os.pathsep.join([str(Path(python_of(environment)).parent), os.environ["PATH"]])
+    log = app.parent / "server.log"
+    with log.open("w", encoding="utf-8") as output:
+        process = subprocess.Popen(
+            command,
+            cwd=app.parent,
+            env={**os.environ, "PATH": path, "PYTHONPATH": os.environ.get("PYTHONPATH", "")},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    server = Server(f"http://127.0.0.1:{port}", log)
+    try:
+        while True:
+            try:
+                server.info()
+                break
+            except urllib.error.URLError:
+                if process.poll() is not None:
+                    tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:])
+                    raise InputError(f"The server does not start. The end of {log}:\n{tail}") from None
+                time.sleep(1)
+        yield server
+    finally:
+        if os.name == "nt":
+            process.terminate()
+        elif process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+        process.wait()
 
 
 def copy_bundle(name: str, target: Path, python: str, changes: dict[str, dict]) -> None:
@@ -155,24 +271,16 @@ def compare(found: Path, expected: Path, numbers: dict[str, int], ids: dict[str,
     return f"{present} structures, {int((labels > 0).sum())} of {labels.size} voxels, all equal"
 
 
+@dataclass
 class Checks:
-    """Runs the checks and prints a line for each.
+    """Runs the checks and prints a line for each; `python` is that of the environment, networks run on `device`."""
 
-    Args:
-        server: where the bundles are served.
-        app: the app's folder.
-        studies: the server's images.
-        python: interpreter of the environment of MONAI Label.
-        device: where networks run, such as `cpu`.
-    """
-
-    def __init__(self, server: Server, app: Path, studies: Path, python: str, device: str) -> None:
-        self.server = server
-        self.app = app
-        self.studies = studies
-        self.python = python
-        self.device = device
-        self.failed = 0
+    server: Server
+    app: Path
+    studies: Path
+    python: str
+    device: str
+    failed: int = 0
 
     @contextlib.contextmanager
     def check(self, name: str) -> Iterator[list[str]]:
@@ -227,24 +335,21 @@ class Checks:
             found.append(f"no weight moved by more than {moved:.2g}")
 
 
-def check_in_folder(options: argparse.Namespace) -> int:
-    """Make the checks in a folder that is kept, or in a temporary one; return the exit status."""
-    if options.work_dir:
-        options.work_dir.mkdir(parents=True, exist_ok=True)
-        return check_all(options, options.work_dir.absolute())
-    with tempfile.TemporaryDirectory() as work:
-        return check_all(options, Path(work))
-
-
-def check_all(options: argparse.Namespace, work: Path) -> int:
-    """Set up, serve and check; return 1 if a check failed."""
-    environment, python = options.environment.absolute(), python_of(options.environment.absolute())
-    set_up(environment)
-    app, studies = work / "monaibundle", work / "studies"
-    run(python, "-m", "monailabel.main", "apps", "--download", "--name", "monaibundle", "--output", work)
-    models, images = prepare(options.bundles, app, python, options.quick), make_studies(studies, options.quick)
-    with serve(environment, app, studies, models) as server:
-        checks = Checks(server, app, studies, python, options.device)
+def check(options: argparse.Namespace) -> int:
+    """Serve and check, in a folder that is kept or in a temporary one; return 1 if a check failed."""
+    with contextlib.ExitStack() as stack:
+        work = options.work_dir or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        work.mkdir(parents=True, exist_ok=True)
+        work = work.absolute()
+        environment = options.environment.absolute()
+        python, app, studies = python_of(environment), work / "monaibundle", work / "studies"
+        if not Path(python).exists():
+            raise InputError(f"{environment}: no Python there. Install MONAI Label as docs/monai_label.md says.")
+        run(python, "-m", "monailabel.main", "apps", "--download", "--name", "monaibundle", "--output", work)
+        models, images = prepare(options.bundles, app, python, options.quick), make_studies(studies, options.quick)
+        checks = Checks(
+            stack.enter_context(serve(environment, app, studies, models)), app, studies, python, options.device
+        )
         for model in models:
             checks.legend(model)
             if model != TRAINED:
@@ -256,15 +361,14 @@ def check_all(options: argparse.Namespace, work: Path) -> int:
 
 
 def main() -> int:
-    """Parse the command line and check."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--environment", required=True, type=Path, help="virtual environment; made where there is none")
+    parser.add_argument("--environment", required=True, type=Path, help="virtual environment with MONAI Label")
     parser.add_argument("--bundles", nargs="+", choices=BUNDLES, default=list(BUNDLES), help="all unless given")
     parser.add_argument("--quick", action="store_true", help="tiny networks and images instead of what ships")
     parser.add_argument("--device", default="cpu", help="where networks run (%(default)s)")
     parser.add_argument("--work_dir", type=Path, help="empty or new folder that is kept, for a look at what went wrong")
     options = parser.parse_args()
-    return run_command(check_in_folder, options)
+    return run_command(check, options)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ import nibabel as nib
 import numpy as np
 import torch
 from evaluation.comparison_report import Comparison, report_files
-from evaluation.label_sets import LabelSet, find_label_set
+from evaluation.label_sets import LabelSet, find_label_set, unknown_ids
 from reports import run_command, write_files
 from tqdm import tqdm
 
@@ -29,10 +29,9 @@ from monai_mamba.checks import check_output_dir
 from monai_mamba.data.image_file import open_image
 from monai_mamba.data.image_header import check_header
 from monai_mamba.data.label_values import read_label_ids
-from monai_mamba.data.pairs import LARGEST_SHIFT
+from monai_mamba.data.pairs import check_same_grid
 from monai_mamba.data.scan_table import describe_pairs
 from monai_mamba.errors import InputError
-from monai_mamba.grids import largest_shift
 from monai_mamba.labels import LabelEntry, LabelTable
 from monai_mamba.metrics.structure_scores import ABSENT_RULE, structure_scores
 
@@ -65,20 +64,12 @@ def check_grids(reference: LabelSet, methods: Sequence[LabelSet]) -> None:
     """
     for subject, path in reference.files.items():
         check_header(path)
-        expected = open_image(path)
         for method in methods:
             check_header(method.files[subject])
-            found = open_image(method.files[subject])
-            if found.shape[:3] != expected.shape[:3]:
-                problem = f"its grid is {found.shape[:3]} voxels, that of the reference {path} {expected.shape[:3]}"
-            elif (shift := largest_shift(found.affine, expected.affine, expected.shape[:3])) > LARGEST_SHIFT:
-                problem = f"its position differs from that of the reference {path} (voxels by up to {shift:.3g} mm)"
-            else:
-                continue
-            raise InputError(
-                f"{method.files[subject]} ({method.name}): {problem}. Resample it to the reference with nearest "
-                "neighbor, the same way for every method."
-            )
+            try:
+                check_same_grid(str(path), str(method.files[subject]))
+            except InputError as error:
+                raise InputError(f"{method.name}: {error}") from error
 
 
 def count_voxels(label_set: LabelSet) -> dict[str, dict[int, int]]:
@@ -196,7 +187,7 @@ def compare(options: argparse.Namespace) -> None:
     structures = choose_structures(table, options.ids, found)
     ids = [entry.id for entry in structures]
     scans = describe_pairs([{"subject": subject} for subject in reference.files], options.scan_table)
-    missing = {scan["subject"]: [int(label) for label in scan["missing"].split(",") if label] for scan in scans}
+    missing = {scan["subject"]: unknown_ids(scan) for scan in scans}
     scores = score(reference, methods, ids, missing)
     sizes = {subject: abs(np.linalg.det(open_image(path).affine[:3, :3])) for subject, path in reference.files.items()}
     volumes = {
@@ -220,18 +211,13 @@ def _method(text: str) -> tuple[str, str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--reference", required=True, metavar="SET", help="the label maps to compare with")
-    parser.add_argument(
-        "--method", required=True, action="append", type=_method, metavar="NAME=SET", help="a method; twice or more"
-    )
+    method = {"required": True, "action": "append", "type": _method, "metavar": "NAME=SET"}
+    parser.add_argument("--method", **method, help="a method; twice or more")
     parser.add_argument("--output_dir", required=True, help="folder for the tables and plots")
-    parser.add_argument(
-        "--dataset_pattern",
-        metavar="REGEX",
-        help="searched in the path of each reference map; its first group names the data set",
-    )
-    parser.add_argument(
-        "--scan_table", metavar="TSV", help="its column `missing` lists ids that the reference of a scan does not know"
-    )
+    text = "searched in the path of each reference map; its first group names the data set"
+    parser.add_argument("--dataset_pattern", metavar="REGEX", help=text)
+    text = "its column `missing` lists ids that the reference of a scan does not know"
+    parser.add_argument("--scan_table", metavar="TSV", help=text)
     parser.add_argument("--labels", default="subcortical", help="label table: a name or a TSV file (%(default)s)")
     parser.add_argument("--ids", type=int, nargs="+", help="ids to compare (those of the table that all sets hold)")
     return run_command(compare, parser.parse_args())

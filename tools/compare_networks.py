@@ -22,40 +22,34 @@ from pathlib import Path
 import torch
 from benchmarks.machine import describe, run_measured
 from reports import run_command, write_files
-from studies.hippocampus import HippocampusStudy
+from studies.folds import HIPPOCAMPUS, SUBCORTICAL
 from studies.report import report
-from studies.study import Run, Study
-from studies.subcortical import SubcorticalStudy
-from studies.tumor import TumorStudy
+from studies.study import Plan, Study
+from studies.tumor import TUMOR
 
 import monai_mamba
 from monai_mamba.checks import check_device, check_output_dir
 from monai_mamba.errors import InputError, MonaiMambaError
 
-STUDIES: dict[str, Study] = {
-    "hippocampus": HippocampusStudy(),
-    "subcortical": SubcorticalStudy(),
-    "tumor": TumorStudy(),
-}
+STUDIES = {"hippocampus": HIPPOCAMPUS, "subcortical": SUBCORTICAL, "tumor": TUMOR}
 
 
-def run_bundle(bundle: str, run: Run, threads: int) -> dict[str, float]:
-    """Run configs of a bundle in a process of their own; return its time and memory, see `run_measured`.
+def run_bundle(bundle: str, configs: list[str], given: dict[str, object], threads: int) -> dict[str, float]:
+    """Run configs of a bundle, merged in their order, with options in a process of their own; see `run_measured`.
 
     Raises:
         MonaiMambaError: it failed.
     """
-    folder = monai_mamba.bundle_root(bundle) + "/configs"
-    files = [f"{folder}/{name}" for name in run.configs]
+    files = [f"{monai_mamba.bundle_root(bundle)}/configs/{name}" for name in configs]
     command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(files)]
-    command += [text for name, value in run.options.items() for text in (f"--{name}", str(value))]
+    command += [text for name, value in given.items() for text in (f"--{name}", str(value))]
     try:
         return run_measured(command, threads)
     except subprocess.CalledProcessError as error:
         raise MonaiMambaError(f"{shlex.join(command)} ended with status {error.returncode}; see above.") from error
 
 
-def train_and_evaluate(study: Study, name: str, options: argparse.Namespace) -> dict[str, dict]:
+def train_and_evaluate(study: Study, plan: Plan, name: str, options: argparse.Namespace) -> dict[str, dict]:
     """Train one network and evaluate it, unless its folder holds the result of the same settings.
 
     Returns:
@@ -63,21 +57,15 @@ def train_and_evaluate(study: Study, name: str, options: argparse.Namespace) -> 
     """
     folder = options.output_dir / name
     common = {
-        **study.network_options(name),
+        study.network_key: study.definition(name),
         **study.networks[name].options,
         "output_dir": str(folder),
         "device": options.device,
         "seed": options.seed,
     }
-    training, evaluation = study.training(options), study.evaluation(options)
-    training = training._replace(options={**training.options, **common, "resume": False})
-    evaluation = evaluation._replace(options={**evaluation.options, **common, "weights": str(folder / "model.pt")})
-    settings = {
-        "bundle": study.bundle,
-        "training": training.options,
-        "evaluation": evaluation.options,
-        "cases": study.cases(options),
-    }
+    training, evaluation = plan.training | common, plan.evaluation | common
+    training["resume"], evaluation["weights"] = False, str(folder / "model.pt")
+    settings = {"bundle": study.bundle, "training": training, "evaluation": evaluation, "cases": plan.cases}
     settings = json.loads(json.dumps(settings))  # as a file gives them back: tuples become lists
     result_file = folder / "run.json"
     found = read_result(result_file)
@@ -85,8 +73,9 @@ def train_and_evaluate(study: Study, name: str, options: argparse.Namespace) -> 
         return found
     result_file.unlink(missing_ok=True)  # what it tells of is overwritten now
     made = {**describe(torch.device(options.device), options.threads), "monai_mamba": monai_mamba.__version__}
-    result = {"settings": settings, "made": made, "train": run_bundle(study.bundle, training, options.threads)}
-    result["evaluate"] = run_bundle(study.bundle, evaluation, options.threads)
+    result = {"settings": settings, "made": made}
+    result["train"] = run_bundle(study.bundle, ["train.json"], training, options.threads)
+    result["evaluate"] = run_bundle(study.bundle, ["train.json", "evaluate.json"], evaluation, options.threads)
     write_files(folder, {"run.json": json.dumps(result, indent=1) + "\n"})
     return result
 
@@ -112,24 +101,23 @@ def compare(options: argparse.Namespace) -> None:
         raise InputError(f"--networks: {unknown} are not in the study. Choose from {', '.join(study.networks)}.")
     if options.threads < 1 or options.seed < 0:
         raise InputError(f"--threads is {options.threads}, --seed {options.seed}; expected 1 or more, and 0 or more.")
-    study.check(options)
+    plan = study.plan(options)
     check_device(options.device)
     check_output_dir(options.output_dir)
     runs, scores = {}, {}
     for name in options.networks or study.networks:
         print(f"{name} ...", flush=True)
-        runs[name] = train_and_evaluate(study, name, options)
+        runs[name] = train_and_evaluate(study, plan, name, options)
         scores[name] = study.read_scores(options.output_dir / name / "scores.tsv")
-    write_files(options.output_dir, report(study, options, runs, scores))
+    write_files(options.output_dir, report(study, plan, options.seed, runs, scores))
     print(f"Wrote {options.output_dir / 'report.md'}.")
 
 
 def main() -> int:
-    """Parse the command line and compare; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     studies = parser.add_subparsers(dest="study", required=True)
     for name, study in STUDIES.items():
-        command = studies.add_parser(name, description=type(study).__doc__)
+        command = studies.add_parser(name, description=study.about)
         study.add_arguments(command)
         text = "folder for the report, and one for each network"
         command.add_argument("--output_dir", type=lambda path: Path(path).expanduser(), required=True, help=text)

@@ -224,19 +224,18 @@ def convert_file(source: Path, target: Path) -> Converted:
     return converted
 
 
-def convert_and_tell(options: argparse.Namespace) -> None:
-    """Convert the file of the command line, and print what became of it."""
-    converted = convert_file(options.source, options.target)
-    print(f"Wrote {options.target}: {len(converted.state)} tensors of {converted.network}")
-    print("network:", json.dumps({"_target_": converted.network, **converted.arguments}))
-    print(f"dropped {len(converted.dropped)} entries" + "".join(f"\n  {name}" for name in converted.dropped))
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("source", type=Path, help="checkpoint in the published layout (.pt, .pth)")
     parser.add_argument("target", type=Path, help="state dict to write (.pt)")
     options = parser.parse_args()
+
+    def convert_and_tell(_: argparse.Namespace) -> None:
+        converted = convert_file(options.source, options.target)
+        print(f"Wrote {options.target}: {len(converted.state)} tensors of {converted.network}")
+        print("network:", json.dumps({"_target_": converted.network, **converted.arguments}))
+        print(f"dropped {len(converted.dropped)} entries" + "".join(f"\n  {name}" for name in converted.dropped))
+
     return run_command(convert_and_tell, options)
 
 

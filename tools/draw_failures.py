@@ -14,12 +14,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import nibabel as nib
 import numpy as np
 from evaluation.label_sets import LabelSet, find_label_set
+from matplotlib.figure import Figure
 from reports import run_command, write_files
 from tqdm import tqdm
 
@@ -37,8 +38,7 @@ PICTURE = "failures.png"
 MARGIN_MM = 12.0
 
 
-@dataclass(frozen=True)
-class Case:
+class Case(NamedTuple):
     """Files of one scan, on one grid."""
 
     subject: str
@@ -47,23 +47,13 @@ class Case:
     prediction: Path
 
 
-@dataclass(frozen=True)
-class Failure:
-    """A structure of a scan that was found badly; volumes in mm3."""
+class Failure(NamedTuple):
+    """A structure of a scan that was found badly, and what to say of it."""
 
     case: Case
     structure: LabelEntry
     dsc: float
-    reference_mm3: float
-    prediction_mm3: float
-
-    @property
-    def title(self) -> str:
-        """The failure in words."""
-        return (
-            f"{self.case.subject}: {self.structure.name}, DSC {self.dsc:.3f}, volume {self.prediction_mm3:.0f} mm3, "
-            f"in the reference {self.reference_mm3:.0f} mm3"
-        )
+    title: str
 
 
 def find_cases(images: LabelSet, reference: LabelSet, prediction: LabelSet) -> list[Case]:
@@ -72,26 +62,26 @@ def find_cases(images: LabelSet, reference: LabelSet, prediction: LabelSet) -> l
     Raises:
         InputError: a scan lacks its image or its reference, a file cannot be read, or grids differ.
     """
-    for other in (images, reference):
-        missing = sorted(set(prediction.files) - set(other.files))
-        if missing:
+    cases = []
+    for name, path in prediction.files.items():
+        for other in (images, reference):
+            if name not in other.files:
+                raise InputError(
+                    f"--{other.name} {other.source} lacks {name}, which has a prediction; it has "
+                    f"{next(iter(other.files))} and others. Complete it, or mark the subject in its file names by a "
+                    "path with {subject}."
+                )
+        image = images.files[name]
+        if image in (path, reference.files[name]):
             raise InputError(
-                f"--{other.name} {other.source} lacks {len(missing)} of the {len(prediction.files)} scans with a "
-                f"prediction, first {missing[0]}; it has {next(iter(other.files))} and others. Complete it, or mark "
-                "the subject in its file names by a path with {subject}."
-            )
-    for name, path in images.files.items():
-        if path in (prediction.files.get(name), reference.files.get(name)):
-            raise InputError(
-                f"--images {images.source}: {path.name} is a label map. Name the scans by a path with {{subject}}, "
+                f"--images {images.source}: {image.name} is a label map. Name the scans by a path with {{subject}}, "
                 "such as 'scans/{subject}_T1w.nii.gz'."
             )
-    cases = [Case(name, images.files[name], reference.files[name], path) for name, path in prediction.files.items()]
-    for case in cases:
-        for path in (case.image, case.reference, case.prediction):
-            check_header(path)
-        check_same_grid(str(case.image), str(case.reference))
-        check_same_grid(str(case.image), str(case.prediction))
+        check_header(image)
+        for labels in (reference.files[name], path):
+            check_header(labels)
+            check_same_grid(str(image), str(labels))
+        cases.append(Case(name, image, reference.files[name], path))
     return cases
 
 
@@ -103,20 +93,19 @@ def worst_failures(cases: Sequence[Case], table: LabelTable, number: int) -> lis
     """
     failures = []
     for case in tqdm(cases, desc="comparing", unit="scan"):
-        maps = reference, prediction = read_label_ids(case.reference), read_label_ids(case.prediction)
+        reference, prediction = maps = read_label_ids(case.reference), read_label_ids(case.prediction)
         sizes = nib.affines.voxel_sizes(open_image(case.reference).affine)
         scores = structure_scores(prediction, reference, [entry.id for entry in table.structures], sizes)
         found: dict[str, Failure] = {}
         for entry, dsc in zip(table.structures, scores[:, 0].tolist(), strict=True):
             name = without_side(entry.name)
             if dsc < (found[name].dsc if name in found else 1):  # never true of a missing score, NaN
-                volumes = [np.count_nonzero(labels == entry.id) * float(np.prod(sizes)) for labels in maps]
-                found[name] = Failure(case, entry, dsc, *volumes)
+                expected, volume = (np.count_nonzero(labels == entry.id) * float(np.prod(sizes)) for labels in maps)
+                text = f"DSC {dsc:.3f}, volume {volume:.0f} mm3, in the reference {expected:.0f} mm3"
+                found[name] = Failure(case, entry, dsc, f"{case.subject}: {entry.name}, {text}")
         failures += found.values()
     if not failures:
-        raise InputError(
-            "No failures: the label maps agree in every structure of the label table. Is it the right table?"
-        )
+        raise InputError("No failures: the label maps agree in every structure of the table. Is it the right table?")
     return sorted(failures, key=lambda failure: failure.dsc)[:number]
 
 
@@ -125,9 +114,6 @@ def draw_failures(path: Path, failures: Sequence[Failure], table: LabelTable) ->
 
     Structures have the colors of the table; a white line is the border of the failed structure in the reference.
     """
-    # Here, because importing matplotlib takes a second that a command that is refused should not pay.
-    from matplotlib.figure import Figure
-
     colors = overlay_colors(table)
     figure = Figure(figsize=(8, 0.3 + 2.9 * len(failures)), facecolor="black", layout="constrained")
     figure.suptitle(f"{CONVENTION}; white line: the structure in the reference", color="white", fontsize=9)
@@ -152,11 +138,7 @@ def read_volumes(case: Case) -> tuple[list[np.ndarray], np.ndarray]:
     """Image, reference and prediction `(H, W, D)`, turned to RAS, and the size of their voxels in mm."""
     source = read_image(case.image)
     image = np.asanyarray(source.dataobj).reshape(source.shape[:3]).astype(np.float32)
-    volumes = (
-        np.nan_to_num(image, posinf=0.0, neginf=0.0),
-        read_label_ids(case.reference),
-        read_label_ids(case.prediction),
-    )
+    volumes = [np.nan_to_num(image, posinf=0.0, neginf=0.0), *map(read_label_ids, (case.reference, case.prediction))]
     turned = [nib.as_closest_canonical(nib.Nifti1Image(volume, source.affine)) for volume in volumes]
     return [np.asarray(volume.dataobj) for volume in turned], nib.affines.voxel_sizes(turned[0].affine)
 

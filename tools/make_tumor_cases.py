@@ -131,7 +131,6 @@ def write_cases(maps: Sequence[str], folder: Path, options: argparse.Namespace) 
 
 
 def main() -> int:
-    """Parse the command line and make the cases; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--label_maps", required=True, nargs="+", metavar="PATH", help="label maps, or folders of them")
     parser.add_argument("--output_dir", required=True, help="folder for the cases")

@@ -21,19 +21,9 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from evaluation.label_sets import read_column, volumes_of
-from evaluation.robustness_conditions import (
-    CONDITIONS,
-    GROUPS,
-    Change,
-    Condition,
-    Scan,
-    brain_of,
-    load_scan,
-    repeat,
-)
-from evaluation.robustness_report import Robustness, report_files
-from evaluation.robustness_scores import compare
+from evaluation.label_sets import find_label_set, read_column, volumes_of
+from evaluation.robustness_conditions import CONDITIONS, GROUPS, Change, Condition, brain_of, load_scan, repeat
+from evaluation.robustness_report import Robustness, compare, report_files
 from monai.bundle import ConfigParser
 from reports import run_command, write_files
 from tqdm import tqdm
@@ -41,20 +31,15 @@ from tqdm import tqdm
 from monai_mamba.checks import check_output_dir
 from monai_mamba.data.image_header import check_header
 from monai_mamba.data.label_values import read_label_ids
-from monai_mamba.data.scans import RESULTS
 from monai_mamba.errors import InputError, MonaiMambaError, OutputError
 from monai_mamba.labels import LabelTable
 from monai_mamba.metrics.structure_scores import ABSENT_RULE
 
 UNALTERED = "unaltered"
-NO_BRAIN = (
-    "the place of the brain is unknown; set --brain_mask, or a --reference that labels the whole brain (half a liter "
-    "or more)"
-)
 
 
-def bundle_config(bundle: str) -> Path:
-    """The inference configuration of a bundle.
+def read_bundle(bundle: str) -> tuple[Path, LabelTable]:
+    """The inference configuration of a bundle, and the label table of its results: the `labels` of its handlers.
 
     Raises:
         InputError: there is none.
@@ -62,21 +47,12 @@ def bundle_config(bundle: str) -> Path:
     config = Path(bundle).expanduser().resolve() / "configs" / "inference.json"
     if not config.is_file():
         raise InputError(f"--bundle {bundle}: there is no {config}. Give the folder of a bundle that segments scans.")
-    return config
-
-
-def bundle_table(config: Path) -> LabelTable:
-    """The label table that a bundle writes its results with: the `labels` of its handlers.
-
-    Raises:
-        InputError: no handler names a label table, or there is no such table.
-    """
     parser = ConfigParser()
     parser.read_config(str(config))
     for position, handler in enumerate(parser.get("handlers", ())):
         if "labels" in handler:
-            return LabelTable.load(parser.get_parsed_content(f"handlers#{position}#labels"))
-    raise InputError(f"{config}: no handler has 'labels', so the names of the structures are unknown. Give --labels.")
+            return config, LabelTable.load(parser.get_parsed_content(f"handlers#{position}#labels"))
+    raise InputError(f"{config}: no handler has 'labels', so the names of the structures are unknown.")
 
 
 def read_label_map(path: str | Path) -> nib.Nifti1Image:
@@ -97,43 +73,11 @@ def run_bundle(config: Path, scans: Path, output_dir: Path, options: Sequence[st
     """
     command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(config), "--input", str(scans)]
     command += ["--output_dir", str(output_dir), "--overwrite", "True", *options]
-    status = subprocess.run(command).returncode
-    if status:
+    if status := subprocess.run(command).returncode:
         raise MonaiMambaError(
             f"{config}: the run of the bundle ended with status {status}. See its messages above. The command was\n"
             f"    {shlex.join(command)}"
         )
-
-
-def find_labels(output_dir: Path, name: str) -> Path:
-    """The label map that the bundle made of an altered scan.
-
-    Raises:
-        InputError: there is not exactly one.
-    """
-    found = sorted(output_dir.glob(f"{name}_desc-*{RESULTS['labels']}"))
-    if len(found) != 1:
-        raise InputError(
-            f"{output_dir}: {len(found)} label maps of the scan '{name}', expected one named "
-            f"{name}_desc-TASK{RESULTS['labels']}. Remove those of other bundles from this folder."
-        )
-    return found[0]
-
-
-def choose_conditions(groups: Sequence[str], scan: Scan) -> tuple[list[Condition], list[str]]:
-    """Conditions of some groups, and why others of them are left out.
-
-    Raises:
-        InputError: none is left.
-    """
-    chosen = [condition for condition in CONDITIONS if condition.group in groups]
-    notes = []
-    if scan.brain is None and any(condition.group == "stripped" for condition in chosen):
-        chosen = [condition for condition in chosen if condition.group != "stripped"]
-        notes.append(f"Left out, 'stripped': {NO_BRAIN}.")
-    if not chosen:
-        raise InputError(f"No condition is left to measure. {' '.join(notes)}")
-    return chosen, notes
 
 
 def measure(options: argparse.Namespace) -> None:
@@ -144,20 +88,19 @@ def measure(options: argparse.Namespace) -> None:
         OutputError: the output folder cannot be written to.
         MonaiMambaError: the bundle failed.
     """
-    config, folder = bundle_config(options.bundle), Path(options.output_dir).expanduser().resolve()
-    table = LabelTable.load(options.labels) if options.labels else bundle_table(config)
+    folder = Path(options.output_dir).expanduser().resolve()
+    config, table = read_bundle(options.bundle)
     source = Path(options.input).expanduser()
     check_header(source)
     reference = None if options.reference is None else read_label_map(Path(options.reference).expanduser())
-    brain = None
-    if options.brain_mask is not None:
-        mask = read_label_map(Path(options.brain_mask).expanduser())
-        brain = np.asanyarray(mask.dataobj) > 0, mask.affine
-    elif reference is not None:
-        inside = brain_of(np.asanyarray(reference.dataobj), reference.affine)
-        brain = None if inside is None else (inside, reference.affine)
-    scan = load_scan(source, brain)
-    conditions, notes = choose_conditions(options.conditions, scan)
+    scan = load_scan(source, None if reference is None else brain_of(reference))
+    conditions = [condition for condition in CONDITIONS if condition.group in options.conditions]
+    notes = []
+    if scan.brain is None and "stripped" in options.conditions:
+        conditions = [condition for condition in conditions if condition.group != "stripped"]
+        notes.append("Left out, 'stripped': it needs a --reference that labels the whole brain (half a liter or more).")
+    if not conditions:
+        raise InputError(f"No condition is left to measure. {' '.join(notes)}")
     check_output_dir(folder)
 
     as_it_is = Condition(UNALTERED, UNALTERED, "the scan as it is", repeat)
@@ -166,12 +109,19 @@ def measure(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(dir=folder, prefix=".scans.") as scans:
         for condition in tqdm([as_it_is, *conditions], desc="altering", unit="scan"):
             image, changes[condition.name] = condition.alter(scan)
-            _save(image, Path(scans) / f"{condition.name}.nii")
+            try:
+                nib.save(image, Path(scans) / f"{condition.name}.nii")
+            except OSError as error:
+                raise OutputError(
+                    f"{folder}: cannot be written ({error}). Set --output_dir to another folder."
+                ) from error
         run_bundle(config, Path(scans), folder / "labels", options.bundle_options)
 
-    maps = {name: find_labels(folder / "labels", name) for name in changes}
+    maps = find_label_set("labels", str(folder / "labels")).files
+    if missing := sorted(set(changes) - set(maps)):
+        raise InputError(f"{folder / 'labels'}: the bundle wrote no label map of {', '.join(missing)}.")
     baseline = read_label_map(maps[UNALTERED])
-    found = {name: set(np.unique(read_label_ids(path)).tolist()) for name, path in maps.items()}
+    found = {name: set(np.unique(read_label_ids(maps[name])).tolist()) for name in changes}
     if not any(entry.id in found[UNALTERED] for entry in table.structures):
         raise InputError(f"{source}: the bundle finds no structure in it. Use a scan of the kind that it is made for.")
     structures = tuple(entry for entry in table.structures if entry.id in set.union(*found.values()))
@@ -185,23 +135,12 @@ def measure(options: argparse.Namespace) -> None:
     for condition in tqdm([as_it_is, *conditions], desc="comparing", unit="scan"):
         path, change = maps[condition.name], changes[condition.name]
         expected = read_column(volumes_of(path), ids, "expected_dsc")
-        outcome = compare(condition, change, read_label_map(path), baseline, reference, table, ids, expected)
-        outcomes.append(outcome)
+        outcomes.append(compare(condition, change, read_label_map(path), baseline, reference, table, ids, expected))
     sources = {"bundle": str(options.bundle), "scan": str(options.input)}
     if reference is not None:
         sources["reference"] = str(options.reference)
     write_files(folder, report_files(Robustness(sources, structures, tuple(outcomes), tuple(notes))))
     print(f"Wrote {folder / 'report.md'}. {ABSENT_RULE}")
-
-
-def _save(image: nib.Nifti1Image, path: Path) -> None:
-    try:
-        nib.save(image, path)
-    except OSError as error:
-        raise OutputError(
-            f"{path}: the altered scan cannot be written ({error}). Free some space, or choose another folder with "
-            "--output_dir."
-        ) from error
 
 
 def main() -> int:
@@ -210,13 +149,7 @@ def main() -> int:
     parser.add_argument("--input", required=True, metavar="FILE", help="the scan (NIfTI or MGH)")
     parser.add_argument("--output_dir", required=True, metavar="DIR", help="folder for the report and the label maps")
     parser.add_argument("--reference", metavar="FILE", help="label map of the scan to compare with, too")
-    parser.add_argument(
-        "--brain_mask",
-        metavar="FILE",
-        help="the brain, for 'stripped' (what has a label in the reference, and 2 mm about it)",
-    )
     parser.add_argument("--conditions", nargs="+", choices=GROUPS, default=GROUPS, help="kinds of alteration (all)")
-    parser.add_argument("--labels", help="label table: a name or a TSV file (that of the bundle)")
     parser.add_argument("bundle_options", nargs="*", metavar="-- OPTION", help="options of the bundle, after --")
     return run_command(measure, parser.parse_args())
 

@@ -1,7 +1,5 @@
 """Inputs of a run: which files it takes, how they are checked and paired, and what describes its results."""
 
-from __future__ import annotations
-
 from monai_mamba.data.aseg import add_asegs
 from monai_mamba.data.bids import describe_derivatives
 from monai_mamba.data.cases import find_cases, find_labeled_cases

@@ -13,8 +13,6 @@ from monai.utils import ensure_tuple
 from monai_mamba.data.geometry import check_geometry
 from monai_mamba.data.image_file import checksum_of, parse_image, read_content, stored_scale
 
-__all__ = ["VerifyingNibabelReader"]
-
 
 class VerifyingNibabelReader(NibabelReader):
     """MONAI's `NibabelReader` for files that are read as `read_image` does; for `LoadImaged(reader=...)`.

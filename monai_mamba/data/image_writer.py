@@ -10,8 +10,6 @@ from monai.data import NibabelWriter
 
 from monai_mamba.files import write_atomically
 
-__all__ = ["AtomicNibabelWriter"]
-
 
 class AtomicNibabelWriter(NibabelWriter):
     """MONAI's `NibabelWriter`, which gives a file its name when it is complete; for `SaveImaged(writer=...)`."""

@@ -143,14 +143,14 @@ def check_same_grid(image: str, label: str) -> None:
     (image_shape, image_affine), (label_shape, label_affine) = _grid(image), _grid(label)
     if image_shape != label_shape:
         raise InputError(
-            f"{label}: its grid is {label_shape} voxels, but that of its image {image} is {image_shape}. "
-            "Resample the label map to the image with nearest neighbor."
+            f"{label}: its grid is {label_shape} voxels, but that of {image} is {image_shape}. Resample "
+            "it to that grid with nearest neighbor."
         )
     shift = largest_shift(image_affine, label_affine, image_shape)
     if not shift <= LARGEST_SHIFT:
         raise InputError(
-            f"{label}: it has the shape of its image {image} but another position (voxels differ by "
-            f"up to {shift:.3g} mm). Resample the label map to the image with nearest neighbor, or correct its header."
+            f"{label}: it has the shape of {image} but another position (voxels differ by up to {shift:.3g} mm). "
+            "Resample it to that grid with nearest neighbor, or correct its header."
         )
 
 

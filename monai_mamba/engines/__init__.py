@@ -1,7 +1,5 @@
 """Engines that run a workflow, and how they take their batches."""
 
-from __future__ import annotations
-
 from monai_mamba.engines.scan_evaluator import ScanEvaluator
 from monai_mamba.engines.subvoxel_batch import PrepareSubvoxelBatch
 

@@ -7,8 +7,6 @@ from typing import Any
 import torch
 from monai.engines import default_prepare_batch
 
-__all__ = ["PrepareSubvoxelBatch"]
-
 
 class PrepareSubvoxelBatch:
     """A ``prepare_batch`` that asks a network with ``stem_stride`` for one random sub-voxel, the label cut to match.

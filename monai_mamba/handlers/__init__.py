@@ -1,7 +1,5 @@
 """Handlers of MONAI engines: what goes into a run and what comes out of it."""
 
-from __future__ import annotations
-
 from monai_mamba.handlers.checkpoint import ResumableCheckpoint
 from monai_mamba.handlers.ema import ResumableEMA
 from monai_mamba.handlers.missing_classes import MissingClasses

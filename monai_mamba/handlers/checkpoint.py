@@ -23,8 +23,6 @@ from monai_mamba.errors import InputError, WeightsError
 from monai_mamba.files import write_atomically
 from monai_mamba.handlers.weights import read_tensors
 
-__all__ = ["ResumableCheckpoint"]
-
 
 class ResumableCheckpoint:
     """Save everything a training needs to one file after every epoch, and continue from that file where it exists.

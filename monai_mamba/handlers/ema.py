@@ -7,8 +7,6 @@ from typing import Any
 from ignite.engine import Engine, Events
 from ignite.handlers import EMAHandler
 
-__all__ = ["ResumableEMA"]
-
 
 class ResumableEMA(EMAHandler):
     """Ignite's `EMAHandler`, for networks that get their weights when a training starts, and for one that is resumed.

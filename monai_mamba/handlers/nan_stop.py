@@ -17,8 +17,6 @@ from torch.nn.parallel import DistributedDataParallel
 from monai_mamba.errors import MonaiMambaError
 from monai_mamba.networks.finite import first_not_finite, is_finite, title
 
-__all__ = ["NaNStop"]
-
 ADVICE = (
     "Files of earlier epochs are unchanged. Check the scan, and continue from the last checkpoint with a smaller "
     "--learning_rate or without mixed precision (--amp False)."

@@ -1,7 +1,5 @@
 """Ways to run a network over an image."""
 
-from __future__ import annotations
-
 from monai_mamba.inferers.autocast import AutocastInferer
 from monai_mamba.inferers.coarse_to_fine import CoarseToFineInferer
 from monai_mamba.inferers.hippocampus import HippocampusInferer

@@ -12,7 +12,7 @@ from monai.inferers import Inferer
 from scipy import ndimage
 
 from monai_mamba.errors import InputError, NotFiniteError
-from monai_mamba.grids import Grid, add_box, cut_box, one_affine
+from monai_mamba.grids import Grid, add_box, cut_box, one_affine, voxel_map
 from monai_mamba.labels import LabelTable
 from monai_mamba.transforms.hippocampus_box import centered_box, find_hippocampus, scale_to_surroundings
 
@@ -29,12 +29,12 @@ class HippocampusInferer(Inferer):
     Otherwise it sees one box that holds both, with the intensities of the head (MedSegMamba, arXiv 2409.08307).
 
     With `fill`, the first network (or the label map that is given) says what is hippocampus and the second which part
-    of it, so that the probabilities of the parts add up to those of that hippocampus. Otherwise the second draws the
+    of it, so that the parts add up to that hippocampus, labels and probabilities alike. Otherwise the second draws the
     outline, too.
 
     Args:
         first_network: the network of the subcortical bundle; not used where a label map is given.
-        first_inferer: runs it over the head and returns probabilities `(1, C, H, W, D)`.
+        first_inferer: runs it over the head and returns probabilities `(1, C, h, w, d)` with the affine of their box.
         first_labels: its classes, with `Left-Hippocampus` and `Right-Hippocampus`.
         second_inferer: runs the network over a box and returns probabilities.
         labels: classes of the result. With `per_side`, the network's channels are the background and then the parts of
@@ -79,6 +79,8 @@ class HippocampusInferer(Inferer):
     ) -> torch.Tensor:
         """Return probabilities `(1, K, H, W, D)`, float16, 0..1, with the meta data of `inputs`.
 
+        They sum to 1, but for a smaller background in what `fill` has as hippocampus.
+
         Args:
             inputs: `MetaTensor` image `(1, 1, H, W, D)` on the 1 mm LIA grid, 0..1, with the meta data of its file.
             network: maps boxes `(1, 1, *roi_size)` to logits.
@@ -92,8 +94,8 @@ class HippocampusInferer(Inferer):
         """
         source, affine = Grid.of(inputs.meta), one_affine(inputs.affine)
         image = inputs.as_tensor()
-        with _named(f"{source.name}, search for the hippocampi"):
-            ids, outlines = self._locate(image, aseg)
+        with _named(source.name, "search for the hippocampi"):
+            ids, outlines = self._locate(inputs, aseg)
         inner = {side: find_hippocampus(ids, label, affine, side, source) for side, label in self.hippocampi.items()}
         result = torch.zeros((1, self.classes, *image.shape[2:]), dtype=torch.float16, device=image.device)
         if self.per_side:
@@ -107,7 +109,7 @@ class HippocampusInferer(Inferer):
             for side in SIDES:
                 box = centered_box([inner[side]], self.roi_size, affine, source)
                 cut = scale_to_surroundings(cut_box(image, box), image[0, 0], inner[side])
-                with _named(f"{source.name}, box of the {side.lower()} hippocampus"):
+                with _named(source.name, f"box of the {side.lower()} hippocampus"):
                     parts = self._one_side(cut, network, side)
                 if self.fill:
                     parts = fill_outline(parts, cut_box(outlines[side], box))
@@ -118,22 +120,32 @@ class HippocampusInferer(Inferer):
                     add_box(result[0, channel], part, box)
         else:
             box = centered_box(list(inner.values()), self.roi_size, affine, source)
-            with _named(f"{source.name}, box of the hippocampi"):
+            with _named(source.name, "box of the hippocampi"):
                 add_box(result, self.second_inferer(cut_box(image, box), network), box)
         result[:, 0] = (1 - result[:, 1:].sum(dim=1)).clamp_(min=0)
+        if self.fill:
+            # The labels add up, too: a hippocampus is ahead of each other structure, not of all of them together.
+            found = torch.from_numpy(np.isin(ids, list(self.hippocampi.values()))).to(image.device)
+            behind = 0.99 * result[:, 1:].amax(dim=1)
+            result[:, 0] = torch.where(found, torch.minimum(result[:, 0], behind), result[:, 0])
         return MetaTensor(result).copy_meta_from(inputs)
 
-    def _locate(self, image: torch.Tensor, aseg: torch.Tensor | None) -> tuple[np.ndarray, dict[str, torch.Tensor]]:
+    def _locate(self, image: MetaTensor, aseg: torch.Tensor | None) -> tuple[np.ndarray, dict[str, torch.Tensor]]:
         """FreeSurfer ids `(H, W, D)` and, for each side, the probability `(H, W, D)` of its hippocampus."""
         if aseg is not None:
             ids = torch.as_tensor(aseg)[0, 0]
             return ids.cpu().numpy(), {side: (ids == label).half() for side, label in self.hippocampi.items()}
-        probabilities = self.first_inferer(image, self.first_network)[0]
-        ids = np.array(self.first_labels.ids, dtype=np.uint16)
-        channels = {side: int(np.flatnonzero(ids == label)[0]) for side, label in self.hippocampi.items()}
-        # Copies: the other classes take half a gigabyte.
-        outlines = {side: probabilities[channel].clone() for side, channel in channels.items()}
-        return ids[probabilities.argmax(dim=0).cpu().numpy()], outlines
+        found = self.first_inferer(image, self.first_network)
+        first = voxel_map(one_affine(found.affine), one_affine(image.affine))[:3, 3].astype(int)
+        box = tuple(slice(start, start + size) for start, size in zip(first, found.shape[2:], strict=True))
+        table = np.array(self.first_labels.ids, dtype=np.uint16)
+        ids = np.zeros(image.shape[2:], dtype=np.uint16)
+        ids[box] = table[found[0].argmax(dim=0).cpu().numpy()]
+        outlines = {}
+        for side, label in self.hippocampi.items():
+            outlines[side] = found.as_tensor().new_zeros(ids.shape)
+            outlines[side][box] = found.as_tensor()[0, int(np.flatnonzero(table == label)[0])]
+        return ids, outlines
 
     def _one_side(self, box: torch.Tensor, network: Callable[..., torch.Tensor], side: str) -> torch.Tensor:
         """Probabilities of the parts `(parts, *roi_size)` of the hippocampus in a box `(1, 1, *roi_size)`."""
@@ -143,12 +155,12 @@ class HippocampusInferer(Inferer):
 
 
 @contextmanager
-def _named(part: str) -> Iterator[None]:
-    """Say in which part of the work an inferer, which knows a part of the image only, has failed."""
+def _named(name: str, part: str) -> Iterator[None]:
+    """Say in which part of the work on a file an inferer has failed; it may know the file, not the part."""
     try:
         yield
     except NotFiniteError as error:
-        raise NotFiniteError(f"{part}: {error}") from error
+        raise NotFiniteError(f"{name}, {part}: {str(error).removeprefix(f'{name}: ')}") from error
 
 
 def fill_outline(parts: torch.Tensor, outline: torch.Tensor) -> torch.Tensor:
@@ -160,12 +172,12 @@ def fill_outline(parts: torch.Tensor, outline: torch.Tensor) -> torch.Tensor:
 
     Returns:
         Probabilities `(parts, H, W, D)` whose sum is `outline`. Where the network does not see the structure, its parts
-        are those of the nearest voxel where it does. `parts` as they are if it sees it nowhere.
+        are those of the nearest voxel where it does. 0 if it sees it nowhere.
     """
     whole = parts.float().sum(dim=0)
     seen = whole > 0.5
     if not seen.any():
-        return parts
+        return torch.zeros_like(parts)
     nearest = ndimage.distance_transform_edt(~seen.cpu().numpy(), return_distances=False, return_indices=True)
     share = parts.float() / whole.clamp(min=1e-6)
     return share[(slice(None), *torch.from_numpy(nearest).long().to(parts.device))] * outline

@@ -1,7 +1,5 @@
 """Label tables, and what is read from them: the regions of a tumor and the schemes of a hippocampus."""
 
-from __future__ import annotations
-
 from monai_mamba.labels.brain_measures import BRAIN, brain_measures, measure_brain
 from monai_mamba.labels.color_tables import COLOR_TABLES
 from monai_mamba.labels.regions import CONVENTIONS, RegionTable, TumorRegion, fitting_conventions

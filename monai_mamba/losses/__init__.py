@@ -1,7 +1,5 @@
 """Losses, and the class weights they take."""
 
-from __future__ import annotations
-
 from monai_mamba.losses.class_weights import class_weights
 from monai_mamba.losses.dice_bce import RegionDiceBCELoss
 from monai_mamba.losses.partial_dice_ce import PartialLabelDiceCELoss

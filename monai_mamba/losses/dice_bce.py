@@ -7,8 +7,6 @@ from monai.losses import DiceLoss
 from torch import nn
 from torch.nn import functional
 
-__all__ = ["RegionDiceBCELoss"]
-
 
 class RegionDiceBCELoss(nn.Module):
     """Dice loss plus binary cross-entropy of region logits, such as tumor core, whole tumor and enhancing tumor.

@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from monai.losses import DiceCELoss
 
-__all__ = ["PartialLabelDiceCELoss"]
-
 
 class PartialLabelDiceCELoss(DiceCELoss):
     """MONAI's ``DiceCELoss`` for voxels that may belong to one of several classes.

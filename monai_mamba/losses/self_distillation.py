@@ -10,8 +10,6 @@ from monai.losses import DeepSupervisionLoss
 from torch import nn
 from torch.nn import functional
 
-__all__ = ["SelfDistillationLoss"]
-
 
 class SelfDistillationLoss(nn.Module):
     """Segmentation loss at every scale, divergence of every scale from the finest, and likeness of their features.

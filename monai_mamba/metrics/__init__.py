@@ -1,7 +1,5 @@
 """Metrics that compare label maps, and their tables."""
 
-from __future__ import annotations
-
 from monai_mamba.metrics.region_scores import RegionScoresMetric
 from monai_mamba.metrics.region_tables import write_region_tables
 from monai_mamba.metrics.score_tables import write_score_tables

@@ -1,7 +1,5 @@
 """The selective scan of Mamba, along one sequence or along several traversals of a volume."""
 
-from __future__ import annotations
-
 from .choice import explain, scan_backend, set_scan_backend
 from .dispatch import cross_selective_scan, selective_scan
 

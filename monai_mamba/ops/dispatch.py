@@ -13,8 +13,6 @@ from .custom_ops import scan_forward
 from .problem import ScanInputs
 from .reference import reference_scan
 
-__all__ = ["cross_selective_scan", "selective_scan"]
-
 
 def _run(inputs: ScanInputs, with_state: bool, backend: str) -> tuple[Tensor, Tensor]:
     """Y and the last state of a scan, by the implementation of choice."""

@@ -11,8 +11,6 @@ from torch.optim import Optimizer
 
 from monai_mamba.errors import InputError
 
-__all__ = ["MuonAdamW"]
-
 # of the quintic a x + b x^3 + c x^5, which five times over brings every singular value from (0, 1] near 1
 QUINTIC = (3.4445, -4.7750, 2.0315)
 ITERATIONS = 5

@@ -1,7 +1,5 @@
 """Results of the bundles as one HTML file: ``python -m monai_mamba.report RESULTS_DIR``."""
 
-from __future__ import annotations
-
 from monai_mamba.report.page import write_report
 
 __all__ = ["write_report"]

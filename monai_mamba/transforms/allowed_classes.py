@@ -12,8 +12,6 @@ from monai_mamba.errors import InputError
 from monai_mamba.labels import LabelTable
 from monai_mamba.transforms.to_training_labels import read_merges
 
-__all__ = ["ToAllowedClassesd"]
-
 
 class ToAllowedClassesd(MapTransform):
     """Turn class indices into the set of classes that a voxel may have, for `PartialLabelDiceCELoss`.

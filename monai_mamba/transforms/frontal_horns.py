@@ -7,8 +7,6 @@ import torch
 from monai_mamba.files import read_tsv
 from monai_mamba.labels import LABEL_FOLDER
 
-__all__ = ["clear_frontal_horns"]
-
 SIDES = LABEL_FOLDER / "frontal_horns.tsv"
 
 

@@ -12,8 +12,6 @@ from monai.transforms import MapTransform, Randomizable
 from scipy.spatial.transform import Rotation
 from torch.nn import functional
 
-__all__ = ["RandHeadWindow"]
-
 
 class RandHeadWindow(Randomizable, MapTransform):
     """Base of transforms that draw one window of a head: where it lies, how it is deformed, how a scanner sees it.

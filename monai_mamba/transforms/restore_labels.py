@@ -42,7 +42,7 @@ class RestoreLabelsd(MapTransform):
             affine.
         labels: the label table, or its name or path, see `LabelTable.load`.
         calibration: TSV file with the columns `id` and `factor`, by which the expected DSC of a structure is
-            multiplied, as `tools/calibrate_expected_dsc.py` writes it; ids that it does not list have none.
+            multiplied, as `tools/fit_quality.py` writes it; ids that it does not list have none.
         allow_missing_keys: do not raise if a key is missing.
     """
 

@@ -14,8 +14,6 @@ from monai.utils import convert_to_tensor
 from monai_mamba.labels import LabelTable, without_side
 from monai_mamba.transforms.head_window import RandHeadWindow, linear, nearest
 
-__all__ = ["RandScanWindowd"]
-
 WHITE_MATTER = "Cerebral-White-Matter"
 DEEP = ("Pallidum", "Thalamus", "VentralDC", "Putamen", "Caudate")
 

@@ -19,8 +19,6 @@ from monai_mamba.files import read_tsv
 from monai_mamba.labels import LABEL_FOLDER, LabelTable
 from monai_mamba.transforms.head_window import RandHeadWindow, nearest
 
-__all__ = ["RandSynthesizeImaged", "SynthesisTable"]
-
 
 class SynthesisTable:
     """What each id of a label map becomes: a class to predict and a tissue with an intensity.

@@ -26,7 +26,7 @@ OPTIONS = {
     "amp": False,
     "first_roi_size": [48, 48, 48],
     "first_network_def": {"_target_": "head_phantom.IntensityNetwork"},
-    "first_inferer#mirror": None,  # it tells the sides by their gray values
+    "first_windows#mirror": None,  # it tells the sides by their gray values
     "network_def": {"_target_": "hippocampus_phantom.HalvesNetwork"},
 }
 
@@ -227,8 +227,9 @@ def test_the_head_is_seen_as_in_the_first_bundle():
     assert second["preprocessing"]["transforms"][: len(steps)] == steps
     assert second["first_network_def"] == first["network_def"]
     assert second["first_roi_size"] == first["roi_size"]
-    assert first["windows"].keys() == second["first_inferer"].keys()
-    assert all(first["windows"][key] == second["first_inferer"][key] for key in ("mode", "mirror_shift", "overlap"))
+    assert first["windows"].keys() == second["first_windows"].keys()
+    assert all(first["windows"][key] == second["first_windows"][key] for key in ("mode", "mirror_shift", "overlap"))
+    assert first["inferer"].keys() == second["first_inferer"].keys()
 
 
 def test_inference_and_training_use_one_network():

@@ -6,13 +6,12 @@ import csv
 import json
 import os
 import re
-import signal
 import socket
-import subprocess
 import sys
 import time
 from pathlib import Path
 
+import forked
 import nibabel as nib
 import numpy as np
 import pytest
@@ -79,19 +78,20 @@ def command(dataset: Path, output_dir: Path, weights: str, *configs: str) -> lis
         "weights": weights,
         "network_def": "{'_target_': 'head_phantom.IntensityNetwork'}",
         "mirror": "False",
-        "roi_size": "[48, 48, 48]",
+        "roi_size": "[64, 64, 64]",
         "device": "cpu",
     }
-    return ["-m", "monai.bundle", "run", *(text for key, value in options.items() for text in (f"--{key}", str(value)))]
+    words = [text for key, value in options.items() for text in (f"--{key}", str(value))]
+    return [sys.executable, "-m", "monai.bundle", "run", *words]
 
 
 def kill_after_the_first_result(arguments: list[str], output_dir: Path, environment: dict[str, str]) -> None:
-    process = subprocess.Popen([sys.executable, *arguments], env=environment, stdout=subprocess.DEVNULL)
+    started = forked.Command(arguments, env=environment)
     while not list(output_dir.rglob("sub-*_dseg.nii.gz")):
-        assert process.poll() is None
+        assert started.process.is_alive()
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    started.process.kill()
+    started.wait()
 
 
 def test_a_killed_run_of_a_bids_data_set_is_finished_by_two_processes(dataset, tmp_path, weights):
@@ -102,15 +102,10 @@ def test_a_killed_run_of_a_bids_data_set_is_finished_by_two_processes(dataset, t
     assert 1 <= len(kept) < 6
     assert not (out / "cases.tsv").exists()
 
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    launch += ["--log-dir", str(tmp_path / "logs"), "--redirects", "3"]
     arguments = command(dataset, out, weights, "inference.json", "multi_gpu_inference.json")
-    done = subprocess.run([*launch, *arguments], env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 1, done.stderr
-    logs = {
-        rank: "".join(path.read_text() for path in sorted(tmp_path.glob(f"logs/*/attempt_0/{rank}/std*.log")))
-        for rank in (0, 1)
-    }
+    ended = forked.run_as_two_processes(arguments, tmp_path, environment)
+    logs = [process.stdout for process in ended]
+    assert ended[0].returncode == 1, logs
     assert "Error: 2 of 8 scans failed, the others are done:" in logs[0], logs
     assert "Error:" not in logs[1], logs
 
@@ -170,7 +165,7 @@ def test_a_single_process_writes_the_same_table(tmp_path, weights):
         "output_dir": tmp_path / "out",
         "weights": weights,
         "network_def": {"_target_": "head_phantom.IntensityNetwork"},
-        "roi_size": [48, 48, 48],
+        "roi_size": [64, 64, 64],
     }
     for expected in (["done", "done", "failed"], ["skipped", "skipped", "failed"]):
         with pytest.raises(RuntimeError) as failure:
@@ -210,7 +205,7 @@ def test_the_next_scan_is_read_while_one_is_computed_and_no_more(tmp_path, weigh
 
     monkeypatch.setattr(CheckImaged, "__call__", note)
     monkeypatch.setattr(IntensityNetwork, "forward", wait_for_the_next)
-    options = {"network_def": {"_target_": "head_phantom.IntensityNetwork"}, "roi_size": [48, 48, 48]}
+    options = {"network_def": {"_target_": "head_phantom.IntensityNetwork"}, "roi_size": [64, 64, 64]}
     run([CONFIGS / "inference.json"], input=tmp_path / "in", output_dir=tmp_path / "out", weights=weights, **options)
     assert set(seen) == {(0, "ab"), (1, "abc"), (2, "abc")}
 

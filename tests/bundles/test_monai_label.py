@@ -77,7 +77,7 @@ def test_subcortical_numbers_are_those_of_the_legend(tmp_path):
     matrix = np.array([[0.0, 0.0, 1.1], [-1.0, 0.0, 0.0], [0.0, -0.9, 0.0]])
     save_head(tmp_path / "scan.nii.gz", (40, 44, 42), matrix)
     numbers, parser = serve(
-        "subcortical", tmp_path / "scan.nii.gz", IntensityNetwork(), mirror=False, roi_size=[48, 48, 48]
+        "subcortical", tmp_path / "scan.nii.gz", IntensityNetwork(), mirror=False, roi_size=[64, 64, 64]
     )
     assert numbers.dtype == np.uint8
     names, written = {number: name for name, number in legend("subcortical").items()}, ids("subcortical")

@@ -46,7 +46,7 @@ def workflow(scans: Path | str, output_dir: Path, weights: str, **options: objec
         progress=False,
         network_def={"_target_": "head_phantom.IntensityNetwork"},
         mirror=False,  # this network tells left from right by intensity, which mirroring does not exchange
-        roi_size=[48, 48, 48],
+        roi_size=[64, 64, 64],  # all of it, with the margin
         **options,
     )
 

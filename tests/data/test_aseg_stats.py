@@ -1,4 +1,4 @@
-"""FreeSurfer's statistics, read back by the definition of the format."""
+"""FreeSurfer's statistics, read back as the programs that know the format do."""
 
 from __future__ import annotations
 
@@ -9,27 +9,41 @@ from monai_mamba.data.aseg_stats import aseg_stats
 from monai_mamba.labels import LabelTable, brain_measures, measure_brain
 
 TABLE = LabelTable.load("subcortical", auxiliary=True)
-# Names that `asegstats2table` of FreeSurfer 7 looks for, of those that need no surface and no intracranial volume.
-KNOWN = {"BrainSegVol", "BrainSegVolNotVent", "lhCortexVol", "rhCortexVol", "CortexVol", "SubCortGrayVol"}
-KNOWN |= {"TotalGrayVol", "lhCerebralWhiteMatterVol", "rhCerebralWhiteMatterVol", "CerebralWhiteMatterVol"}
+# Key and name of the measures that `asegstats2table` of FreeSurfer 7 looks for and that need no surface and no
+# intracranial volume.
+KNOWN = {"BrainSeg": "BrainSegVol", "BrainSegNotVent": "BrainSegVolNotVent"}
+KNOWN |= {key: f"{key}Vol" for key in ("lhCortex", "rhCortex", "Cortex", "SubCortGray", "TotalGray")}
+KNOWN |= {key: f"{key}Vol" for key in ("lhCerebralWhiteMatter", "rhCerebralWhiteMatter", "CerebralWhiteMatter")}
 
 
 def read(text: str) -> tuple[dict[str, float], dict[int, dict[str, str]]]:
-    """Measures by name, and rows by id: lines without # have the columns that the line ColHeaders names."""
+    """Measures by name and rows by id, by what readers of the format rely on.
+
+    FreeSurfer's `asegstats2table` takes every line without # for a row, of which it reads the second, fourth and fifth
+    word, keeps rows apart by their names, and finds a measure by its key and name at the start of a line, its value
+    behind the third comma. `read_aseg_stats` of the R package freesurfer begins at the subject, splits measures at
+    commas into five columns, and takes all lines behind ColHeaders, which name their columns, for rows.
+    """
     lines = text.splitlines()
     assert lines[0] == "# Title Segmentation Statistics"
-    measures = {}
-    for line in lines:
-        if line.startswith("# Measure "):
-            key, name, words, value, unit = line.removeprefix("# Measure ").split(", ")
-            assert key
-            assert words
+    (subject,) = (index for index, line in enumerate(lines) if line.startswith("# subjectname "))
+    (header,) = (index for index, line in enumerate(lines) if line.startswith("# ColHeaders "))
+    keys, measures = {}, {}
+    for index, line in enumerate(lines):
+        if "Measure" in line.split()[:2]:
+            assert subject < index < header
+            key, name, words, value, unit = (part.strip() for part in line.removeprefix("# Measure ").split(","))
+            assert line.startswith(f"# Measure {key}, {name}, {words}, ")
             assert unit == "mm^3"
-            measures[name] = float(value)
-    (header,) = (line for line in lines if line.startswith("# ColHeaders "))
-    columns = header.removeprefix("# ColHeaders").split()
-    rows = [dict(zip(columns, line.split(), strict=True)) for line in lines if "#" not in line]
+            keys[key], measures[name] = name, float(value)
+    assert keys.items() >= KNOWN.items()
+    columns = lines[header].removeprefix("# ColHeaders").split()
+    assert columns[1:] == ["SegId", "NVoxels", "Volume_mm3", "StructName"]
+    assert all("#" in line for line in lines[: header + 1])
+    assert not any("#" in line for line in lines[header + 1 :])
+    rows = [dict(zip(columns, line.split(), strict=True)) for line in lines[header + 1 :]]
     assert [int(row["Index"]) for row in rows] == list(range(1, len(rows) + 1))
+    assert len({row["StructName"] for row in rows}) == len(rows)
     assert f"# NRows {len(rows)}" in lines
     assert f"# NTableCols {len(columns)}" in lines
     return measures, {int(row["SegId"]): row for row in rows}
@@ -50,7 +64,6 @@ def test_measures_and_structures_are_those_of_the_label_map():
             assert (row["StructName"], int(row["NVoxels"])) == (entry.name, voxels[entry.id])
             assert float(row["Volume_mm3"]) == pytest.approx(mm3[entry.id], abs=0.06)
 
-    assert set(measures) > KNOWN
     assert (measures["lhCortexVol"], measures["rhCortexVol"]) == pytest.approx((mm3[3], mm3[42]))
     assert (measures["lhCerebralWhiteMatterVol"], measures["rhCerebralWhiteMatterVol"]) == pytest.approx(
         (mm3[2], mm3[41])

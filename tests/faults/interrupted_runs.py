@@ -1,4 +1,4 @@
-"""Start the subcortical bundle again and again and kill it at random moments: a program for the test beside it."""
+"""Start the subcortical bundle again and again and kill it at random moments: a module that the test beside it runs."""
 
 from __future__ import annotations
 
@@ -12,14 +12,12 @@ from pathlib import Path
 import torch
 from monai.bundle import ConfigWorkflow
 
-import monai_mamba  # noqa: F401  # imported before the processes part, so that each starts at once
-
 CONFIG = Path(__file__).resolve().parents[2] / "bundles" / "subcortical" / "configs" / "inference.json"
 
 
 def segment(source: str, output_dir: str, weights: str) -> None:
     """One run over a folder."""
-    options = {"network_def": {"_target_": "head_phantom.IntensityNetwork"}, "roi_size": [32, 32, 32], "mirror": False}
+    options = {"network_def": {"_target_": "head_phantom.IntensityNetwork"}, "roi_size": [48, 48, 48], "mirror": False}
     options |= {"input": source, "output_dir": output_dir, "weights": weights, "device": "cpu", "progress": False}
     workflow = ConfigWorkflow(str(CONFIG), workflow_type="infer", logging_file=False, **options)
     workflow.initialize()

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from traceback import format_exception
 
+import forked
 import nibabel as nib
 import numpy as np
 import pytest
@@ -35,7 +36,7 @@ def environment() -> dict[str, str]:
 
 def options(source: Path, output_dir: Path, weights: Path) -> dict[str, object]:
     files = {"input": str(source), "output_dir": str(output_dir), "weights": str(weights)}
-    network = {"network_def": {"_target_": "head_phantom.IntensityNetwork"}, "roi_size": [32, 32, 32], "mirror": False}
+    network = {"network_def": {"_target_": "head_phantom.IntensityNetwork"}, "roi_size": [48, 48, 48], "mirror": False}
     return {**files, **network, "device": "cpu", "progress": False}
 
 
@@ -67,53 +68,33 @@ def assert_complete(folder: Path, names: list[str]) -> None:
 
 @linux
 def test_killing_a_run_twenty_times_loses_nothing(tmp_path, weights):
-    names = heads(tmp_path / "in", 30)
-    program = [sys.executable, str(TESTS / "faults" / "interrupted_runs.py")]
-    program += [str(tmp_path / "in"), str(tmp_path / "out"), str(weights), "20"]
-    ended = subprocess.run(program, capture_output=True, text=True, env=environment(), check=True)
+    names = heads(tmp_path / "in", 20)
+    program = [sys.executable, "-m", "interrupted_runs", *map(str, (tmp_path / "in", tmp_path / "out", weights, 20))]
+    ended = forked.run(program, env=environment())
     killed, status = map(int, ended.stdout.splitlines()[-1].split())
-    assert killed > 10, ended.stderr  # a run with nothing left to do may end before it is killed
-    assert status == 0, ended.stderr
+    assert killed > 10, ended.stdout  # a run with nothing left to do may end before it is killed
+    assert status == 0, ended.stdout
     assert_complete(tmp_path / "out", names)
 
 
 def test_two_runs_into_one_folder(tmp_path, weights):
     names = heads(tmp_path / "in", 4)
-    runs = [
-        subprocess.Popen(
-            command(tmp_path / "in", tmp_path / "out", weights),
-            env=environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
-        for _ in range(2)
-    ]
-    for started in runs:
-        output, _ = started.communicate()
-        assert started.returncode == 0, output
+    program = command(tmp_path / "in", tmp_path / "out", weights)
+    for started in [forked.Command(program, env=environment()) for _ in range(2)]:
+        ended = started.wait()
+        assert ended.returncode == 0, ended.stdout
     assert_complete(tmp_path / "out", names)
 
 
-LIMITED = """
-import resource, runpy, signal, sys
-kind, limit = getattr(resource, sys.argv[1]), int(sys.argv[2])
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # an error instead of the end of the process, as with a full disk
-resource.setrlimit(kind, (limit, limit))
-sys.argv = ["monai.bundle", *sys.argv[3:]]
-runpy.run_module("monai.bundle", run_name="__main__", alter_sys=False)
-"""
-
-
-def limited(kind: str, limit: int, run: list[str]) -> subprocess.CompletedProcess:
-    program = [sys.executable, "-c", LIMITED, kind, str(limit), *run[3:]]
-    return subprocess.run(program, capture_output=True, text=True, env=environment(), check=False)
+def limited(run: list[str], kind: str, limit: int) -> subprocess.CompletedProcess:
+    return forked.Command(run, env=environment(), limit=(kind, limit)).wait()
 
 
 @linux
 def test_no_space_for_a_result_leaves_none(tmp_path, weights):
     """A limit on the size of files stands for the full disk: the table still fits, the picture does not."""
     heads(tmp_path / "in", 1)
-    ended = limited("RLIMIT_FSIZE", 4096, command(tmp_path / "in", tmp_path / "out", weights))
+    ended = limited(command(tmp_path / "in", tmp_path / "out", weights), "RLIMIT_FSIZE", 4096)
     assert ended.returncode == 1
     last = ended.stderr.splitlines()[-1]
     assert last.startswith("Error: ")
@@ -130,7 +111,7 @@ def test_a_head_of_256_voxels_needs_less_than_4_gib(tmp_path, weights):
     run = command(tmp_path / "in", tmp_path / "out", weights)
     run[[part.startswith("--roi_size") for part in run].index(True)] = "--roi_size=[96,96,96]"
     run.append("--overlap=0")  # a third of the windows, and as much memory
-    ended = limited("RLIMIT_DATA", 4 << 30, run)
+    ended = limited(run, "RLIMIT_DATA", 4 << 30)
     assert ended.returncode == 0, ended.stderr
     assert (tmp_path / "out" / f"large{ENDINGS[0]}").is_file()
 

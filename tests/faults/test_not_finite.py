@@ -167,7 +167,7 @@ def test_either_network_of_the_hippocampal_bundle(case, tmp_path):
         "first_network_def": {"_target_": "head_phantom.IntensityNetwork"},
         "network_def": {"_target_": "hippocampus_phantom.HalvesNetwork"},
         "first_roi_size": [48, 48, 48],
-        "first_inferer#mirror": None,
+        "first_windows#mirror": None,
         "amp": False,
     }
     options |= hippocampus_phantom.save_weights(tmp_path) | spoiled

@@ -6,6 +6,7 @@ import csv
 import json
 from io import StringIO
 
+import forked
 import pytest
 import torch
 from ignite.engine import Engine
@@ -111,6 +112,8 @@ def evaluate_in_two_processes(rank: int, folder: str, rendezvous: str) -> None:
 
 def test_first_rank_writes_the_scores_of_all(tmp_path):
     rendezvous = (tmp_path / "rendezvous").as_uri()
-    torch.multiprocessing.spawn(evaluate_in_two_processes, (str(tmp_path / "out"), rendezvous), nprocs=2)
+    torch.multiprocessing.start_processes(
+        evaluate_in_two_processes, (str(tmp_path / "out"), rendezvous), nprocs=2, start_method=forked.METHOD
+    )
     rows = [row for row in parse((tmp_path / "out" / "scores.tsv").read_text()) if row["id"] == "4"]
     assert [(row["subject"], float(row["dsc"])) for row in rows] == [("scan of rank 0", 1.0), ("scan of rank 1", 0.5)]

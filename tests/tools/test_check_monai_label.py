@@ -69,15 +69,9 @@ def test_numbers_of_slicer_become_ids_as_documented(tmp_path, monkeypatch):
     np.testing.assert_array_equal(found.affine, np.diag([-1.0, 1.0, 1.0, 1.0]))
 
 
-def test_the_document_installs_what_the_tool_installs(monkeypatch):
-    monkeypatch.syspath_prepend(TOOLS)
-    command = next(line for line in DOCUMENT.splitlines() if "pip install" in line).replace('"', "")
-    assert set(importlib.import_module("release.monai_label_server").PACKAGES) <= set(command.split())
-
-
 @pytest.mark.skipif(
     "MONAI_LABEL_ENVIRONMENT" not in os.environ,
-    reason="the variable MONAI_LABEL_ENVIRONMENT names no environment made by tools/check_monai_label.py",
+    reason="the variable MONAI_LABEL_ENVIRONMENT names no environment made as docs/monai_label.md says",
 )
 def test_the_server_answers_like_the_command_line():
     command = [sys.executable, str(TOOLS / "check_monai_label.py"), "--quick"]

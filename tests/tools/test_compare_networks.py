@@ -8,85 +8,67 @@ import subprocess
 import sys
 from pathlib import Path
 
+import compare_networks as tool
 import monai.bundle
 import nibabel as nib
 import numpy as np
 import pytest
 from head_phantom import centered_affine, save_head
+from studies import folds, report
+from studies.study import Network, Plan
 from tumor_phantom import save_case
 
 import monai_mamba
 from monai_mamba.errors import MonaiMambaError
 
-TOOL = Path(__file__).resolve().parents[2] / "tools" / "compare_networks.py"
 SHAPE = (40, 44, 42)
 TINY = {"_target_": "MSDKMamba", "channels": [8] * 5, "depths": [1] * 4, "d_state": 2}
 
 
-@pytest.fixture
-def tool(monkeypatch):
-    """The tool, imported as its command imports it."""
-    monkeypatch.syspath_prepend(TOOL.parent)
-    import compare_networks
-
-    return compare_networks
-
-
-@pytest.fixture
-def report(tool):
-    """The module that writes its report."""
-    import studies.report
-
-    return studies.report
-
-
-def call(tool, *arguments: object) -> int:
+def call(*arguments: object) -> int:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", [str(TOOL), *map(str, arguments)])
+        patch.setattr(sys, "argv", ["compare_networks.py", *map(str, arguments)])
         return tool.main()
 
 
 def here(calls: list):
     """Runs a bundle in this process, with what its own process would get."""
 
-    def run(bundle: str, run, threads: int) -> dict[str, float]:
-        calls.append(run)
+    def run(bundle: str, configs: list[str], given: dict, threads: int) -> dict[str, float]:
+        calls.append((configs[-1], given))
         folder = monai_mamba.bundle_root(bundle) + "/configs"
-        files = [f"{folder}/{name}" for name in run.configs]
-        monai.bundle.run(config_file=files, logging_file=False, **run.options)
+        files = [f"{folder}/{name}" for name in configs]
+        monai.bundle.run(config_file=files, logging_file=False, **given)
         return {"seconds": 10.0, "peak_GiB": 1.0}
 
     return run
 
 
-def test_two_tumor_networks_are_trained_scored_and_compared(tool, report, monkeypatch, tmp_path, capsys):
+def test_two_tumor_networks_are_trained_scored_and_compared(monkeypatch, tmp_path, capsys):
     for folder, count in (("training", 2), ("test", 1)):
         for number in range(count):
             name = f"BraTS-GLI-0000{number}-000"
             save_case(tmp_path / folder / name, name, "2023", label=True, center=np.array([4.0 - number, 3.0, 2.0]))
-    from studies.study import Network
-
     calls: list = []
     study = tool.STUDIES["tumor"]
     networks = {
         "tiny": Network(TINY),
         "tiny-no_mamba": Network({**TINY, "mixer": None}, {"distillation_weight": 0.0}),
     }
-    monkeypatch.setattr(type(study), "networks", networks)
+    monkeypatch.setattr(study, "networks", networks)
     monkeypatch.setattr(tool, "run_bundle", here(calls))
     arguments = ["tumor", "--training", tmp_path / "training", "--test", tmp_path / "test"]
     arguments += ["--output_dir", tmp_path / "out", "--epochs", 1, "--window", 32, "--device", "cpu", "--threads", 1]
-    assert call(tool, *arguments) == 0
-    assert [run.configs[-1] for run in calls] == ["train.json", "evaluate.json"] * 2
+    assert call(*arguments) == 0
+    assert [config for config, _ in calls] == ["train.json", "evaluate.json"] * 2
     for folder in networks:
         state = tool.torch.load(tmp_path / "out" / folder / "checkpoint.pt", weights_only=True)
         assert state["trainer"]["iteration"] == 2  # all cases of the training folder, none held out
         scores = study.read_scores(tmp_path / "out" / folder / "scores.tsv")
-        assert scores.subjects == ["BraTS-GLI-00000-000"]
-        assert scores.values.shape == (1, 3, 2)
+        assert scores.shape == (1, 3, 2)
         assert json.loads((tmp_path / "out" / folder / "run.json").read_text())["train"]["seconds"] == 10
-    assert calls[2].options["network_def#network"]["mixer"] is None
-    assert calls[2].options["distillation_weight"] == 0
+    assert calls[2][1]["network_def#network"]["mixer"] is None
+    assert calls[2][1]["distillation_weight"] == 0
     text = (tmp_path / "out" / "report.md").read_text()
     sizes = [report.network_size(study, name, [32] * 3) for name in networks]
     assert sizes[0][0] > sizes[1][0]
@@ -102,19 +84,19 @@ def test_two_tumor_networks_are_trained_scored_and_compared(tool, report, monkey
 
     # The same command trains nothing again, other settings do.
     calls.clear()
-    assert call(tool, *arguments) == 0
+    assert call(*arguments) == 0
     assert not calls
     monkeypatch.setattr(tool, "run_bundle", lambda *_: pytest.fail("trained, as it should"))
     with pytest.raises(pytest.fail.Exception, match="as it should"):
-        call(tool, *arguments, "--seed", 1)
+        call(*arguments, "--seed", 1)
 
-    assert call(tool, *arguments, "--window", 40) == 1
+    assert call(*arguments, "--window", 40) == 1
     assert "--window is 40" in capsys.readouterr().err
-    assert call(tool, *arguments, "--networks", "unet") == 1
+    assert call(*arguments, "--networks", "unet") == 1
     assert "['unet'] are not in the study. Choose from tiny, tiny-no_mamba" in capsys.readouterr().err
 
 
-def test_a_twin_lacks_what_its_name_says(tool, report):
+def test_a_twin_lacks_what_its_name_says():
     for study in tool.STUDIES.values():
         for name, network in study.networks.items():
             original, _, lacks = name.partition("-")
@@ -132,18 +114,19 @@ def test_a_twin_lacks_what_its_name_says(tool, report):
     assert all(config[name] > 0 and value == 0 for name, value in twin.options.items())
 
 
-def test_networks_of_the_hippocampus_fit_the_bundle(tool, report):
+def test_networks_of_the_hippocampus_fit_the_bundle():
     study = tool.STUDIES["hippocampus"]
     config = json.loads(Path(monai_mamba.bundle_root(study.bundle), "configs", "train.json").read_text())
-    assert study.network_options("medsegmamba")["network_def"] == config["network_def"]
-    assert list(study.window(None)) == config["roi_size"]
-    assert config["iterations_per_epoch"] * 2 == study.steps(argparse.Namespace(epochs=2))
-    ours, *_ = report.network_size(study, "medsegmamba", study.window(None))
+    assert study.definition("medsegmamba") == config["network_def"]
+    plan = folds.make_plan(argparse.Namespace(dataset_dir="", fold=0, epochs=2), ([], []), (48, 48, 64), {}, {})
+    assert list(plan.window) == config["roi_size"]
+    assert config["iterations_per_epoch"] * 2 == plan.steps
+    ours, *_ = report.network_size(study, "medsegmamba", plan.window)
     for name in ("dynunet", "segresnet"):
-        assert report.network_size(study, name, study.window(None))[0] == pytest.approx(ours, rel=0.15), name
+        assert report.network_size(study, name, plan.window)[0] == pytest.approx(ours, rel=0.15), name
 
 
-def test_operations_of_a_scan_are_counted(report, tool):
+def test_operations_of_a_scan_are_counted():
     study = tool.STUDIES["hippocampus"]
     with_mamba, without = (
         report.network_size(study, name, [16, 16, 16])[1] for name in ("medsegmamba", "medsegmamba-no_mamba")
@@ -152,7 +135,7 @@ def test_operations_of_a_scan_are_counted(report, tool):
     assert report.scan_flops((), (2, 8, 10, 4), (8, 4, 16)) == 9 * 2 * 8 * 10 * 4 * 16
 
 
-def test_a_bundle_gets_the_options_as_they_are(tool, monkeypatch, tmp_path, capfd):
+def test_a_bundle_gets_the_options_as_they_are(monkeypatch, tmp_path, capfd):
     options = {
         "network_def#network": {"mixer": None},
         "split": "$(@cases, @cases[:1])",
@@ -167,7 +150,7 @@ def test_a_bundle_gets_the_options_as_they_are(tool, monkeypatch, tmp_path, capf
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "train.json").write_text(json.dumps(config))
     monkeypatch.setattr(monai_mamba, "bundle_root", lambda _: str(tmp_path))
-    figures = tool.run_bundle("any", tool.Run(["train.json"], options), 1)
+    figures = tool.run_bundle("any", ["train.json"], options, 1)
     assert "GOT {'network': {'mixer': None}} ([1, 2], [1]) False [64, 64, 64]" in capfd.readouterr().out
     assert figures["seconds"] > 0
     assert figures["peak_GiB"] > 0.05
@@ -177,12 +160,10 @@ def test_a_bundle_gets_the_options_as_they_are(tool, monkeypatch, tmp_path, capf
 
     monkeypatch.setattr(tool, "run_measured", fail)
     with pytest.raises(MonaiMambaError, match="ended with status 1"):
-        tool.run_bundle("any", tool.Run(["train.json"], {}), 1)
+        tool.run_bundle("any", ["train.json"], {}, 1)
 
 
-def test_two_subcortical_networks_are_trained_and_tested_on_folds_of_scans(tool, monkeypatch, tmp_path, capsys):
-    from studies.study import Network
-
+def test_two_subcortical_networks_are_trained_and_tested_on_folds_of_scans(monkeypatch, tmp_path, capsys):
     scans = tmp_path / "scans"
     scans.mkdir()
     for name in "abc":
@@ -196,33 +177,35 @@ def test_two_subcortical_networks_are_trained_and_tested_on_folds_of_scans(tool,
     tiny = {"_target_": "MedSegMamba", "channels": [8, 8, 8], "depth": 1, "d_state": 2, "stem_stride": 2}
     whole = {"_target_": "SegResNet", "init_filters": 8, "blocks_down": [1, 1], "blocks_up": [1]}
     small = {"roi_size": [32, 32, 32]}
-    monkeypatch.setattr(type(study), "networks", {"tiny": Network(tiny, small), "whole": Network(whole, small)})
-    monkeypatch.setattr(sys.modules["studies.fold_study"], "STEPS_PER_EPOCH", 2)
+    monkeypatch.setattr(study, "networks", {"tiny": Network(tiny, small), "whole": Network(whole, small)})
+    monkeypatch.setattr(folds, "STEPS_PER_EPOCH", 2)
     monkeypatch.setattr(tool, "run_bundle", here(calls))
     arguments = ["subcortical", "--dataset_dir", scans, "--scan_table", tmp_path / "scans.tsv", "--epochs", 1]
     arguments += ["--output_dir", tmp_path / "out", "--device", "cpu", "--threads", 1]
-    assert call(tool, *arguments) == 0
-    assert [run.configs[-1] for run in calls] == ["train.json", "evaluate.json"] * 2
+    assert call(*arguments) == 0
+    assert [config for config, _ in calls] == ["train.json", "evaluate.json"] * 2
     text = (tmp_path / "out" / "report.md").read_text()
     assert "2 training cases, 1 test cases." in text
     assert (tmp_path / "out" / "scores.tsv").read_text().count("\tLeft-Hippocampus\t") == 4 * 2  # metrics, networks
-    assert study.read_scores(tmp_path / "out" / "tiny" / "scores.tsv").subjects == ["a"]
+    assert study.read_scores(tmp_path / "out" / "tiny" / "scores.tsv").shape == (1, 31, 4)
 
-    assert call(tool, *arguments, "--fold", 3) == 1
+    assert call(*arguments, "--fold", 3) == 1
     assert "--fold is 3: it holds 0 of 3 scans" in capsys.readouterr().err
 
 
-def test_networks_of_subcortical_structures_fit_the_bundle(tool, report):
+def test_networks_of_subcortical_structures_fit_the_bundle(monkeypatch):
     study = tool.STUDIES["subcortical"]
     train, evaluate = (
         json.loads(Path(monai_mamba.bundle_root(study.bundle), "configs", name).read_text())
         for name in ("train.json", "evaluate.json")
     )
-    assert study.network_options("medsegmamba_small")["network_def"] == train["network_def"]
-    options = argparse.Namespace(dataset_dir="scans", scan_table="scans.tsv", fold=0, epochs=1)
-    assert set(study.training(options).options) <= set(train)
-    assert set(study.evaluation(options).options) <= {*train, *evaluate}
-    assert train["roi_size"] == list(study.window(options))
+    assert study.definition("medsegmamba_small") == train["network_def"]
+    for name in ("find_pairs", "describe_pairs", "split_fold"):
+        monkeypatch.setattr(folds, name, lambda *_: ([], []))
+    plan = study.plan(argparse.Namespace(dataset_dir="scans", scan_table="scans.tsv", fold=0, epochs=1))
+    assert set(plan.training) <= set(train)
+    assert set(plan.evaluation) <= {*train, *evaluate}
+    assert train["roi_size"] == list(plan.window)
     small, large = (report.network_size(study, "tabsurfer_small", [size] * 3)[0] for size in (32, 48))
     assert small < large  # one position embedding for each token of the window
     ours, _ = report.network_size(study, "medsegmamba_small", [32] * 3)
@@ -230,23 +213,19 @@ def test_networks_of_subcortical_structures_fit_the_bundle(tool, report):
         assert report.network_size(study, name, [32] * 3)[0] == pytest.approx(ours, rel=0.15), name
 
 
-def test_an_evaluation_does_not_get_options_of_the_training_and_a_result_is_kept(tool, monkeypatch, tmp_path):
-    from studies.study import Network
-
+def test_an_evaluation_does_not_get_options_of_the_training_and_a_result_is_kept(monkeypatch, tmp_path):
     calls: list = []
     study = tool.STUDIES["hippocampus"]
-    monkeypatch.setattr(type(study), "networks", {"own": Network(TINY | {"size": (8, 8)}, {"amp": False})})
-    monkeypatch.setattr(type(study), "training", lambda *_: tool.Run(["train.json"], {"epochs": 1}))
-    monkeypatch.setattr(type(study), "evaluation", lambda *_: tool.Run(["evaluate.json"], {}))
-    monkeypatch.setattr(type(study), "cases", lambda *_: {})
-    monkeypatch.setattr(tool, "run_bundle", lambda _, run, __: calls.append(run.options) or {})
+    monkeypatch.setattr(study, "networks", {"own": Network(TINY | {"size": (8, 8)}, {"amp": False})})
+    monkeypatch.setattr(tool, "run_bundle", lambda _, __, given, ___: calls.append(given) or {})
+    plan = Plan({"epochs": 1}, {}, 1, (), {}, "")
     options = argparse.Namespace(output_dir=tmp_path, device="cpu", seed=0, threads=1)
-    tool.train_and_evaluate(study, "own", options)
+    tool.train_and_evaluate(study, plan, "own", options)
     training, evaluation = calls
     assert (training["seed"], training["epochs"], training["amp"]) == (0, 1, False)
     assert (evaluation["seed"], evaluation["amp"]) == (0, False)
     assert "epochs" not in evaluation
 
     (tmp_path / "own" / "scores.tsv").touch()
-    tool.train_and_evaluate(study, "own", options)
+    tool.train_and_evaluate(study, plan, "own", options)
     assert len(calls) == 2, "trained again with the same settings"

@@ -124,7 +124,7 @@ def test_the_part_shown_has_the_largest_difference_in_mm2(tool):
         (
             "images",
             [],
-            "--images IMAGES lacks 1 of the 1 scans with a prediction, first scan",
+            "--images IMAGES lacks scan, which has a prediction",
         ),
         ("grid", [], "its grid is (36, 40, 30) voxels"),
         ("image", [], "its values are no label ids"),

@@ -7,9 +7,11 @@ import json
 import os
 import re
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import forked
 import pytest
 import torch
 from tiny_bundle import NETWORK, edit, make_tiny_bundle, save_weights
@@ -252,7 +254,8 @@ def test_training_data_can_be_given(tool, bundle, tmp_path, capsys):
     assert "expected BUNDLE/CONFIG=FOLDER with a folder that is there" in capsys.readouterr().err
 
 
-def test_run_fails_with_the_last_line_of_the_program(tool, bundle):
+def test_run_fails_with_the_last_line_of_the_program(tool, bundle, monkeypatch):
+    monkeypatch.setattr(subprocess, "run", forked.run)
     edit(bundle / "configs" / "inference.json", lambda data: data.update(overlap=2.0))
     with pytest.raises(InputError, match=r"exit status 1, 0 label maps: .*overlap"):
         tool.check_run(bundle)

@@ -12,9 +12,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad, softplus
 
-from monai_mamba.ops import mamba_ssm
-from monai_mamba.ops.problem import ScanInputs
-
 
 def naive_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, delta_bias: Tensor) -> Tensor:
     """Decays and inputs of all tokens at once, channels first, then one token after the other.
@@ -133,32 +130,3 @@ def _neighbors(start: int, count: int, reverse: bool) -> tuple[slice, slice]:
     """So many tokens, every second one from ``start`` on, and the tokens that come before them."""
     shift = 1 if reverse else -1
     return slice(start, start + 2 * count, 2), slice(start + shift, start + shift + 2 * count, 2)
-
-
-class CudaKernel:
-    """``selective_scan_cuda`` of mamba-ssm, called directly on sequences in its own layout.
-
-    Args:
-        u: (B, K, L, E), on a device that the kernel works on.
-        delta: (B, K, L, E).
-        A: (K, E, N).
-        B: (B, K, L, N).
-        C: (B, K, L, N).
-        delta_bias: (K, E).
-        grad_y: (B, K, L, E), gradient of the result.
-    """
-
-    def __init__(
-        self, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, delta_bias: Tensor, grad_y: Tensor
-    ) -> None:
-        packing = mamba_ssm.Packing(ScanInputs(u, delta, A, B, C, delta_bias, None, True, merge=False))
-        self.kernel = mamba_ssm.kernel()
-        self.arguments = packing.arguments()
-        self.grad_y = packing.sequences(grad_y).flatten(1, 2)
-
-    def __call__(self, backward: bool) -> Tensor:
-        """Scan, and compute all gradients if ``backward``; the result is (B, K * E, L)."""
-        y, saved = self.kernel.fwd(*self.arguments, True)[:2]
-        if backward:
-            self.kernel.bwd(*self.arguments, self.grad_y, saved, None, None, True, False)
-        return y

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import ctypes
 import datetime
-import functools
 import gc
 import math
 import multiprocessing
 import os
 import platform
-import shlex
-import shutil
+import re
 import subprocess
-import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -34,10 +29,7 @@ def describe(device: torch.device, threads: int) -> dict[str, object]:
     cpu = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
-        names = [
-            line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
-        ]
-        cpu = names[0] if names else cpu
+        cpu = next(iter(re.findall(r"model name\s*: (.*)", cpuinfo.read_text())), cpu)
     gpu = {"gpu": torch.cuda.get_device_name(device)} if device.type == "cuda" else {}
     return {
         "device": device.type,
@@ -170,7 +162,7 @@ def peak_extra_memory(
         return (torch.cuda.max_memory_allocated(device) - before) / 2**20
     if not os.access("/proc/self/clear_refs", os.W_OK):
         return None
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("forkserver")) as pool:
         return pool.submit(_growth, prepare, threads, warm_up).result()
 
 
@@ -192,34 +184,10 @@ def _status(name: str) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
 
 
-FMA_LOOP = """
-#if defined(__AVX512F__)
-#define BYTES 64
-#elif defined(__AVX__)
-#define BYTES 32
-#else
-#define BYTES 16
-#endif
-typedef float Vec __attribute__((vector_size(BYTES)));
-extern "C" long fmas_per_round() { return 12 * BYTES / sizeof(float); }
-extern "C" float fma_loop(long rounds) {
-    Vec sum[12];
-    for (int i = 0; i < 12; ++i) sum[i] = Vec{} + (float)(i + 2);  // 1 would stay 1
-    const Vec factor = Vec{} + 0.999f, term = Vec{} + 0.001f;
-    for (long r = 0; r < rounds; ++r)
-        for (int i = 0; i < 12; ++i) sum[i] = sum[i] * factor + term;
-    Vec total = Vec{};
-    for (int i = 0; i < 12; ++i) total += sum[i];
-    return total[0];
-}
-"""
-
-
 class Rates:
     """Measures how fast a device computes exponentials and fused multiply-adds.
 
-    Exponentials: ``torch.exp2`` in float32 on arrays that stay in the caches. Multiply-adds: on a CPU with a
-    C++ compiler twelve independent chains in registers, on every thread; elsewhere a float32 matrix product.
+    Exponentials: ``torch.exp2`` in float32 on arrays that stay in the caches. Multiply-adds: a float32 matrix product.
 
     Args:
         device: which one.
@@ -227,21 +195,12 @@ class Rates:
     """
 
     def __init__(self, device: torch.device, threads: int) -> None:
-        self._elements = 1 << 22 if device.type == "cuda" else threads << 15
-        powers = torch.linspace(-20, 0, self._elements, device=device)
-        result = torch.empty_like(powers)
+        gpu = device.type == "cuda"
+        self._elements, size = (1 << 22, 4096) if gpu else (threads << 15, 1024)
+        powers, matrix = torch.linspace(-20, 0, self._elements, device=device), torch.ones(size, size, device=device)
+        result, self._fmas = torch.empty_like(powers), size**3
         self._exp2 = Stopwatch(lambda: torch.exp2(powers, out=result), device)
-        loop = _fma_loop() if device.type == "cpu" else None
-        if loop is not None:
-            self.fma_from = "multiply-adds in registers, C++"
-            self._fmas, function = loop(threads)
-        else:
-            size = 4096 if device.type == "cuda" else 1024
-            matrix = torch.ones(size, size, device=device)
-            self.fma_from = "matrix product in float32"
-            self._fmas = size**3
-            function = lambda: torch.mm(matrix, matrix)  # noqa: E731
-        self._fma = Stopwatch(function, device)
+        self._fma = Stopwatch(lambda: torch.mm(matrix, matrix), device)
 
     def sample(self) -> None:
         """Take one sample of each."""
@@ -253,41 +212,5 @@ class Rates:
         return {
             "exp2_per_second": self._elements / self._exp2.result()["seconds"],
             "fma_per_second": self._fmas / self._fma.result()["seconds"],
-            "fma_from": self.fma_from,
+            "fma_from": "matrix product in float32",
         }
-
-
-@functools.cache
-def _fma_loop() -> Callable[[int], tuple[int, Callable[[], None]]] | None:
-    """Compile the loop. For a number of threads it gives its multiply-adds and the function that does them.
-
-    None where there is no compiler that works.
-    """
-    compiler = shlex.split(os.environ.get("CXX", "")) or [
-        next(filter(None, map(shutil.which, ("c++", "g++", "clang++"))), "")
-    ]
-    if not compiler[0] or os.name != "posix":
-        return None
-    with tempfile.TemporaryDirectory() as folder:
-        library = Path(folder) / "fma.so"
-        command = [*compiler, "-O3", "-march=native", "-ffp-contract=fast", "-shared", "-fPIC"]
-        command += ["-x", "c++", "-", "-o", str(library)]
-        result = subprocess.run(command, input=FMA_LOOP, text=True, capture_output=True, check=False)
-        if result.returncode:
-            return None
-        code = ctypes.CDLL(str(library))
-    rounds = 1_000_000
-    code.fma_loop.argtypes, code.fma_loop.restype = (ctypes.c_long,), ctypes.c_float
-    code.fmas_per_round.restype = ctypes.c_long
-
-    def on(threads: int) -> tuple[int, Callable[[], None]]:
-        def run() -> None:  # ctypes lets go of the interpreter while the loop runs
-            workers = [threading.Thread(target=code.fma_loop, args=(rounds,)) for _ in range(threads)]
-            for worker in workers:
-                worker.start()
-            for worker in workers:
-                worker.join()
-
-        return threads * rounds * code.fmas_per_round(), run
-
-    return on

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from matplotlib.figure import Figure
 from monai.losses import DiceCELoss
 from monai.networks.nets import DynUNet, HyenaNDUNETR, SegResNet, SwinUNETR
 from reports import dates, machine_line, number, percent, table
@@ -20,7 +19,7 @@ from monai_mamba import MedSegMamba, SegMamba, medsegmamba_small, segmamba_small
 
 from . import results
 from .machine import Stopwatch, describe, peak_extra_memory, take_turns
-from .results import Row, groups, panels
+from .results import Row, groups
 
 KEY = ("network", "pass", "window", "classes", "settings", "device", "cpu", "gpu", "threads")
 
@@ -146,35 +145,16 @@ def markdown(rows: list[Row]) -> str:
         parts.append(f"{machine_line(first)}; {dates(same)}; medians of {min(row['repeats'] for row in same)} rounds ")
         parts.append("or more.\n\n")
         headers = ("network", "settings", "M parameters", "s", "x without Mamba", "convolution", "scan", "extra MiB")
-        parts.append(table(headers, map(_cells, same)))
+        cells = [
+            [
+                *(row["network"], row["settings"], number(row["parameters"], 1e6), number(row["seconds"])),
+                *(number(row["times_without_mamba"]), percent(row["share_convolution"]), percent(row["share_scan"])),
+                number(row.get("peak_extra_MiB")),
+            ]
+            for row in same
+        ]
+        parts.append(table(headers, cells))
     return "".join(parts)
-
-
-def _cells(row: Row) -> list[str]:
-    return [
-        row["network"],
-        row["settings"],
-        number(row["parameters"], 1e6),
-        number(row["seconds"]),
-        number(row["times_without_mamba"]),
-        percent(row["share_convolution"]),
-        percent(row["share_scan"]),
-        number(row.get("peak_extra_MiB")),
-    ]
-
-
-def plot(rows: list[Row]) -> Figure:
-    """Bars of the time of a window, one panel per machine, window, settings and pass."""
-    parts = groups(rows, "device", "cpu", "gpu", "threads", "window", "classes", "settings", "pass").values()
-    figure, drawings = panels([1.2 + 0.3 * len(same) for same in parts], 8)
-    for axes, same in zip(drawings, parts, strict=True):
-        first = same[0]
-        axes.barh([row["network"] for row in same], [row["seconds"] for row in same], color="C0")
-        axes.invert_yaxis()
-        axes.set_xlabel("seconds")
-        title = f"{first['pass']}, {first['window']}, {first['settings']}, {machine_line(first)}"
-        axes.set_title(title, fontsize="small")
-    return figure
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -194,9 +174,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Print a line of JSON for each network and pass; with an output folder, write the lines, a table and a plot."""
+    """Print a line of JSON for each network and pass; with an output folder, write the lines and a table."""
     options.window = options.window * 3 if len(options.window) == 1 else options.window
     torch.set_num_threads(options.threads)
     for name in options.passes:
         rows = measure(name == "training", options)
-        results.write("network", rows, KEY, options.output_dir, markdown, plot)
+        results.write("network", rows, KEY, options.output_dir, markdown)

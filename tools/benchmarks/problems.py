@@ -14,23 +14,14 @@ from monai_mamba.networks.layers.traversal import serpentine_orders, tri_oriente
 
 @dataclass(frozen=True)
 class Problem:
-    """Sizes of one selective scan over a volume.
-
-    Attributes:
-        name: in the results.
-        batch: volumes B.
-        directions: traversals K, 1 to 8.
-        grid: tokens along the three axes; their product is the length L.
-        channels: channels E of a direction.
-        states: states N of a channel.
-    """
+    """Sizes of one selective scan over a volume."""
 
     name: str
-    batch: int
-    directions: int
-    grid: tuple[int, int, int]
-    channels: int
-    states: int
+    batch: int  # volumes B
+    directions: int  # traversals K, 1 to 8
+    grid: tuple[int, int, int]  # tokens along the three axes; their product is the length L
+    channels: int  # channels E of a direction
+    states: int  # states N of a channel
 
     @property
     def length(self) -> int:
@@ -86,25 +77,15 @@ def parse_problem(text: str) -> Problem:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a scan reads, in float32; symbols and shapes as in `cross_selective_scan`.
+    """What a scan reads, in float32; symbols as in `cross_selective_scan`; step sizes lie around 1e-3 .. 1e-1."""
 
-    Attributes:
-        x: (B, L, E), one volume that all directions read.
-        delta: (B, K, L, E), before bias and softplus.
-        A: (K, E, N).
-        B: (B, K, L, N).
-        C: (B, K, L, N).
-        delta_bias: (K, E); the step sizes lie around 1e-3 .. 1e-1.
-        order: (K, L).
-    """
-
-    x: Tensor
-    delta: Tensor
-    A: Tensor
-    B: Tensor
-    C: Tensor
-    delta_bias: Tensor
-    order: Tensor
+    x: Tensor  # (B, L, E), one volume that all directions read
+    delta: Tensor  # (B, K, L, E), before bias and softplus
+    A: Tensor  # (K, E, N)
+    B: Tensor  # (B, K, L, N)
+    C: Tensor  # (B, K, L, N)
+    delta_bias: Tensor  # (K, E)
+    order: Tensor  # (K, L)
 
 
 def make_inputs(problem: Problem, device: torch.device) -> Inputs:

@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import torch
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 Row = dict[str, object]
 
@@ -18,7 +16,7 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """The options that all benchmarks have."""
     devices = [torch.device("cpu"), torch.device("cuda")]
     parser.add_argument("--device", type=torch.device, choices=devices, default=devices[0], metavar="cpu|cuda")
-    text = "write JSON lines, Markdown table and plot there; rows of earlier runs stay unless measured again"
+    text = "write JSON lines and a Markdown table there; rows of earlier runs stay unless measured again"
     parser.add_argument("--output_dir", type=Path, help=text)
 
 
@@ -28,17 +26,15 @@ def write(
     key: Sequence[str],
     folder: Path | None,
     markdown: Callable[[list[Row]], str],
-    plot: Callable[[list[Row]], Figure | None] | None = None,
 ) -> None:
     """Print rows, and bring the files of a benchmark up to date.
 
     Args:
-        name: of the files: name.jsonl, name.md and name.png.
+        name: of the files: name.jsonl and name.md.
         rows: new results.
         key: fields that tell rows apart; a new row takes the place of an old one with the same.
         folder: where the files are; None only prints.
         markdown: makes the document of all rows.
-        plot: draws all rows, if there is anything to draw.
     """
     for row in rows:
         print(json.dumps(row), flush=True)
@@ -51,9 +47,6 @@ def write(
     everything = list(known.values())
     file.write_text("".join(f"{json.dumps(row)}\n" for row in everything), encoding="utf-8")
     (folder / f"{name}.md").write_text(markdown(everything), encoding="utf-8")
-    figure = plot(everything) if plot else None
-    if figure is not None:
-        figure.savefig(folder / f"{name}.png", dpi=110)
 
 
 def groups(rows: Iterable[Row], *key: str) -> dict[tuple[object, ...], list[Row]]:
@@ -62,9 +55,3 @@ def groups(rows: Iterable[Row], *key: str) -> dict[tuple[object, ...], list[Row]
     for row in rows:
         found.setdefault(tuple(row.get(field) for field in key), []).append(row)
     return found
-
-
-def panels(heights: Sequence[float], width: float) -> tuple[Figure, list[Axes]]:
-    """A figure with one panel above the other, sizes in inches."""
-    figure = Figure(figsize=(width, sum(heights)), layout="constrained")
-    return figure, list(figure.subplots(len(heights), squeeze=False, height_ratios=heights)[:, 0])

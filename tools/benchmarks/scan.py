@@ -7,21 +7,21 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import NamedTuple
-from unittest.mock import patch
 
 import torch
+from reports import dates, machine_line, number, table
 from torch import Tensor
 
-from monai_mamba.ops import cross_selective_scan, explain, recurrence, torch_scan
+from monai_mamba.ops import cross_selective_scan, explain
 from monai_mamba.ops.choice import BACKENDS as CHOICES
 
-from . import results, scan_report
-from .baselines import CudaKernel, naive_scan, parallel_scan, repeating_scan
+from . import results
+from .baselines import naive_scan, parallel_scan, repeating_scan
 from .machine import Rates, Stopwatch, describe, peak_extra_memory, take_turns
 from .problems import PROBLEMS, Inputs, Problem, make_inputs, parse_problem
+from .results import Row, groups
 
 BASELINES = {
     "mamba-ssm pattern": repeating_scan,
@@ -29,22 +29,26 @@ BASELINES = {
     "naive": naive_scan,
     "parallel scan": parallel_scan,
 }
-KERNEL = "selective_scan_cuda"
 BACKENDS = tuple(name for name in CHOICES if name not in ("auto", "reference", "export"))
-NO_SEGMENTS, TOKEN_BY_TOKEN = "torch, no segments", "torch, token by token"
-LAYOUTS = ("bare", "fused", "gathered")
 CPU_BASELINE_UPDATES = 1 << 27  # larger problems: baselines do one direction, in gigabytes of memory even so
 FMAS_PER_UPDATE = 9  # of the forward: dt * A, 5 in its exponential, x * B, and one each for state and result
 KEY = ("problem", "pass", "method", "layout", "device", "cpu", "gpu", "threads")
 
+MACHINE = ("device", "cpu", "gpu", "threads", "torch", "pass")
+ABOUT = """# Selective scan
+
+Written by `tools/benchmark.py scan`; [docs/benchmarks.md](../benchmarks.md) explains problems and methods. A cell holds
+the wall time of a call in ms (on one thread of a CPU the processor time) and, in brackets, the memory that the call
+adds, in MiB. With *, one direction of one volume was measured and multiplied. `scan.jsonl` has every figure, among them
+speed relative to each baseline, and shares of the machine's rates.
+"""
+
 
 class Contender(NamedTuple):
-    """A way to compute a scan.
+    """A way to compute a scan: a baseline or a backend of the package, in one of the `LAYOUTS`.
 
-    Attributes:
-        method: a backend of the package, or one of the names above.
-        layout: "bare" scans K prepared sequences; "fused" reads and writes one volume through K traversals and sums;
-            "gathered" does the same by indexing before and after a bare scan.
+    "bare" scans K prepared sequences; "fused" reads and writes one volume through K traversals and sums; "gathered"
+    does the same by indexing before and after a bare scan.
     """
 
     method: str
@@ -81,13 +85,7 @@ def gathered_scan(
     return y[:, direction, order.argsort(dim=1)].sum(1)
 
 
-def _setting(method: str) -> AbstractContextManager:
-    """What makes the PyTorch path do without what it gains by."""
-    if method == NO_SEGMENTS:
-        return patch.object(recurrence, "segment_count", lambda *_: 1)
-    if method == TOKEN_BY_TOKEN:
-        return patch.object(torch_scan, "plan_scan", lambda *_: torch_scan.Plan(chunk=1, keep_all=False))
-    return nullcontext()
+LAYOUTS = {"bare": bare_scan, "fused": fused_scan, "gathered": gathered_scan}
 
 
 def prepare(problem: Problem, contender: Contender, backward: bool, device: torch.device) -> Callable[[], Tensor]:
@@ -95,20 +93,7 @@ def prepare(problem: Problem, contender: Contender, backward: bool, device: torc
     method, layout = contender
     inputs = make_inputs(problem, device)
     arguments = _sequences(inputs) if layout == "bare" else dict(vars(inputs))
-    if method == KERNEL:
-        return partial(CudaKernel(**arguments, grad_y=torch.ones_like(inputs.delta)), backward)
-    if method in BASELINES:
-        scan = BASELINES[method]
-    else:
-        function = {"bare": bare_scan, "fused": fused_scan, "gathered": gathered_scan}[layout]
-        scan = partial(function, "torch" if method in (NO_SEGMENTS, TOKEN_BY_TOKEN) else method)
-    run = step(scan, arguments, backward)
-
-    def run_with_setting() -> Tensor:
-        with _setting(method):
-            return run()
-
-    return run_with_setting
+    return step(BASELINES[method] if method in BASELINES else partial(LAYOUTS[layout], method), arguments, backward)
 
 
 def step(scan: Callable[..., Tensor], arguments: dict[str, Tensor], backward: bool) -> Callable[[], Tensor]:
@@ -125,30 +110,22 @@ def step(scan: Callable[..., Tensor], arguments: dict[str, Tensor], backward: bo
     return run
 
 
-def contenders(methods: list[str], problem: Problem, backward: bool, device: torch.device) -> list[Contender]:
-    """What to compare on a problem: methods on prepared sequences, and backends in all layouts.
-
-    Where the PyTorch path does several segments of the sequences side by side, also the same without segments and, in
-    the forward, without doing several tokens at once.
-    """
-    chosen = []
-    for method in methods:
-        layouts = ("bare",) if method in BASELINES or method == KERNEL else LAYOUTS
-        chosen += [Contender(method, layout) for layout in layouts]
-    row = (problem.batch, problem.directions, problem.length, problem.channels)
-    chunk = torch_scan.plan_scan(torch.empty(1, device=device).expand(row), problem.states).chunk
-    if "torch" in methods and recurrence.segment_count(chunk, problem.updates // problem.length, device.type) > 1:
-        chosen += [Contender(method, "bare") for method in (NO_SEGMENTS, TOKEN_BY_TOKEN)[: 1 if backward else 2]]
-    return chosen
+def contenders(methods: list[str]) -> list[Contender]:
+    """What to compare: all methods on prepared sequences, and backends in the other layouts, too."""
+    return [
+        Contender(method, layout)
+        for method in methods
+        for layout in LAYOUTS
+        if layout == "bare" or method not in BASELINES
+    ]
 
 
 def unusable(method: str, device: torch.device) -> str:
     """Why a method cannot run on a device; empty if it can."""
     if method in BASELINES:
         return ""
-    backend = "mamba_ssm" if method == KERNEL else method
-    found, _, reason = explain(device, backend=backend).splitlines()[0].partition(": ")
-    return "" if found == backend else reason
+    found, _, reason = explain(device, backend=method).splitlines()[0].partition(": ")
+    return "" if found == method else reason
 
 
 def measure(
@@ -160,7 +137,7 @@ def measure(
     rates = Rates(device, threads)
     shared = {"benchmark": "scan", "pass": "forward+backward" if backward else "forward", "problem": problem.name}
     watches, parts, rows = {}, {}, []
-    for contender in contenders(methods, problem, backward, device):
+    for contender in contenders(methods):
         large = device.type == "cpu" and problem.updates > CPU_BASELINE_UPDATES
         part = problem.one_direction() if large and contender.method in BASELINES else problem
         try:
@@ -195,17 +172,42 @@ def add_ratios(row: dict[str, object], rows: list[dict[str, object]]) -> None:
     if row["pass"] == "forward":
         row["share_of_fma_floor"] = FMAS_PER_UPDATE * rate / row["fma_per_second"]
     bare = {other["method"]: other["seconds"] for other in rows if other["layout"] == "bare"}
-    for name in (*BASELINES, KERNEL):
+    for name in BASELINES:
         if name in bare:
             row["speedup_over_" + re.sub("[ .-]", "_", name)] = bare[name] / row["seconds"]
     if row["method"] in bare:
         row["times_bare"] = row["seconds"] / bare[row["method"]]
 
 
+def markdown(rows: list[Row]) -> str:
+    """Document of all rows, one table per machine, number of threads and pass."""
+    parts = [ABOUT]
+    for same in groups(rows, *MACHINE).values():
+        exp2, fma = (max(row[name] for row in same) / 1e9 for name in ("exp2_per_second", "fma_per_second"))
+        parts.append(
+            f"\n## {same[0]['pass']}, {machine_line(same[0])}\n\n{dates(same)}; medians of "
+            f"{min(row['repeats'] for row in same)} rounds or more. This machine computes {exp2:.3g} G exp2/s and "
+            f"{fma:.4g} G multiply-adds/s ({same[0]['fma_from']}).\n\n"
+        )
+        problems = list(dict.fromkeys(row["problem"] for row in same))
+        lines = []
+        for (method, layout), cells in groups(same, "method", "layout").items():
+            found = {row["problem"]: _cell(row) for row in cells}
+            name = method if layout == "bare" else f"{method}, {layout}"
+            lines.append([name, *(found.get(problem, "-") for problem in problems)])
+        parts.append(table(("method", *problems), lines))
+    return "".join(parts)
+
+
+def _cell(row: Row) -> str:
+    memory = f" ({number(row['peak_extra_MiB'])})" if row.get("peak_extra_MiB") is not None else ""
+    return number(row["seconds"], 1e-3) + ("*" if row["scaled_from"] else "") + memory
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this benchmark."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    everything = [*BASELINES, KERNEL, *BACKENDS]
+    everything = [*BASELINES, *BACKENDS]
     names = f"{', '.join(PROBLEMS)}, or numbers B,K,H,W,D,E,N"
     parser.add_argument("--problem", nargs="+", type=parse_problem, default=list(PROBLEMS.values()), help=names)
     parser.add_argument("--backends", nargs="+", choices=everything, default=everything, metavar="NAME")
@@ -217,7 +219,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Print a line of JSON for each measurement; with an output folder, write the lines, a table and a plot there."""
+    """Print a line of JSON for each measurement; with an output folder, write the lines and a table there."""
     methods = []
     for method in options.backends:
         reason = unusable(method, options.device)
@@ -230,4 +232,4 @@ def run(options: argparse.Namespace) -> None:
         for name in options.passes or ("forward", "forward+backward"):
             for count in threads:
                 rows = measure(problem, methods, name == "forward+backward", count, options)
-                results.write("scan", rows, KEY, options.output_dir, scan_report.markdown, scan_report.plot)
+                results.write("scan", rows, KEY, options.output_dir, markdown)

@@ -31,7 +31,6 @@ from .stages import STAGES
 BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
 TUMORS = "brats_multimodal"
 OWN = "default"
-SAMSEG = "SAMSEG"
 KEY = ("bundle", "network", "input", "amp", "mirror", "device", "cpu", "gpu", "threads")
 
 
@@ -75,7 +74,7 @@ def markdown(rows: list[Row]) -> str:
         figures = ("seconds", *STAGES, "cpu_seconds", "peak_GiB")
         lines = []
         for row in same:
-            settings = ", ".join(filter(None, (row["network"], row["amp"], row["mirror"])))
+            settings = ", ".join((row["network"], row["amp"], row["mirror"]))
             lines.append([settings, *(number(row.get(figure)) for figure in figures)])
         parts.append(table(headers, lines))
     return "".join(parts)
@@ -92,13 +91,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--input", help="scan, or folder with one case, instead of the bundle's sample")
     parser.add_argument("--amp", nargs="+", choices=["True", "False"], help=text)
     parser.add_argument("--mirror", nargs="+", choices=["True", "False"], help=text)
-    parser.add_argument("--samseg", metavar="PROGRAM", help="run_samseg (PyPI: samseg), to run SAMSEG on the same scan")
     results.add_common_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> None:
     """Print a line of JSON for each network and combination of the bundle's options, run in turns."""
-    runs: dict[tuple[str, str | None, str | None], list[dict[str, float]]] = {}
+    runs: dict[tuple[str, str, str], list[dict[str, float]]] = {}
     with tempfile.TemporaryDirectory() as scratch:
         parser = read_configs(options.bundle, OWN)
         if options.input:
@@ -120,9 +118,6 @@ def run(options: argparse.Namespace) -> None:
             for amp, mirror in itertools.product(*choices):
                 given = [*arguments, "--amp", amp, "--mirror", mirror]
                 commands[network, amp, mirror] = command(options, network, stages, given)
-        if options.samseg:
-            threads = str(options.threads)
-            commands[SAMSEG, None, None] = [options.samseg, "--input", source, "--threads", threads, "--output"]
         for _, (key, program) in itertools.product(range(options.repeats), commands.items()):
             stages.write_text("{}", encoding="utf-8")
             with tempfile.TemporaryDirectory() as folder:

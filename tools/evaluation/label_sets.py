@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,6 +66,11 @@ def find_label_set(name: str, source: str) -> LabelSet:
             f"{', '.join(IMAGE_SUFFIXES)}, or a path with {{subject}}."
         )
     return LabelSet(name, source, files)
+
+
+def unknown_ids(scan: Mapping[str, str]) -> list[int]:
+    """Ids that the label map of a scan does not know, from its row of the scan table."""
+    return [int(label) for label in scan["missing"].split(",") if label]
 
 
 def volumes_of(labels: Path) -> Path:

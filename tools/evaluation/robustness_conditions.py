@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -10,21 +10,9 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import torch
+from monai import transforms
 from monai.data import MetaTensor
 from monai.data.utils import compute_shape_offset
-from monai.transforms import (
-    AdjustContrast,
-    Compose,
-    EnsureChannelFirstd,
-    GaussianSmooth,
-    LoadImaged,
-    MaskIntensity,
-    Orientationd,
-    RandBiasField,
-    RandRicianNoise,
-    Spacing,
-    SpatialResample,
-)
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
@@ -112,24 +100,19 @@ class Condition:
     exact: bool = False
 
 
-def load_scan(path: Path, brain: tuple[np.ndarray, np.ndarray] | None) -> Scan:
+def load_scan(path: Path, brain: nib.Nifti1Image | None) -> Scan:
     """Read a scan.
 
     Args:
         path: NIfTI or MGH file whose header has been checked.
-        brain: mask `(H, W, D)` of the brain and its affine `(4, 4)`, if there is one.
+        brain: mask `(H, W, D)` of the brain, if there is one.
 
     Raises:
         InputError: its voxels cannot be used, see `CheckImaged`.
     """
-    read = Compose(
-        [
-            LoadImaged("image", reader=VerifyingNibabelReader),
-            EnsureChannelFirstd("image"),
-            CheckImaged("image"),
-            Orientationd("image", axcodes="RAS", labels=None),
-        ]
-    )
+    load = transforms.LoadImaged("image", reader=VerifyingNibabelReader)
+    turn = transforms.Orientationd("image", axcodes="RAS", labels=None)
+    read = transforms.Compose([load, transforms.EnsureChannelFirstd("image"), CheckImaged("image"), turn])
     image = read({"image": str(path)})["image"]
     source = read_image(path)
     voxels = np.asanyarray(source.dataobj).reshape(source.shape[:3])
@@ -137,44 +120,29 @@ def load_scan(path: Path, brain: tuple[np.ndarray, np.ndarray] | None) -> Scan:
     stored = nib.Nifti1Image(voxels, source.affine, dtype=voxels.dtype)
     mask = None
     if brain is not None:
-        inside = onto_grid(brain[0].astype(np.uint8), brain[1], tuple(image.shape[1:]), _affine(image))
+        inside = onto_grid(np.asanyarray(brain.dataobj), brain.affine, image.shape[1:], _affine(image))
         mask = MetaTensor(torch.from_numpy(inside)[None], affine=image.affine)
     return Scan(stored, image, mask)
 
 
-def brain_of(labels: np.ndarray, affine: np.ndarray) -> np.ndarray | None:
+def brain_of(labels: nib.Nifti1Image) -> nib.Nifti1Image | None:
     """Mask of the brain from a label map of all of it: what has a label, 2 mm more, without holes.
 
-    Args:
-        labels: `(H, W, D)` label ids.
-        affine: `(4, 4)` of the label map.
-
-    Returns:
-        The mask, bool, or None if less than half a liter has a label, so that parts of the brain have none.
+    None if less than half a liter has a label, so that parts of the brain have none.
     """
-    spacing = nib.affines.voxel_sizes(affine)
-    if np.count_nonzero(labels) * np.prod(spacing) < SMALLEST_BRAIN_MM3:
+    ids, spacing = np.asanyarray(labels.dataobj), nib.affines.voxel_sizes(labels.affine)
+    if np.count_nonzero(ids) * np.prod(spacing) < SMALLEST_BRAIN_MM3:
         return None
-    distance = ndimage.distance_transform_edt(labels == 0, sampling=spacing)
-    return ndimage.binary_fill_holes(distance <= BRAIN_MARGIN_MM)
+    distance = ndimage.distance_transform_edt(ids == 0, sampling=spacing)
+    mask = ndimage.binary_fill_holes(distance <= BRAIN_MARGIN_MM)
+    return nib.Nifti1Image(mask.astype(np.uint8), labels.affine)
 
 
 def onto_grid(ids: np.ndarray, affine: np.ndarray, shape: Sequence[int], grid_affine: np.ndarray) -> np.ndarray:
-    """Resample a label map with nearest neighbor.
-
-    Args:
-        ids: `(H, W, D)` label ids.
-        affine: `(4, 4)` of the label map.
-        shape: of the other grid.
-        grid_affine: `(4, 4)` of the other grid.
-
-    Returns:
-        Label ids of `shape`, 0 outside the label map.
-    """
+    """Resample a label map `(H, W, D)` to a grid of another shape and affine with nearest neighbor; 0 outside it."""
     matrix = voxel_map(grid_affine, affine)
-    return ndimage.affine_transform(
-        ids, matrix[:3, :3], matrix[:3, 3], tuple(shape), order=0, mode="grid-constant", cval=0
-    )
+    inside = {"order": 0, "mode": "grid-constant", "cval": 0}
+    return ndimage.affine_transform(ids, matrix[:3, :3], matrix[:3, 3], tuple(shape), **inside)
 
 
 def repeat(scan: Scan) -> Altered:
@@ -219,8 +187,8 @@ def change_spacing(scan: Scan, spacing: Sequence[float | None]) -> Altered:
     old = nib.affines.voxel_sizes(_affine(scan.image))
     new = np.array([size or own for size, own in zip(spacing, old, strict=True)])
     fwhm = np.sqrt(np.maximum(new**2 - old**2, 0)) / old
-    blurred = GaussianSmooth((fwhm / FWHM_PER_SIGMA).tolist())(scan.image)
-    return _as_file(Spacing(new, mode="bilinear", padding_mode="border")(blurred)), Change()
+    blurred = transforms.GaussianSmooth((fwhm / FWHM_PER_SIGMA).tolist())(scan.image)
+    return _as_file(transforms.Spacing(new, mode="bilinear", padding_mode="border")(blurred)), Change()
 
 
 def mirror(scan: Scan) -> Altered:
@@ -232,79 +200,66 @@ def mirror(scan: Scan) -> Altered:
 def add_noise(scan: Scan, ratio: float) -> Altered:
     """Add Rician noise whose standard deviation is that of soft tissue divided by `ratio`."""
     deviation = float(scan.image[_soft_tissue(scan.image)].median()) / ratio
-    noise = RandRicianNoise(prob=1.0, std=deviation, sample_std=False).set_random_state(SEED)
+    noise = transforms.RandRicianNoise(prob=1.0, std=deviation, sample_std=False).set_random_state(SEED)
     return _as_file(noise(scan.image)), Change()
 
 
 def add_bias(scan: Scan, strength: float) -> Altered:
     """Multiply by a smooth field: the exponential of a polynomial with coefficients in -strength..strength."""
-    biased = RandBiasField(coeff_range=(-strength, strength), prob=1.0).set_random_state(SEED)(scan.image)
+    biased = transforms.RandBiasField(coeff_range=(-strength, strength), prob=1.0).set_random_state(SEED)(scan.image)
     head = _soft_tissue(scan.image)
-    field_in_head = np.asarray(biased[head]) / np.asarray(scan.image[head])
-    low, high = np.percentile(field_in_head, (5, 95)) / np.median(field_in_head)
+    ratios = np.asarray(biased[head]) / np.asarray(scan.image[head])
+    low, high = np.percentile(ratios, (5, 95)) / np.median(ratios)
     return _as_file(biased), Change(detail=f"90 % of the head at {low:.2f} to {high:.2f} of the median")
 
 
 def change_gamma(scan: Scan, gamma: float) -> Altered:
     """Raise the intensities, scaled to 0..1, to a power."""
-    return _as_file(AdjustContrast(gamma)(scan.image)), Change()
+    return _as_file(transforms.AdjustContrast(gamma)(scan.image)), Change()
 
 
 def strip_skull(scan: Scan) -> Altered:
     """Set everything outside the brain to 0."""
-    return _as_file(MaskIntensity(scan.brain)(scan.image)), Change()
+    return _as_file(transforms.MaskIntensity(scan.brain)(scan.image)), Change()
 
 
-CONDITIONS = (
-    Condition("repeat", "repeat", "the same file again", repeat, exact=True),
-    *(
-        Condition("orientation", f"stored-{axes}", f"axes stored as {axes}", partial(reorient, axes=axes), exact=True)
-        for axes in ("LAS", "PSL")
-    ),
-    *(
-        Condition("rotation", f"head-{name}-{degrees}", f"head turned {degrees}° about {text}", function)
-        for name, text, degrees, axis in (
-            ("oblique", "an oblique axis", 5, OBLIQUE),
-            ("oblique", "an oblique axis", 10, OBLIQUE),
-            ("oblique", "an oblique axis", 15, OBLIQUE),
-            ("nodding", "left-right", 15, (1.0, 0.0, 0.0)),
-            ("tilted", "front-back", 15, (0.0, 1.0, 0.0)),
-            ("turned", "foot-head", 15, (0.0, 0.0, 1.0)),
-        )
-        for function in (partial(turn_head, degrees=degrees, axis=axis),)
-    ),
-    Condition(
-        "oblique", "grid-oblique-15", "grid turned 15° about the head", partial(turn_grid, degrees=15, axis=OBLIQUE)
-    ),
-    Condition("shift", "shift-0.5", "grid moved by half a voxel along each axis", partial(shift_grid, voxels=0.5)),
-    Condition("mirror", "mirror", "left and right exchanged", mirror),
-    *(
-        Condition("spacing", f"{size}mm", f"voxels of {size} mm", partial(change_spacing, spacing=(size,) * 3))
-        for size in (0.8, 1.2, 1.5)
-    ),
-    *(
-        Condition("slices", f"{name}-3mm", f"{name} slices of 3 mm", partial(change_spacing, spacing=spacing))
-        for name, spacing in (("sagittal", (3, None, None)), ("coronal", (None, 3, None)), ("axial", (None, None, 3)))
-    ),
-    *(
-        Condition("noise", f"snr-{ratio}", f"Rician noise, SNR {ratio}", partial(add_noise, ratio=ratio))
-        for ratio in (20, 10, 5)
-    ),
-    *(
-        Condition(
-            "bias",
-            f"bias-{strength}",
-            f"bias field, coefficients up to {strength}",
-            partial(add_bias, strength=strength),
-        )
-        for strength in (0.1, 0.2, 0.4)
-    ),
-    *(
-        Condition("gamma", f"gamma-{gamma}", f"intensities to the power of {gamma}", partial(change_gamma, gamma=gamma))
-        for gamma in (0.7, 0.85, 1.2, 1.5)
-    ),
-    Condition("stripped", "stripped", "everything outside the brain set to 0", strip_skull),
-)
+def _conditions() -> Iterator[Condition]:
+    yield Condition("repeat", "repeat", "the same file again", repeat, exact=True)
+    for axes in ("LAS", "PSL"):
+        what = f"axes stored as {axes}"
+        yield Condition("orientation", f"stored-{axes}", what, partial(reorient, axes=axes), exact=True)
+    for name, text, degrees, axis in (
+        ("oblique", "an oblique axis", 5, OBLIQUE),
+        ("oblique", "an oblique axis", 10, OBLIQUE),
+        ("oblique", "an oblique axis", 15, OBLIQUE),
+        ("nodding", "left-right", 15, (1.0, 0.0, 0.0)),
+        ("tilted", "front-back", 15, (0.0, 1.0, 0.0)),
+        ("turned", "foot-head", 15, (0.0, 0.0, 1.0)),
+    ):
+        turn = partial(turn_head, degrees=degrees, axis=axis)
+        yield Condition("rotation", f"head-{name}-{degrees}", f"head turned {degrees}° about {text}", turn)
+    turn = partial(turn_grid, degrees=15, axis=OBLIQUE)
+    yield Condition("oblique", "grid-oblique-15", "grid turned 15° about the head", turn)
+    move = partial(shift_grid, voxels=0.5)
+    yield Condition("shift", "shift-0.5", "grid moved by half a voxel along each axis", move)
+    yield Condition("mirror", "mirror", "left and right exchanged", mirror)
+    for size in (0.8, 1.2, 1.5):
+        yield Condition("spacing", f"{size}mm", f"voxels of {size} mm", partial(change_spacing, spacing=(size,) * 3))
+    for axis, name in enumerate(("sagittal", "coronal", "axial")):
+        spacing = [3 if other == axis else None for other in range(3)]
+        yield Condition("slices", f"{name}-3mm", f"{name} slices of 3 mm", partial(change_spacing, spacing=spacing))
+    for ratio in (20, 10, 5):
+        yield Condition("noise", f"snr-{ratio}", f"Rician noise, SNR {ratio}", partial(add_noise, ratio=ratio))
+    for strength in (0.1, 0.2, 0.4):
+        what = f"bias field, coefficients up to {strength}"
+        yield Condition("bias", f"bias-{strength}", what, partial(add_bias, strength=strength))
+    for gamma in (0.7, 0.85, 1.2, 1.5):
+        what = f"intensities to the power of {gamma}"
+        yield Condition("gamma", f"gamma-{gamma}", what, partial(change_gamma, gamma=gamma))
+    yield Condition("stripped", "stripped", "everything outside the brain set to 0", strip_skull)
+
+
+CONDITIONS = tuple(_conditions())
 GROUPS = tuple(dict.fromkeys(condition.group for condition in CONDITIONS))
 
 
@@ -328,7 +283,7 @@ def _about_center(image: MetaTensor, matrix: np.ndarray) -> np.ndarray:
 
 
 def _resample(image: MetaTensor, affine: np.ndarray, shape: Sequence[int]) -> MetaTensor:
-    resample = SpatialResample(mode="bilinear", padding_mode="zeros", dtype=np.float64)
+    resample = transforms.SpatialResample(mode="bilinear", padding_mode="zeros", dtype=np.float64)
     return resample(image, dst_affine=torch.from_numpy(affine), spatial_size=[int(size) for size in shape])
 
 

@@ -1,39 +1,33 @@
-"""Tables and plot of `robustness.py`."""
+"""Labels of altered scans compared with those of the scan as it is, in space; tables and plot of the result."""
 
 from __future__ import annotations
 
 import datetime
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from reports import made_by, moments, table
+from scipy import ndimage
 from scipy.stats import spearmanr
 
 from monai_mamba import __version__
 from monai_mamba.files import MISSING
-from monai_mamba.labels import LabelEntry
+from monai_mamba.grids import map_box, voxel_map
+from monai_mamba.labels import LabelEntry, LabelTable
 from monai_mamba.metrics.score_tables import number_text, table_text
 from monai_mamba.metrics.structure_scores import ABSENT_RULE
 
-from .robustness_conditions import Condition
+from .robustness_conditions import Change, Condition, onto_grid
 
 CONDITION_COLUMNS = (
-    "condition",
-    "dsc",
-    "worst_dsc",
-    "worst_structure",
-    "grid_dsc",
-    "volume_change_percent",
-    "largest_change_percent",
-    "largest_change_structure",
-    "changed_voxels",
-    "reference_dsc",
-    "expected_dsc",
+    *("condition", "dsc", "worst_dsc", "worst_structure", "grid_dsc"),
+    *("volume_change_percent", "largest_change_percent", "largest_change_structure"),
+    *("changed_voxels", "reference_dsc", "expected_dsc"),
 )
 SHOWN = {  # in the report
     "condition": "condition",
@@ -44,20 +38,10 @@ SHOWN = {  # in the report
     "DSC expected": "expected_dsc",
 }
 LARGEST_CHANGE = 50.0  # end of the color scale of volume changes, %
-COLUMNS = {
-    "group": "Kind of alteration.",
-    "condition": "Name of the altered scan; 'unaltered' is the scan as it is.",
-    "id": "Label id of the structure.",
-    "name": "Name of the structure.",
-    "dsc": "Dice similarity coefficient, 0..1, of the labels of the altered scan and those of the scan as it is, "
-    "compared in space (each voxel as a box) after the movement of the head was undone.",
-    "grid_dsc": "The same for the labels of the scan as it is, resampled to the grid of the altered scan with nearest "
-    "neighbor: how much the other grid alone costs, without a network.",
-    "reference_dsc": "The same for the labels of the altered scan and the reference.",
-    "expected_dsc": "The DSC that the network itself expects of its labels in the altered scan, from its table.",
-    "volume_mm3": "Volume in the altered scan, on its own grid: voxels times voxel volume.",
-    "volume_change_percent": "Difference of that volume from the one in the scan as it is, in percent of the latter.",
-}
+STRUCTURE_COLUMNS = (
+    *("group", "condition", "id", "name"),
+    *("dsc", "grid_dsc", "reference_dsc", "expected_dsc", "volume_mm3", "volume_change_percent"),
+)
 
 
 @dataclass(frozen=True)
@@ -83,6 +67,88 @@ class Outcome:
     reference_dsc: np.ndarray | None
     expected_dsc: np.ndarray
     changed: int
+
+
+def compare(
+    condition: Condition,
+    change: Change,
+    labels: nib.Nifti1Image,
+    baseline: nib.Nifti1Image,
+    reference: nib.Nifti1Image | None,
+    table: LabelTable,
+    ids: Sequence[int],
+    expected_dsc: np.ndarray,
+) -> Outcome:
+    """Compare the labels of an altered scan with those of the scan as it is, and with the reference.
+
+    Label maps on different grids are compared in space, each voxel as the box that it is: all of them are read at the
+    centers of boxes of half the baseline's voxel size. On the baseline's own grid, labels would be moved by up to half
+    a voxel, which for thin structures counts more than most alterations.
+
+    Args:
+        condition: what was done, and `change` as far as it has to be undone.
+        labels: label map of the altered scan; `baseline` is that of the scan as it is, `reference` on any grid.
+        ids: the C structures of `table` to compare; `expected_dsc` `(C,)` is as in `Outcome`.
+    """
+    found, moved = change.undo(labels, table)
+    expected, affine = np.asanyarray(baseline.dataobj), baseline.affine
+    resampled = onto_grid(expected, affine, found.shape, moved)
+    maps = [(expected, affine), (found, moved), (resampled, moved)]
+    if reference is not None:
+        maps.append((np.asanyarray(reference.dataobj), reference.affine))
+    maps = [(np.where(np.isin(values, ids), values, 0), place) for values, place in maps]
+    shape, grid = fine_grid(maps, expected.shape, affine)
+    truth, prediction, itself, *others = (onto_grid(values, place, shape, grid) for values, place in maps)
+    back = onto_grid(found, moved, expected.shape, affine)
+    return Outcome(
+        condition=condition,
+        detail=change.detail,
+        dsc=overlaps(prediction, truth, ids),
+        volumes=volumes(found, moved, ids),
+        grid_dsc=overlaps(itself, truth, ids),
+        reference_dsc=overlaps(prediction, others[0], ids) if others else None,
+        expected_dsc=expected_dsc,
+        changed=int(np.count_nonzero(back != expected)),
+    )
+
+
+def fine_grid(
+    maps: Sequence[tuple[np.ndarray, np.ndarray]], shape: Sequence[int], affine: np.ndarray
+) -> tuple[tuple[int, ...], np.ndarray]:
+    """The part of a grid that holds all labels, each of its voxels split into 8.
+
+    Args:
+        maps: label ids `(H, W, D)` with their affines `(4, 4)`; one of them at least has a label in the grid.
+        shape: of the grid.
+        affine: `(4, 4)` of the grid.
+
+    Returns:
+        Shape and affine of the fine grid.
+    """
+    boxes = []
+    for ids, place in maps:
+        for part in ndimage.find_objects((ids > 0).astype(np.uint8)):
+            ends = np.array([[axis.start - 0.5, axis.stop - 0.5] for axis in part]).T
+            boxes.append(map_box(voxel_map(place, affine), *ends, shape))
+    boxes = [box for box in boxes if box]
+    start = np.min([[axis.start for axis in box] for box in boxes], axis=0)
+    stop = np.max([[axis.stop for axis in box] for box in boxes], axis=0)
+    halves = nib.affines.from_matvec(np.eye(3) / 2, start - 0.25)
+    return tuple(2 * (stop - start)), affine @ halves
+
+
+def overlaps(prediction: np.ndarray, reference: np.ndarray, ids: Sequence[int]) -> np.ndarray:
+    """DSC of each of the C structures, `(C,)`, 0..1; NaN where it is in neither of two label maps on one grid."""
+    length = int(max(*ids, prediction.max(), reference.max())) + 1
+    sizes = sum(np.bincount(labels.ravel(), minlength=length) for labels in (prediction, reference))[list(ids)]
+    common = np.bincount(prediction[prediction == reference], minlength=length)[list(ids)]
+    return np.where(sizes > 0, 2 * common / np.maximum(sizes, 1), np.nan)
+
+
+def volumes(labels: np.ndarray, affine: np.ndarray, ids: Sequence[int]) -> np.ndarray:
+    """Volume of each of the C structures in mm3, voxels times voxel volume, `(C,)`."""
+    voxels = np.bincount(labels.ravel(), minlength=max(ids) + 1)
+    return voxels[list(ids)] * abs(np.linalg.det(affine[:3, :3]))
 
 
 @dataclass(frozen=True)
@@ -113,10 +179,9 @@ class Robustness:
 
 def report_files(result: Robustness) -> dict[str, str | Callable[[Path], object]]:
     """The report as files: `report.md`, `conditions.tsv` (a line per condition), `robustness.csv` (a line per condition
-    and structure), `columns.json` (its columns) and `robustness.png`."""
+    and structure, columns as in `Outcome`) and `robustness.png`."""
     return {
-        "columns.json": json.dumps(COLUMNS, indent=2) + "\n",
-        "robustness.csv": table_text(list(COLUMNS), _rows(result), ","),
+        "robustness.csv": table_text(STRUCTURE_COLUMNS, _rows(result), ","),
         "conditions.tsv": table_text(CONDITION_COLUMNS, [_condition(result, outcome) for outcome in result.outcomes]),
         "robustness.png": lambda file: draw_heat_maps(file, result),
         "report.md": _markdown(result),

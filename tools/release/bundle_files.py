@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from monai.bundle import ConfigParser, verify_metadata
+from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 import monai_mamba
 from monai_mamba.errors import InputError
@@ -118,31 +120,23 @@ def check_versions(bundle: Path) -> str:
     version, changelog = metadata["version"], metadata["changelog"]
     if version not in changelog:
         raise InputError(f"version {version} has no entry in changelog; describe there what is new.")
-    newest = max(changelog, key=_release)
-    if _release(newest) > _release(version):
+    newest = max(changelog, key=Version)
+    if Version(newest) > Version(version):
         raise InputError(f"version is {version}, but the changelog goes up to {newest}; raise version.")
     required = metadata["required_packages_version"]
     expected = {"monai-mamba": monai_mamba.__version__}
     for line in CONSTRAINTS.read_text(encoding="utf-8").splitlines():
         name, found, pinned = line.partition("==")
         if found:
-            expected[_normal(name)] = pinned.strip()
+            expected[canonicalize_name(name)] = pinned.strip()
     named = {"monai": "monai_version", "torch": "pytorch_version", "numpy": "numpy_version"}
     for name, found in ({name: metadata[key] for name, key in named.items()} | required).items():
-        if found != expected.get(_normal(name)):
+        if found != expected.get(canonicalize_name(name)):
             raise InputError(
-                f"{name} {found}, expected {expected.get(_normal(name), 'a version')} "
+                f"{name} {found}, expected {expected.get(canonicalize_name(name), 'a version')} "
                 f"({'the version of the package' if name == 'monai-mamba' else 'constraints.txt'})."
             )
     return f"{version}, {len(required) + len(named)} packages"
-
-
-def _release(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.partition("-")[0].split("."))
-
-
-def _normal(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name.strip()).lower()
 
 
 def check_weights(bundle: Path) -> str:

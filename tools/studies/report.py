@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import inspect
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -15,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from monai_mamba.metrics.score_tables import table_text
 
-from .study import Scores, Study
+from .study import Plan, Study
 
 COST_COLUMNS = ("M parameters", "window", "GFLOP", "training, s", "s per step", "training, peak GiB", "evaluation, s")
 TEST_COLUMNS = ("metric", "other", "mean_difference", "median_difference", "effect_size", "p", "p_holm")
@@ -39,8 +37,9 @@ def network_size(study: Study, name: str, window: Sequence[int]) -> tuple[int, i
 
     Operations are those of convolutions, matrix products, attention and scans; a multiply-add counts as two.
     """
-    definition = {**study.networks[name].definition, **study.channels}
-    network = ConfigParser({"roi_size": list(window), "network": definition}).get_parsed_content("network").eval()
+    network = (
+        ConfigParser({"roi_size": list(window), "network": study.definition(name)}).get_parsed_content("network").eval()
+    )
     formulas = {torch.ops.monai_mamba.scan_forward: scan_flops}
     counter = FlopCounterMode(display=False, custom_mapping=formulas)
     with counter, torch.inference_mode():
@@ -83,40 +82,40 @@ def test_rows(scores: Mapping[str, np.ndarray], metrics: Sequence[tuple[str, int
 
 
 def report(
-    study: Study, options: argparse.Namespace, runs: Mapping[str, dict], scores: Mapping[str, Scores]
+    study: Study, plan: Plan, seed: int, runs: Mapping[str, dict], scores: Mapping[str, np.ndarray]
 ) -> dict[str, str]:
     """The files of the report: `report.md`, `scores.tsv` and `tests.tsv`.
 
     Args:
         study: what was compared.
-        options: of the command line.
+        plan: how.
+        seed: of the trainings.
         runs: result of `train_and_evaluate` of each network.
-        scores: of each network, on the same cases.
+        scores: `(N, R, M)` of each network, on the same N cases.
     """
-    values = {name: found.values for name, found in scores.items()}
     metrics = list(study.metrics.values())
-    tests = test_rows(values, metrics)
+    tests = test_rows(scores, metrics)
     costs = []
     for name, run in runs.items():
-        window = run["settings"]["training"].get("roi_size", study.window(options))
+        window = run["settings"]["training"].get("roi_size", plan.window)
         parameters, operations = network_size(study, name, window)
         trained, evaluated = run["train"], run["evaluate"]
-        seconds = (trained["seconds"], trained["seconds"] / study.steps(options))
+        seconds = (trained["seconds"], trained["seconds"] / plan.steps)
         figures = map(number, (*seconds, trained["peak_GiB"], evaluated["seconds"]))
         costs.append([name, number(parameters, 1e6), "x".join(map(str, window)), number(operations, 1e9), *figures])
     made = [run["made"] for run in runs.values()]
-    training, test = (len(names) for names in study.cases(options).values())
+    training, test = (len(names) for names in plan.cases.values())
     versions, machines = dict.fromkeys(row["monai_mamba"] for row in made), dict.fromkeys(map(machine_line, made))
     about = (
         f"{', '.join(versions)} on {'; '.join(machines)}; {dates(made)}. {training} training cases, {test} test cases. "
-        f"Each network was trained from scratch for {study.steps(options)} steps with seed {options.seed}. "
-        f"{study.recipe(options)} {study.about}"
+        f"Each network was trained from scratch for {plan.steps} steps with seed {seed}. "
+        f"{plan.recipe} {study.note}"
     )
     parts = [
         f"# Networks of {study.bundle}\n",
-        f"{inspect.cleandoc(study.__doc__ or '')}\n",
+        f"{study.about}\n",
         made_by(about),
-        summary(values, metrics, tests),
+        summary(scores, metrics, tests),
         "## Cost\n",
         "GFLOP: one forward pass of a window; a multiply-add counts as two. Seconds and peak memory (without a GPU's) "
         "are those of whole processes; other work on the machine changes them.\n",
@@ -125,7 +124,7 @@ def report(
     return {
         "report.md": "\n".join(parts),
         "scores.tsv": table_text(
-            ("metric", "network", "structure", "mean", "sd"), score_rows(values, metrics, study.structures)
+            ("metric", "network", "structure", "mean", "sd"), score_rows(scores, metrics, study.structures)
         ),
         "tests.tsv": table_text(TEST_COLUMNS, tests),
     }

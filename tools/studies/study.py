@@ -1,21 +1,20 @@
-"""What the studies of `compare_networks.py` have in common."""
+"""What the studies of `compare_networks.py` consist of."""
 
 from __future__ import annotations
 
 import argparse
-from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 
-from monai_mamba.files import read_tsv
+from monai_mamba.files import MISSING, read_tsv
 
 
-@dataclass(frozen=True)
-class Network:
+class Network(NamedTuple):
     """A network of a study.
 
     Attributes:
@@ -24,7 +23,7 @@ class Network:
     """
 
     definition: Mapping[str, object]
-    options: Mapping[str, object] = field(default_factory=dict)
+    options: Mapping[str, object] = MappingProxyType({})
 
 
 def dynunet(filters: Sequence[int]) -> Network:
@@ -33,105 +32,70 @@ def dynunet(filters: Sequence[int]) -> Network:
     Args:
         filters: channels of each level, the finest first.
     """
-    levels = len(filters)
-    return Network(
-        {
-            "_target_": "DynUNet",
-            "spatial_dims": 3,
-            "kernel_size": [3] * levels,
-            "strides": [1] + [2] * (levels - 1),
-            "upsample_kernel_size": [2] * (levels - 1),
-            "filters": list(filters),
-        }
-    )
+    more = len(filters) - 1
+    sizes = {"kernel_size": [3] * (more + 1), "strides": [1, *[2] * more], "upsample_kernel_size": [2] * more}
+    return Network({"_target_": "DynUNet", "spatial_dims": 3, **sizes, "filters": list(filters)})
 
 
-class Run(NamedTuple):
-    """Configs of a bundle, merged in their order, and the options they are run with."""
+class Plan(NamedTuple):
+    """What the options of a command line make of a study.
 
-    configs: list[str]
-    options: dict[str, object]
+    Attributes:
+        training: options of the bundle's training, without the network and the folder.
+        evaluation: options of its evaluation, without the network, its weights and the folder.
+        steps: of a training.
+        window: voxels of a training window along each axis.
+        cases: names of the cases of ``training`` and ``test``.
+        recipe: a sentence or two on how the networks are trained.
+    """
+
+    training: dict[str, object]
+    evaluation: dict[str, object]
+    steps: int
+    window: Sequence[int]
+    cases: dict[str, list[str]]
+    recipe: str
 
 
-class Scores(NamedTuple):
-    """Names of the N cases, and their scores `(N, R, M)`: M metrics of R structures, NaN where there is none."""
-
-    subjects: list[str]
-    values: np.ndarray
-
-
-class Study(ABC):
+@dataclass
+class Study:
     """Networks that are trained and evaluated by the configs of one bundle.
 
     Attributes:
+        about: what is compared, for help and report.
+        note: a sentence or two that belong beside the scores.
         bundle: its name.
         networks: what is compared; the others are tested against the first.
         channels: channels in and out of every network.
         structures: what is scored.
         metrics: column of the bundle's table of scores -> heading and digits.
-        about: a sentence or two that belong beside the scores.
+        add_arguments: adds the options that this study alone has.
+        plan: refuses, with an `InputError`, data and options that cannot be used.
+        network_key: entry of the bundle's config that the networks replace.
     """
 
-    bundle: ClassVar[str]
-    networks: ClassVar[Mapping[str, Network]]
-    channels: ClassVar[Mapping[str, int]]
-    structures: ClassVar[Sequence[str]]
-    metrics: ClassVar[Mapping[str, tuple[str, int]]]
-    about: ClassVar[str]
+    about: str
+    note: str
+    bundle: str
+    networks: Mapping[str, Network]
+    channels: Mapping[str, int]
+    structures: Sequence[str]
+    metrics: Mapping[str, tuple[str, int]]
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    plan: Callable[[argparse.Namespace], Plan]
+    network_key: str = "network_def"
 
-    @classmethod
-    @abstractmethod
-    def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
-        """Add the options that this study alone has."""
+    def definition(self, name: str) -> dict[str, object]:
+        """The network of a name with its channels, as it stands in a config."""
+        return {**self.networks[name].definition, **self.channels}
 
-    @abstractmethod
-    def check(self, options: argparse.Namespace) -> None:
-        """Refuse data and options that cannot be used.
-
-        Raises:
-            InputError: see above.
-        """
-
-    @abstractmethod
-    def training(self, options: argparse.Namespace) -> Run:
-        """How each network is trained, without its definition and the folder."""
-
-    @abstractmethod
-    def evaluation(self, options: argparse.Namespace) -> Run:
-        """How each network is evaluated, without its definition, its weights and the folder."""
-
-    @abstractmethod
-    def steps(self, options: argparse.Namespace) -> int:
-        """Steps of a training."""
-
-    def window(self, options: argparse.Namespace) -> Sequence[int]:
-        """Voxels of a training window along each axis."""
-        return [options.window] * 3
-
-    @abstractmethod
-    def cases(self, options: argparse.Namespace) -> dict[str, list[str]]:
-        """Names of the cases of ``training`` and ``test``."""
-
-    @abstractmethod
-    def recipe(self, options: argparse.Namespace) -> str:
-        """A sentence or two on how the networks are trained."""
-
-    def network_options(self, name: str) -> dict[str, object]:
-        """The option of the bundle that makes it use a network."""
-        return {"network_def": {**self.networks[name].definition, **self.channels}}
-
-    def read_scores(self, path: Path) -> Scores:
-        """Read the table of scores that an evaluation wrote."""
+    def read_scores(self, path: Path) -> np.ndarray:
+        """What an evaluation wrote, `(N, R, M)`: M metrics of R structures of N cases, NaN where there is none."""
         rows = read_tsv(path)
         key = "region" if "region" in rows[0] else "name"
-        table = {(row["subject"], row[key]): row for row in rows}
+        table = {
+            (row["subject"], row[key]): [row[column].replace(MISSING, "nan") for column in self.metrics] for row in rows
+        }
         subjects = sorted({subject for subject, _ in table})
-        values = [
-            [[_number(table[subject, name][column]) for column in self.metrics] for name in self.structures]
-            for subject in subjects
-        ]
-        return Scores(subjects, np.array(values))
-
-
-def _number(text: str) -> float:
-    return float("nan") if text == "n/a" else float(text)
+        values = [[table[subject, name] for name in self.structures] for subject in subjects]
+        return np.array(values, dtype=float)

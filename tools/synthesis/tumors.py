@@ -8,8 +8,8 @@ and numbers are ours; they follow what BraTS calls necrotic core, enhancing tumo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import nibabel as nib
 import numpy as np
@@ -63,14 +63,8 @@ LARGEST_ANGLE, LARGEST_SHEAR, SIZES = 10.0, 0.03, (0.92, 1.08)  # degrees, ratio
 WARP_WIDTH, WARP_STD = 35.0, 1.5  # mm: scale and strength of its elastic deformation
 
 
-@dataclass(frozen=True)
-class Anatomy:
-    """A brain as tissues.
-
-    Attributes:
-        tissue: `(H, W, D)` uint8, positions in `TISSUES`, 0 outside the brain.
-        affine: `(4, 4)`, voxel index to mm, RAS.
-    """
+class Anatomy(NamedTuple):
+    """A brain as tissues `(H, W, D)`, uint8 positions in `TISSUES`, 0 outside the brain; affine `(4, 4)` to mm, RAS."""
 
     tissue: np.ndarray
     affine: np.ndarray
@@ -197,15 +191,12 @@ def random_brain(
     return np.where(inside, anatomy.tissue.ravel()[np.where(inside, flat, 0)], 0).astype(np.uint8)
 
 
-@dataclass(frozen=True)
-class Tumor:
+class Tumor(NamedTuple):
     """A tumor, and the brain around it.
 
     Attributes:
         tissue: `(H, W, D)` uint8, positions in `TISSUES`, pushed aside by the tumor; core and rim are painted in.
-        core: `(H, W, D)` bool, necrotic or enhancing.
-        whole: `(H, W, D)` bool, core and edema.
-        enhancing: `(H, W, D)` bool, inside the core.
+        core: `(H, W, D)` bool, necrotic or enhancing; `whole` has the edema, too, `enhancing` is a part of the core.
     """
 
     tissue: np.ndarray

@@ -9,8 +9,6 @@ from monai_mamba.networks.layers.attention import TokenAttention
 from monai_mamba.networks.layers.convolution import DepthwiseConv3d, PointwiseConv3d
 from monai_mamba.networks.layers.state_space import StateSpaceMixer
 
-__all__ = ["AttentionMixer", "ConvMLP", "HybridMixer", "MambaMixer", "ScaledResidualBlock"]
-
 
 class MambaMixer(StateSpaceMixer):
     """Mamba: one gated causal scan over the voxels in raster order. Source: arXiv 2312.00752, section 3.4.

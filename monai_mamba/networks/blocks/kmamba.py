@@ -12,8 +12,6 @@ from monai_mamba.networks.layers.kan import GroupRationalKAN, SplineKAN
 from monai_mamba.networks.layers.state_space import StateSpaceMixer
 from monai_mamba.networks.layers.traversal import serpentine_orders
 
-__all__ = ["BidirectionalSpatialMixer", "KMambaBlock"]
-
 _ORIENTATIONS = (0, 3, 2)  # whose first walk is fastest along D, W and H
 
 

@@ -8,8 +8,6 @@ from torch import nn
 
 from monai_mamba.networks.layers.convolution import PointwiseConv3d
 
-__all__ = ["ConvNormAct", "ResidualConvBlock"]
-
 
 class ConvNormAct(nn.Sequential):
     """3x3x3 convolutions, each followed by normalization and activation: ``(B, C_in, H, W, D) -> (B, C_out, H, W, D)``.

@@ -8,8 +8,6 @@ from torch import nn
 
 from monai_mamba.networks.layers.attention import TokenAttention
 
-__all__ = ["PreNormTransformerBlock"]
-
 
 class PreNormTransformerBlock(nn.Module):
     """Pre-norm transformer block: attention, then an MLP, each with a residual connection.

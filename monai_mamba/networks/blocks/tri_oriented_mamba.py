@@ -10,8 +10,6 @@ from torch import nn
 from monai_mamba.networks.layers.state_space import StateSpaceMixer
 from monai_mamba.networks.layers.traversal import tri_oriented_orders
 
-__all__ = ["TriOrientedMamba", "TriOrientedMambaLayer"]
-
 
 class TriOrientedMamba(StateSpaceMixer):
     """Mamba mixer whose tokens are scanned in raster order, in reverse, and slice by slice, with one gate for the sum.

@@ -11,8 +11,6 @@ from monai_mamba.networks.layers.convolution import DepthwiseConv3d
 from monai_mamba.networks.layers.state_space import StateSpaceMixer
 from monai_mamba.networks.layers.traversal import serpentine_orders
 
-__all__ = ["SS3D", "VSSBlock3D"]
-
 
 class SS3D(StateSpaceMixer):
     """Selective scan of a volume along the eight serpentine walks of one orientation, summed.

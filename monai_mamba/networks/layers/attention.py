@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-__all__ = ["TokenAttention"]
-
 
 class TokenAttention(nn.Module):
     """Multi-head self-attention; only the output projection has a bias.

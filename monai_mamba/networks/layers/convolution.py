@@ -11,8 +11,6 @@ from torch.nn import functional
 
 from monai_mamba.ops.recording import is_recording
 
-__all__ = ["DepthwiseConv3d", "PointwiseConv3d", "pointwise_conv3d"]
-
 
 def pointwise_conv3d(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
     """1x1x1 convolution; on a CPU a matrix product, which spares oneDNN's change of the memory layout and back.

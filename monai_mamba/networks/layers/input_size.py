@@ -6,8 +6,6 @@ import torch
 
 from monai_mamba.errors import InputError
 
-__all__ = ["check_more_than_one_cell", "check_spatial_size"]
-
 
 def check_spatial_size(x: torch.Tensor, multiple: int, network: str) -> None:
     """Refuse an image `(B, C, H, W, D)` that a network's strides do not divide.

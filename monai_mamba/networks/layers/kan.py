@@ -8,8 +8,6 @@ from torch.utils.checkpoint import checkpoint
 
 from monai_mamba.networks.layers.rational import SWISH_GAIN, RationalActivation
 
-__all__ = ["GroupRationalKAN", "SplineKAN", "SplineLinear"]
-
 
 class GroupRationalKAN(nn.Sequential):
     """Rational activation (identity at first), linear, rational activation (swish at first), linear.

@@ -7,9 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-__all__ = ["SWISH_GAIN", "RationalActivation"]
-
-# Fitted by tools/fit_rational.py: swish within 2.2e-4 on [-6, 6], x / 2 + 0.5 far out; lowest power first.
+# Swish by least squares on 2001 even points of [-6, 6], where it errs by at most 2.2e-4; lowest power first.
 _SWISH_NUMERATOR = (6.831054e-05, 0.5, 0.2497785, 0.05216864, 0.00536099, 0.000225292)
 _SWISH_DENOMINATOR = (0.0, 0.1043373, 0.0, 0.0004505839)
 SWISH_GAIN = 2.81083  # 1 / E[phi(x)^2] for x ~ N(0, 1), for initial weights that keep the variance

@@ -6,8 +6,6 @@ import torch
 
 from monai_mamba.ops.recording import arange_beside
 
-__all__ = ["rotate_by_position"]
-
 
 def rotate_by_position(x: torch.Tensor, theta: float = 10000.0) -> torch.Tensor:
     """Rotate pairs of channels by angles that grow with the position along H, W and D.

@@ -10,8 +10,6 @@ from torch.nn import functional
 
 from monai_mamba.ops import cross_selective_scan
 
-__all__ = ["StateSpaceMixer", "init_dt_bias", "init_log_a"]
-
 DT_MIN, DT_MAX, DT_FLOOR = 1e-3, 1e-1, 1e-4
 
 

@@ -14,8 +14,6 @@ import torch
 
 from monai_mamba.ops.recording import arange_beside, are_fake, is_recording
 
-__all__ = ["serpentine_order", "serpentine_orders", "tri_oriented_orders"]
-
 # (fast, middle, slow) axis of sequences 0 and 2, then of sequences 1 and 3, for each of the six orientations
 _AXES = (
     ((2, 1, 0), (0, 2, 1)),

@@ -1,7 +1,5 @@
 """Segmentation networks. A network that is imported and named here is known to the package and to MONAI configs."""
 
-from __future__ import annotations
-
 from monai_mamba.networks.nets.medsegmamba import MedSegMamba, medsegmamba_small
 from monai_mamba.networks.nets.modality_fill import MissingModalityFill
 from monai_mamba.networks.nets.msd_kmamba import MSDKMamba, msd_kmamba_large, msd_kmamba_small

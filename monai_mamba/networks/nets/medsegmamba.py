@@ -18,8 +18,6 @@ from monai_mamba.networks.layers.input_size import check_spatial_size
 from monai_mamba.networks.nets.residual_unet import ResidualUNetBase
 from monai_mamba.ops.recording import is_recording
 
-__all__ = ["MedSegMamba", "medsegmamba_small"]
-
 
 class MedSegMamba(ResidualUNetBase):
     """MedSegMamba, arXiv 2409.08307: 3-D CNN-Mamba hybrid for subcortical and hippocampal-subfield segmentation.

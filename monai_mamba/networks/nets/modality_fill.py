@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-__all__ = ["MissingModalityFill"]
-
 
 class MissingModalityFill(nn.Module):
     """A network behind one learned number per modality, which stands for the modality where it is missing.

@@ -16,8 +16,6 @@ from monai_mamba.networks.blocks.kmamba import BidirectionalSpatialMixer, KMamba
 from monai_mamba.networks.layers.convolution import PointwiseConv3d
 from monai_mamba.networks.layers.input_size import check_more_than_one_cell, check_spatial_size
 
-__all__ = ["MSDKMamba", "MultiScaleOutput", "msd_kmamba_large", "msd_kmamba_small"]
-
 _NORM = ("INSTANCE", {"affine": True})
 
 

@@ -13,8 +13,6 @@ from torch.nn import functional
 from monai_mamba.networks.blocks.residual_conv import ConvNormAct, ResidualConvBlock
 from monai_mamba.networks.layers.convolution import PointwiseConv3d
 
-__all__ = ["ResidualUNetBase"]
-
 
 class ResidualUNetBase(nn.Module):
     """Encoder and decoder of residual blocks; a network makes its bottleneck, then `add_decoder`.

@@ -13,8 +13,6 @@ from monai_mamba.networks.layers.convolution import PointwiseConv3d
 from monai_mamba.networks.layers.input_size import check_more_than_one_cell, check_spatial_size
 from monai_mamba.networks.layers.rotary import rotate_by_position
 
-__all__ = ["SegMaFormer"]
-
 _STRIDES = (4, 2, 2, 2)
 
 

@@ -15,8 +15,6 @@ from monai_mamba.networks.blocks.tri_oriented_mamba import TriOrientedMambaLayer
 from monai_mamba.networks.layers.convolution import PointwiseConv3d
 from monai_mamba.networks.layers.input_size import check_more_than_one_cell, check_spatial_size
 
-__all__ = ["SegMamba", "segmamba_small"]
-
 
 def _residual_block(in_channels: int, out_channels: int) -> UnetrBasicBlock:
     return UnetrBasicBlock(3, in_channels, out_channels, kernel_size=3, stride=1, norm_name="instance", res_block=True)

@@ -6,8 +6,6 @@ from typing import Any
 
 from monai_mamba.networks.nets.medsegmamba import SMALL, MedSegMamba
 
-__all__ = ["SegMambaBot", "segmamba_bot_small"]
-
 
 class SegMambaBot(MedSegMamba):
     """The control network of the MedSegMamba paper (arXiv 2409.08307): :class:`MedSegMamba` with another mixer.

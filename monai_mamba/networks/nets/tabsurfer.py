@@ -14,8 +14,6 @@ from monai_mamba.networks.layers.input_size import check_spatial_size
 from monai_mamba.networks.nets.residual_unet import ResidualUNetBase
 from monai_mamba.ops.recording import is_recording
 
-__all__ = ["TABSurfer", "tabsurfer_small"]
-
 
 class TABSurfer(ResidualUNetBase):
     """TABSurfer, arXiv 2312.08267: the transformer that MedSegMamba is compared with, of nearly the same size.

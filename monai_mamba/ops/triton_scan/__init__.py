@@ -9,8 +9,6 @@ compute capability 9.0 (Triton 3.4 and 3.9) and 8.0 (3.9), but have not run on a
 does that, and measures them.
 """
 
-from __future__ import annotations
-
 from .launch import backward, forward
 from .plan import MAX_STATES, saved_shape
 from .probe import DEVICE_TYPE, obstacle

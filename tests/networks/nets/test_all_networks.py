@@ -178,14 +178,6 @@ def test_autocast_gives_nearly_the_same_logits(name):
     assert error < 5e-2  # bfloat16 carries 8 bits: 4e-3 for one operation
 
 
-def test_export_keeps_the_logits(name):
-    network = build(name)
-    x = image(network, 1, 2, 1)
-    with torch.no_grad():
-        exported = torch.export.export(network, (x,)).module()
-        torch.testing.assert_close(exported(x), network(x), rtol=1e-5, atol=1e-5)
-
-
 def test_training_after_inference_mode_on_the_same_box(name):
     network = build(name)
     x = image(network, 3, 1, 1)

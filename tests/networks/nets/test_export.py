@@ -52,6 +52,14 @@ def export(network):
         return torch.export.export(network, (image(network, *EXPORTED),), dynamic_shapes=dynamic_shapes(network.stride))
 
 
+@pytest.mark.parametrize("name", SHALLOW)
+def test_exported_program_keeps_the_logits(name):
+    network = shallow(name)
+    x = image(network, 1, 2, 1)
+    with torch.no_grad():
+        assert_same(torch.export.export(network, (x,)).module()(x), network(x))
+
+
 def test_exported_program_interpolates_its_positions_to_other_sizes():
     network = shallow("TABSurfer")
     program = export(network)

@@ -25,12 +25,12 @@ def run(tool: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Ca
     monkeypatch.setattr(tool, "ACCURACY", [tool.Problem("tails", 2, 3, (2, 1, 3), 5, 3)])
     monkeypatch.setattr(tool, "BACKENDS", ("torch", "mamba_ssm"))
     file = tmp_path / "report.json"
-    arguments = ["benchmark.py", "check", "--device", "cpu", "--problem", "1,2,2,2,2,4,2", "--repeats", "1"]
+    arguments = ["benchmark.py", "check", "--device", "cpu", "--repeats", "1"]
     monkeypatch.setattr(sys, "argv", [*arguments, "--output", str(file)])
     return lambda: (benchmark.main(), json.loads(file.read_text(encoding="utf-8")))
 
 
-def test_reports_errors_times_and_limits(run: Callable, capsys: pytest.CaptureFixture[str]) -> None:
+def test_reports_errors(run: Callable, capsys: pytest.CaptureFixture[str]) -> None:
     status, report = run()
     assert status == 0
     assert set(report["left_out"]) == {"mamba_ssm"}
@@ -41,14 +41,7 @@ def test_reports_errors_times_and_limits(run: Callable, capsys: pytest.CaptureFi
         assert row["equal_bits"]
     errors = [row["error_y"] for row in report["accuracy"]]
     assert 0 < errors[0] < 1e-6 < errors[2] < errors[1] < 2e-2
-    assert {(row["pass"], row["dtype"]) for row in report["speed"]} == {
-        (direction, dtype) for direction in ("forward", "forward+backward") for dtype in ("float32", "bfloat16")
-    }
-    for row in report["speed"]:
-        assert row["seconds"] > 0
-        assert row["updates"] == 2 * 8 * 4 * 2
-        assert ("share_of_bandwidth" in row) == (row["pass"] == "forward")
-    assert report["machine"]["bytes_per_second"] > 0
+    assert report["machine"]["torch"] == torch.__version__
     text = capsys.readouterr().out
     assert "mamba_ssm is left out: the tensors are on cpu" in text
     assert "| tails, bfloat16, torch |" in text
@@ -68,14 +61,6 @@ def test_wrong_values_and_changing_bits_fail(tool: ModuleType, run: Callable, mo
     status, report = run()
     assert status == 1
     assert not any(row["right"] or row["equal_bits"] for row in report["accuracy"])
-
-
-def test_shares_are_those_of_the_least_work(tool: ModuleType) -> None:
-    problem = tool.Problem("", 2, 3, (4, 5, 1), 6, 7)
-    row = {"pass": "forward", "dtype": "float32", "seconds": 2.0}
-    tool.add_shares(row, problem, {"bytes_per_second": 1.0, "exp2_per_second": 10.0})
-    assert row["share_of_exp2_rate"] == pytest.approx(2 * 3 * 20 * 6 * 7 / 10 / 2)
-    assert row["share_of_bandwidth"] == pytest.approx(4 * 40 * (6 + 3 * (6 + 14) + 6) / 2)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

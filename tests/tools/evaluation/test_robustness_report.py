@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from evaluation import robustness_scores
+from evaluation import robustness_report
 from head_phantom import LEFT, RIGHT
 
 from monai_mamba.metrics.structure_scores import structure_scores
@@ -16,10 +16,10 @@ def test_label_maps_are_compared_in_space():
     affine, shifted = np.diag([2.0, 2.0, 2.0, 1.0]), np.diag([2.0, 2.0, 2.0, 1.0])
     shifted[0, 3] = 1.0
     maps = [(labels, affine), (labels, shifted)]
-    shape, grid = robustness_scores.fine_grid(maps, labels.shape, affine)
-    one, other = (robustness_scores.onto_grid(values, place, shape, grid) for values, place in maps)
+    shape, grid = robustness_report.fine_grid(maps, labels.shape, affine)
+    one, other = (robustness_report.onto_grid(values, place, shape, grid) for values, place in maps)
     assert np.count_nonzero(one) == np.count_nonzero(other) == 8 * 4 * 4
-    np.testing.assert_allclose(robustness_scores.overlaps(one, other, [LEFT, RIGHT]), [7 / 8, np.nan])
+    np.testing.assert_allclose(robustness_report.overlaps(one, other, [LEFT, RIGHT]), [7 / 8, np.nan])
     scores = structure_scores(one, other, (LEFT, RIGHT))[:, 0]  # the package's, slower for the distances it finds
-    np.testing.assert_allclose(robustness_scores.overlaps(one, other, [LEFT, RIGHT]), scores, rtol=1e-6)
-    np.testing.assert_array_equal(robustness_scores.overlaps(one, np.zeros_like(one), [LEFT]), [0])
+    np.testing.assert_allclose(robustness_report.overlaps(one, other, [LEFT, RIGHT]), scores, rtol=1e-6)
+    np.testing.assert_array_equal(robustness_report.overlaps(one, np.zeros_like(one), [LEFT]), [0])
