@@ -49,4 +49,5 @@ class ResidualConvBlock(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """``(B, in_channels, H, W, D) -> (B, out_channels, H, W, D)``."""
-        return self.shortcut(x) + self.conv(x)
+        y = self.conv(x)
+        return self.shortcut(x) + y  # only now, because both are large

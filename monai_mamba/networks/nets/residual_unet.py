@@ -67,6 +67,6 @@ class ResidualUNetBase(nn.Module):
         x = self.expand(skips.pop())
         x = self.compress(self.bottleneck(x))
         for up, decoder in zip(self.ups, self.decoders, strict=True):
-            x = up(functional.interpolate(x, scale_factor=2.0, mode="nearest"))
-            x = decoder(torch.cat([skips.pop(), x], dim=1))
+            x = torch.cat([skips.pop(), up(functional.interpolate(x, scale_factor=2.0, mode="nearest"))], dim=1)
+            x = decoder(x)
         return x
