@@ -155,7 +155,7 @@ def check_export(bundle: Path) -> str:
     if parameters > LARGEST_EXPORT:
         raise Skipped(f"{parameters:,} parameters; networks up to {LARGEST_EXPORT:,} are exported")
     image = read_metadata(bundle)["network_data_format"]["inputs"]["image"]
-    size = [2 * int(str(axis).partition("*")[0]) for axis in image["spatial_shape"]]
+    size = [3 * int(str(axis).partition("*")[0]) for axis in image["spatial_shape"]]
     with tempfile.TemporaryDirectory() as folder:
         weights, script = bundle / SHIPPED, Path(folder, "model.ts")
         if weights.is_file():
