@@ -21,10 +21,7 @@ those of interest.
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a bundle or print what is installed.
-
-    Args:
-        arguments: those of the command line if None.
+    """Run a bundle or print what is installed; `arguments` are those of the command line if None.
 
     Raises:
         InputError: the bundle has no such config.
@@ -47,10 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run_bundle(bundle: str, words: Sequence[str]) -> None:
-    """Run a bundle through the command line of MONAI.
+    """Run a bundle that came with the package through the command line of MONAI.
 
     Args:
-        bundle: name of one that came with the package.
+        bundle: its name.
         words: names of its configs, `inference` if there is none, and the options as on MONAI's command line.
 
     Raises:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import json
 import os
 import re
 import sys
@@ -17,6 +16,7 @@ from typing import Any, get_type_hints
 from monai.bundle import ConfigComponent, ConfigParser, ConfigWorkflow, create_workflow, run, run_workflow
 
 from monai_mamba.errors import InputError
+from monai_mamba.files import read_json
 from monai_mamba.options import TEXT_OPTIONS, as_config, check_expression, read_text, typed_options
 
 PACKAGE = Path(__file__).resolve().parent
@@ -32,13 +32,13 @@ def bundle_root(name: str, beside: str | None = None) -> str:
     those of another copy. Without such a workflow, the working folder and `bundles_folder` are searched.
 
     Args:
-        name: name of the bundle's folder, which is also the `name` in its `configs/metadata.json` in lower case with
-            underscores for blanks.
+        name: name of the bundle's folder, or the `name` in its `configs/metadata.json` in lower case with underscores
+            for blanks.
         beside: folder of another bundle, next to which the bundle is looked for first. For configs that are not run by
             a workflow (MONAI Label).
 
     Returns:
-        Absolute path of the folder, or `"."` (the convention of the MONAI model zoo) if there is none of that name.
+        Absolute path, or `"."` (the convention of the MONAI model zoo) if there is none of that name.
     """
     here, running = Path.cwd(), []
     for workflow in _running_workflows():
@@ -137,7 +137,7 @@ def _refuse_unused(workflow: ConfigWorkflow, call: Mapping[str, Any]) -> None:
     """Refuse entries that nothing refers to, unless a file of the bundle has them as they are."""
     config = workflow.parser.config
     beside = set(workflow.config_root_path.glob("*.json")) - {Path(str(workflow.meta_file))}
-    known = [_entries(_read(file)) for file in beside]
+    known = [_entries(read_json(file)) for file in beside]
     known.append(_entries(ConfigParser.load_config_files(call.get("config_file") or {})))
     roots = {workflow.run_id, workflow.init_id, workflow.final_id}
     text = f"{config} {call.get('_args')}"  # in the arguments of the call, macros (%name) are still to be seen
@@ -238,18 +238,9 @@ def _stack() -> Iterator[FrameType]:
 
 def bundle_metadata(root: Path) -> dict[str, Any]:
     """Content of the `configs/metadata.json` of a bundle; empty where it is missing or damaged."""
-    return _read(root / "configs" / "metadata.json")
+    return read_json(root / "configs" / "metadata.json")
 
 
 def _is_bundle(root: Path, name: str) -> bool:
     metadata = bundle_metadata(root)
     return bool(metadata) and name in (root.name, str(metadata.get("name", "")).lower().replace(" ", "_"))
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """Content of a JSON file; empty where it is missing, damaged or no mapping."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}

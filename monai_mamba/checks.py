@@ -10,7 +10,7 @@ from uuid import uuid4
 import torch
 
 from monai_mamba.bundle import check_options
-from monai_mamba.errors import DeviceError, InputError, OutputError, show_errors_briefly
+from monai_mamba.errors import DeviceError, InputError, show_errors_briefly, writing
 from monai_mamba.handlers.weights import check_weights
 from monai_mamba.threads import limit_threads
 
@@ -69,21 +69,14 @@ def check_output_dir(output_dir: str | Path) -> None:
     """
     folder = Path(str(output_dir)).expanduser()  # on the command line, a name in digits is a number
     probe = folder / f".monai_mamba.{uuid4().hex}.tmp"
-    try:
+    with writing(f"{folder}: results"):
         folder.mkdir(parents=True, exist_ok=True)
         probe.write_bytes(b"0")
         probe.unlink()
-    except OSError as error:
-        raise OutputError(
-            f"{folder}: results cannot be written there ({error.strerror}). Choose another folder with --output_dir."
-        ) from error
 
 
 def check_flags(**flags: object) -> None:
     """Refuse options that are neither True nor False: on the command line, `--amp false` is a text and counts as true.
-
-    Args:
-        flags: options by name.
 
     Raises:
         InputError: names the first that is neither.

@@ -6,6 +6,8 @@ Every message is a sentence a user can act on: it names the file, what was found
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 
@@ -41,12 +43,26 @@ class BatchError(MonaiMambaError, RuntimeError):
     """Some scans of a batch could not be processed; the others were."""
 
 
-def own_error(error: BaseException) -> MonaiMambaError | None:
-    """The error of the package that led to another one, as MONAI wraps those of a config; None if there is none."""
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """An error, what led to it, and so on: MONAI wraps the errors of a config in others."""
     cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, MonaiMambaError):
+    while cause is not None:
+        yield cause
         cause = cause.__cause__ or cause.__context__
-    return cause
+
+
+def own_error(error: BaseException) -> MonaiMambaError | None:
+    """The error of the package that led to another one; None if there is none."""
+    return next((cause for cause in causes(error) if isinstance(cause, MonaiMambaError)), None)
+
+
+@contextmanager
+def writing(what: str, advice: str = "Free some space, or choose another folder with --output_dir.") -> Iterator[None]:
+    """Turn an `OSError` into an `OutputError` that says what cannot be written, and what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"{what} cannot be written ({error.strerror or error}). {advice}") from error
 
 
 def show_errors_briefly() -> None:
@@ -65,14 +81,11 @@ def show_errors_briefly() -> None:
         if issubclass(kind, KeyboardInterrupt):
             print("Interrupted. Complete results are kept.", file=sys.stderr)
             return
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, MonaiMambaError):
-            if isinstance(cause, TypeError) and "unexpected keyword argument" in str(cause):
-                break
-            cause = cause.__cause__ or cause.__context__
-        if cause is None:
-            show_traceback(kind, error, traceback)
-        else:
-            print(f"Error: {cause}", file=sys.stderr)
+        for cause in causes(error):
+            wrong_argument = isinstance(cause, TypeError) and "unexpected keyword argument" in str(cause)
+            if wrong_argument or isinstance(cause, MonaiMambaError):
+                print(f"Error: {cause}", file=sys.stderr)
+                return
+        show_traceback(kind, error, traceback)
 
     sys.excepthook = show

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from monai_mamba.errors import InputError
@@ -48,10 +51,28 @@ def read_whole(path: str | Path) -> bytes:
     return content
 
 
+def read_json(path: str | Path) -> dict[str, Any]:
+    """Content of a JSON file; empty where it is missing, damaged or no mapping."""
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
 def read_tsv(path: str | Path) -> list[dict[str, str]]:
     """Rows of a table with tabs between its cells, by the names of its columns."""
     with Path(path).open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file, delimiter="\t"))
+
+
+def table_text(columns: Sequence[str], rows: Iterable[Sequence], delimiter: str = "\t") -> str:
+    """A table as text, one line per row after the line of the columns; `delimiter` as in `csv.writer`."""
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
@@ -77,4 +98,6 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
 
 def write_text(path: str | Path, text: str) -> None:
     """Write a text as UTF-8, complete or not at all; names of files that are not UTF-8 keep their bytes."""
-    write_atomically(path, partial(Path.write_text, data=text, encoding="utf-8", errors="surrogateescape"))
+    write_atomically(
+        path, partial(Path.write_text, data=text, encoding="utf-8", errors="surrogateescape", newline="\n")
+    )

@@ -71,15 +71,10 @@ def largest_shift(one: np.ndarray, other: np.ndarray, shape: Sequence[int]) -> f
 
 
 def voxel_map(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Matrix from voxel index of one grid to voxel index of another.
+    """Matrix `(4, 4)` from voxel index of one grid to voxel index of another, by their affines `(4, 4)`.
 
-    Args:
-        source: `(4, 4)` affine of the first grid, voxel index to millimeters.
-        target: `(4, 4)` affine of the second grid.
-
-    Returns:
-        `(4, 4)`. Elements within 1e-5 of a whole number are rounded to it, and with them a shift within 1e-3 voxels:
-        headers store spacings such as 1.0000001, and grids that coincide must not blur or lose voxels to that.
+    Elements within 1e-5 of a whole number are rounded to it, and with them a shift within 1e-3 voxels: headers store
+    spacings such as 1.0000001, and grids that coincide must not blur or lose voxels to that.
     """
     matrix = np.linalg.inv(target) @ source
     whole = np.round(matrix)
@@ -90,15 +85,12 @@ def voxel_map(source: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 def bounding_box(image: torch.Tensor, select_fn: Callable[[torch.Tensor], torch.Tensor], margin: int = 0) -> Box | None:
-    """Smallest box that holds all voxels of an image `(C, H, W, D)` that `select_fn` selects in any channel.
+    """Smallest box that holds all voxels of an image `(C, H, W, D)` that are selected in any channel; None without any.
 
     Args:
         image: the image.
         select_fn: takes the image, returns a mask of its shape.
         margin: voxels more on each side, as far as the image reaches.
-
-    Returns:
-        The box, or None if no voxel is selected.
     """
     low, high = generate_spatial_bounding_box(image, select_fn=select_fn, margin=margin, allow_smaller=True)
     return tuple(slice(start, stop) for start, stop in zip(low, high, strict=True)) if max(high) > 0 else None
@@ -128,16 +120,13 @@ def box_within(box: Box, outer: Box) -> Box:
 
 
 def map_box(matrix: np.ndarray, low: np.ndarray, high: np.ndarray, shape: tuple[int, ...]) -> Box | None:
-    """Voxels of another grid that a box can reach.
+    """Smallest box of another grid that holds all that a box can reach, cut to `shape`; None if nothing is left.
 
     Args:
         matrix: `(4, 4)`, voxel index of the box's grid to voxel index of the other grid.
         low: `(3,)`, first corner of the box in voxel coordinates.
         high: `(3,)`, opposite corner, inclusive.
         shape: size of the other grid.
-
-    Returns:
-        The smallest box of the other grid that holds all of it, cut to `shape`; None if nothing is left.
     """
     reached = apply_affine(matrix, list(itertools.product(*zip(low, high, strict=True))))
     start = np.maximum(np.floor(reached.min(axis=0)).astype(int), 0)
@@ -150,18 +139,15 @@ def map_box(matrix: np.ndarray, low: np.ndarray, high: np.ndarray, shape: tuple[
 def sample_linearly(
     volume: np.ndarray, matrix: np.ndarray, box: Box, mode: str = "constant", cval: float = 0.0
 ) -> np.ndarray:
-    """Sample a volume linearly at the voxels of a box of another grid.
+    """Sample a volume `(H, W, D)` linearly at the voxels of a box of another grid; float32 of the box's shape.
 
     Args:
-        volume: `(H, W, D)`.
+        volume: the volume.
         matrix: `(4, 4)`, voxel index of the other grid to voxel index of `volume`.
         box: the voxels of the other grid.
-        mode: what lies outside, as in `scipy.ndimage.affine_transform`: `"constant"` is `cval` right from the centers
-            of the outermost voxels on, `"grid-constant"` fades over one voxel.
+        mode: as in `scipy.ndimage.affine_transform`: outside, `"constant"` is `cval` right from the centers of the
+            outermost voxels on, `"grid-constant"` fades to it over one voxel.
         cval: value outside.
-
-    Returns:
-        float32 array of the box's shape.
     """
     start = np.array([part.start for part in box], dtype=float)
     offset = matrix[:3, :3] @ start + matrix[:3, 3]
@@ -172,17 +158,14 @@ def sample_linearly(
 
 
 def sample_part(image: torch.Tensor, part: Box, matrix: np.ndarray, box: Box, outside: float = 0.0) -> np.ndarray:
-    """Sample one part of an image as `sample_linearly` does, fading to `outside` over one voxel beyond it.
+    """Sample one part of an image `(H, W, D)` as `sample_linearly` does, fading to `outside` over one voxel beyond it.
 
     Args:
-        image: `(H, W, D)`.
+        image: the image.
         part: the voxels of the image to read.
         matrix: `(4, 4)`, voxel index of the other grid to voxel index of `image`.
         box: the voxels of the other grid.
         outside: value of everything that is not in the part.
-
-    Returns:
-        float32 array of the box's shape.
     """
     shift = np.eye(4)
     shift[:3, 3] = [-axis.start for axis in part]

@@ -68,7 +68,10 @@ def segment(
         raise InputError(f"There is no bundle '{bundle}'. Choose one of {', '.join(bundles)}.")
     hook = sys.excepthook
     with tempfile.TemporaryDirectory(prefix="monai_mamba_") as folder:
-        source = _as_files(image, affine, Path(folder))
+        if isinstance(image, Mapping):
+            source = {name: _as_file(part, affine, Path(folder, f"{name}.nii")) for name, part in image.items()}
+        else:
+            source = _as_file(image, affine, Path(folder, "array.nii"))
         try:
             workflow = _workflow(bundles[bundle], input=source, output_dir=Path(folder), **options)
             workflow.initialize()
@@ -105,14 +108,8 @@ def _workflow(bundle: Path, **options: Any) -> ConfigWorkflow:
             logger.disabled = False
 
 
-def _as_files(image: Any, affine: np.ndarray | None, folder: Path) -> Any:
-    """Paths of an image or of several; arrays are written to files."""
-    if isinstance(image, Mapping):
-        return {name: _as_file(part, affine, folder / f"{name}.nii") for name, part in image.items()}
-    return _as_file(image, affine, folder / "array.nii")
-
-
 def _as_file(image: Any, affine: np.ndarray | None, path: Path) -> Path:
+    """The file of an image; an array is written to `path`."""
     if isinstance(image, (str, os.PathLike)):
         return Path(image)
     if isinstance(image, MetaTensor) and affine is None:

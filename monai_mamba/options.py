@@ -48,14 +48,9 @@ TEXT_OPTIONS = MAY_BE_NONE | {
 
 
 def typed_options(arguments: Sequence[str]) -> dict[str, str | None]:
-    """Split a command line as Fire does, but leave every value the text that it is.
+    """Text by option, for `--name text` and `--name=text`; None where none follows.
 
-    Args:
-        arguments: `sys.argv` without the program.
-
-    Returns:
-        Text by option, for `--name text` and `--name=text`; None where none follows. What follows the last `--`
-        belongs to Fire.
+    A command line, without the program, is split as Fire does. What follows the last `--` belongs to Fire.
     """
     if "--" in arguments:
         arguments = arguments[: len(arguments) - 1 - arguments[::-1].index("--")]

@@ -23,9 +23,7 @@ CONVENTION = "Neurological convention: the patient's left (L) is on the left"
 def draw_labels(
     path: Path, source: nib.spatialimages.SpatialImage, labels: np.ndarray, table: LabelTable, close_up: bool = False
 ) -> None:
-    """Draw the slices that show most structures, plain above and with labels below, as PNG.
-
-    Neurological convention: the patient's left is on the left of the picture.
+    """Draw the slices that show most structures, plain above and with labels below, as PNG, in neurological convention.
 
     Args:
         path: file to write.
@@ -95,8 +93,8 @@ def show_slice(
 
     Args:
         panel: axes of matplotlib.
-        part: intensities `(across, up)`.
-        white: see `white_level`; 0, or the smallest intensity if that is negative, is black.
+        part: intensities `(across, up)`; black is 0, or the smallest one if that is negative.
+        white: see `white_level`.
         aspect: height of a pixel divided by its width.
         sides: what lies on the left and on the right.
         overlay: colors `(across, up, 4)`, RGBA in 0..1.

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 
 import pytest
 
 from monai_mamba.__main__ import main
-from monai_mamba.errors import InputError, WeightsError
+from monai_mamba.errors import InputError
 
 CONFIG = {
     "imports": ["$import monai_mamba"],
@@ -20,17 +19,15 @@ CONFIG = {
 
 
 @pytest.fixture
-def bundle(tmp_path, monkeypatch) -> Path:
+def bundle(tmp_path, monkeypatch) -> None:
     folder = tmp_path / "bundles" / "tiny"
     (folder / "configs").mkdir(parents=True)
-    weights = {"weights": {"models/model.pt": {"sha256": "0" * 64}}}
-    contents = {"metadata": {"version": "1.0.0", **weights}, "inference": CONFIG | {"mode": 1}, "other": {"mode": 2}}
+    contents = {"metadata": {"version": "1.0.0"}, "inference": CONFIG | {"mode": 1}, "other": {"mode": 2}}
     for name, content in contents.items():
         (folder / "configs" / f"{name}.json").write_text(json.dumps(content))
     monkeypatch.setattr("monai_mamba.bundle.PACKAGE", tmp_path)
     monkeypatch.setattr(sys, "argv", ["monai_mamba"])
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
-    return folder
 
 
 def test_run_is_the_command_line_of_monai(bundle, capsys):
@@ -55,17 +52,3 @@ def test_help_names_the_bundles(bundle, capsys):
 def test_a_config_that_is_not_there_is_refused(bundle, name):
     with pytest.raises(InputError, match=f"^tiny has no config {name}. It has inference, other.$"):
         main(["run", "tiny", name])
-
-
-def test_info_compares_the_weights_with_the_metadata(bundle, capsys):
-    (bundle / "models").mkdir()
-    for content, found in ((None, "there is no weights file"), (b"damaged", "The file is damaged or was replaced")):
-        if content:
-            (bundle / "models" / "model.pt").write_bytes(content)
-        with pytest.raises(WeightsError, match=r"^1 weights files of"):
-            main(["info"])
-        out = capsys.readouterr().out
-        assert f"Bundle tiny 1.0.0 in {bundle}\n- models/model.pt: " in out
-        assert found in out
-        assert "torch 2." in out
-        assert "Selective scan on cpu: " in out

@@ -61,7 +61,6 @@ def sections() -> list[Section]:
             sys.path.append(str(folder))
     import test_bids as bids
     import test_brats_malformed as tumor
-    import test_bundle_options as options
     import test_cases as cases
     import test_checkpoint as checkpoint
     import test_dicom as dicom
@@ -74,10 +73,11 @@ def sections() -> list[Section]:
     import test_nonsense as nonsense
     import test_not_finite as not_finite
     import test_odd_files as odd
-    import test_options as bundle_options
+    import test_options as options
     import test_quality as quality
     import test_scaled_label_maps as label_maps
     import test_scans as scans
+    import test_typed_options as bundle_options
 
     return [
         Section("Files that are no scan", ((malformed.BAD, REFUSED), (odd.REFUSED, REFUSED))),

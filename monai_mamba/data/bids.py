@@ -12,8 +12,8 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from monai_mamba.errors import OutputError
-from monai_mamba.files import write_text
+from monai_mamba.errors import writing
+from monai_mamba.files import read_json, table_text, write_text
 from monai_mamba.labels import LabelTable
 from monai_mamba.ranks import rank_and_size
 from monai_mamba.version import __version__
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 def is_raw_dataset(folder: Path) -> bool:
     """Whether a folder is the root of a BIDS data set, and not of a derivative of one."""
-    return (folder / DESCRIPTION).is_file() and _describe(folder).get("DatasetType", "raw") == "raw"
+    return (folder / DESCRIPTION).is_file() and read_json(folder / DESCRIPTION).get("DatasetType", "raw") == "raw"
 
 
 def t1_weighted_scans(root: Path) -> list[Path]:
@@ -110,45 +110,31 @@ def describe_derivatives(
             root / "derivatives" / f"monai-mamba-{task}",
         )
         return
+    about = read_json(root / DESCRIPTION)
     description = {
-        "Name": f"{_describe(root).get('Name', root.resolve().name)}: {task} labels",
+        "Name": f"{about.get('Name', root.resolve().name)}: {task} labels",
         "BIDSVersion": BIDS_VERSION,
         "DatasetType": "derivative",
         "GeneratedBy": [{"Name": "monai-mamba", "Version": __version__, "Description": f"{task} labels"}],
     }
-    if doi := _describe(root).get("DatasetDOI"):
+    if doi := about.get("DatasetDOI"):
         description["SourceDatasets"] = [{"DOI": doi}]
     sidecar = {"Description": f"{task} labels on the grid of the scan", "Manual": False, "SpatialReference": "orig"}
-    lines = ["index\tname\tcolor"]
-    for entry in LabelTable.load(labels).structures:
-        red, green, blue, _ = entry.color
-        lines.append(f"{entry.id}\t{entry.name}\t#{red:02x}{green:02x}{blue:02x}")
+    colors = [
+        (entry.id, entry.name, f"#{bytes(entry.color[:3]).hex()}") for entry in LabelTable.load(labels).structures
+    ]
     files = {
         DESCRIPTION: _to_json(description),
         f"desc-{task}_dseg.json": _to_json(sidecar),
-        f"desc-{task}_dseg.tsv": "\n".join(lines) + "\n",
+        f"desc-{task}_dseg.tsv": table_text(["index", "name", "color"], colors),
         ".bidsignore": "*_volumes.tsv\n*_picture.png\n*_dseg.mgz\n*_aseg.stats\ncases*.tsv\n",
     }
     for name, text in files.items():
         if (output / name).exists():
             continue
-        try:
+        with writing(f"{output / name}:"):
             write_text(output / name, text)
-        except OSError as error:
-            raise OutputError(
-                f"{output / name}: cannot be written ({error.strerror or error}). Free some space, or choose another "
-                "folder with --output_dir."
-            ) from error
 
 
 def _to_json(content: dict) -> str:
     return json.dumps(content, indent=4, ensure_ascii=False) + "\n"
-
-
-def _describe(root: Path) -> dict:
-    """Content of `dataset_description.json`; nothing where it is damaged, which says nothing about the scans."""
-    try:
-        content = json.loads((root / DESCRIPTION).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}

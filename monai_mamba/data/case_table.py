@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from monai_mamba.data.quality import Quality
-from monai_mamba.errors import MonaiMambaError, OutputError
-from monai_mamba.files import MISSING, read_tsv, write_atomically
+from monai_mamba.errors import MonaiMambaError, writing
+from monai_mamba.files import MISSING, read_tsv, table_text, write_text
 from monai_mamba.labels import measure_brain
 
 
@@ -49,36 +48,21 @@ class CaseOutcome:
 
 
 def write_case_table(path: str | Path, outcomes: Sequence[CaseOutcome]) -> None:
-    """Write a table with a row a case.
+    """Write a table (TSV) with a row a case, complete or not at all.
 
     Columns: `name`, `status`, `seconds`, `quality`, `message` (an error, or what is unusual), then for each structure
     of the cases' own tables its volume in mm3 under its name, and the volumes of the brain where they are known (see
     `measure_brain`). Cells without a value hold `n/a`. Cells with a tab, a line break or a quotation mark are quoted.
-
-    Args:
-        path: the file (TSV); complete or not there.
-        outcomes: the cases in the order of the rows.
 
     Raises:
         OutputError: it cannot be written.
     """
     rows = [outcome.row() for outcome in outcomes]
     columns = list(dict.fromkeys(column for row in rows for column in row))
-
-    def write(temporary: Path) -> None:
-        with temporary.open("w", encoding="utf-8", newline="", errors="surrogateescape") as file:
-            writer = csv.DictWriter(file, columns, restval=MISSING, delimiter="\t", lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-
     path = Path(str(path)).expanduser()
-    try:
-        write_atomically(path, write)
-    except OSError as error:
-        raise OutputError(
-            f"{path}: the table of all cases cannot be written ({error.strerror or error}). The results of the cases "
-            "are kept; free some space, and run the same command again."
-        ) from error
+    advice = "The results of the cases are kept; free some space, and run the same command again."
+    with writing(f"{path}: the table of all cases", advice):
+        write_text(path, table_text(columns, [[row.get(column, MISSING) for column in columns] for row in rows]))
 
 
 def read_volumes(path: str | Path) -> dict[str, str]:

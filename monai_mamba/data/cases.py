@@ -18,7 +18,7 @@ from monai_mamba.data.image_file import open_image
 from monai_mamba.data.image_header import check_header
 from monai_mamba.data.modalities import DISPLAY, MODALITIES, NAMES_KNOWN, channel_order, recognize, subset_name
 from monai_mamba.data.modality_folders import in_modality_folders
-from monai_mamba.data.pairs import check_same_grid
+from monai_mamba.data.pairs import image_on_grid
 from monai_mamba.data.scans import bare_name, describe_left_out, fixed_part, is_image, matches, plan_results
 from monai_mamba.errors import InputError
 from monai_mamba.files import files_below
@@ -161,7 +161,7 @@ def find_labeled_cases(dataset_dir: str, label_convention: str) -> list[dict]:
             continue
         case.check()
         check_header(case.label)
-        _check_label(case)
+        image_on_grid([case.image] if isinstance(case.image, str) else list(case.image.values()), case.label)
         person = re.match(r"BraTS-[A-Za-z]+-\d+", case.name)
         item = {**case.item(), "label": case.label, "subject": case.title}
         items.append(item | ({"person": person.group()} if person else {}))
@@ -172,16 +172,6 @@ def find_labeled_cases(dataset_dir: str, label_convention: str) -> list[dict]:
         twice = next(name for name in names if names.count(name) > 1)
         raise InputError(f"{dataset_dir}: two cases are named {twice}. Give one of them another name.")
     return items
-
-
-def _check_label(case: TumorCase) -> None:
-    files = [case.image] if isinstance(case.image, str) else list(case.image.values())
-    for index, path in enumerate(files):
-        try:
-            return check_same_grid(path, case.label)
-        except InputError:
-            if index == len(files) - 1:
-                raise
 
 
 def _collect(

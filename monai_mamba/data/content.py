@@ -17,16 +17,10 @@ SAME_NEIGHBORS = 0.6  # in the label maps looked at, 0.85 to 1; in scans, 0.01 t
 
 
 def other_than_scan(path: str | Path) -> str | None:
-    """Tell a label map, or values on a surface, from a scan.
+    """Say that a file is a label map, or values on a surface; None for a scan, or where it cannot be read.
 
-    A label map has whole numbers around a background of 0, and most voxels have neighbors of their own value. Only
-    some slices in the middle are read, or all if there is nothing in them.
-
-    Args:
-        path: image file.
-
-    Returns:
-        What it is if it is no scan, else None; also where it cannot be read, which `check_header` explains.
+    A label map has whole numbers around a background of 0, and most voxels have neighbors of their own value. Only some
+    slices in the middle are read, or all if there is nothing in them.
     """
     try:
         image = open_image(path)

@@ -11,8 +11,8 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -210,14 +210,8 @@ def series_of(path: Path) -> Path:
 
 
 def series_in(folder: Path, files: Iterable[Path] | None = None) -> list[Series]:
-    """The MR series of a folder, without its subfolders, by number.
-
-    Args:
-        folder: the folder.
-        files: its DICOM files, see `is_dicom`; None looks for them.
-    """
-    by_uid: dict[str, list[Slice]] = defaultdict(list)
-    damaged = 0
+    """The MR series of a folder, without its subfolders, by number; `files` are its DICOM files, if they are known."""
+    by_uid, damaged = defaultdict(list), 0
     for path in filter(is_dicom, sorted(folder.iterdir())) if files is None else files:
         state = os.stat(path)
         header = _read_header(str(path), state.st_mtime_ns, state.st_size)
@@ -225,13 +219,11 @@ def series_in(folder: Path, files: Iterable[Path] | None = None) -> list[Series]
             by_uid[header.uid].append(header)
         else:
             damaged += header
-    series, names = [], set()
+    series, copies = [], Counter()
     for slices in sorted(by_uid.values(), key=lambda slices: (slices[0].number, slices[0].uid)):
-        name, copies = f"series-{slices[0].number}", 1
-        while name in names:
-            copies += 1
-            name = f"series-{slices[0].number}-{copies}"
-        names.add(name)
+        name = f"series-{slices[0].number}"
+        copies[name] += 1
+        name += f"-{copies[name]}" if copies[name] > 1 else ""
         series.append(Series(folder / name, tuple(slices), damaged))
     return series
 
@@ -250,13 +242,9 @@ def choose_series(root: Path, files: Iterable[Path]) -> tuple[list[Path], dict[P
         The series; of a study in which none or several remain, the folder that they lie in. And all other series, with
         what they are.
     """
-    folders: dict[Path, list[Path]] = defaultdict(list)
-    for path in files:
-        folders[path.parent].append(path)
     studies: dict[str, list[Series]] = defaultdict(list)
-    for folder, paths in folders.items():
-        for series in series_in(folder, paths):
-            studies[series.slices[0].study].append(series)
+    for series in _all_series(files):
+        studies[series.slices[0].study].append(series)
     chosen, others = [], {}
     for study in studies.values():
         one = _choose(study)
@@ -271,14 +259,20 @@ def choose_series(root: Path, files: Iterable[Path]) -> tuple[list[Path], dict[P
 
 def describe_choice(folder: Path) -> str:
     """What a user can choose from where `choose_series` did not choose."""
-    files: dict[Path, list[Path]] = defaultdict(list)
-    for path in filter(is_dicom, files_below(folder)):
-        files[path.parent].append(path)
-    lines = [f"  {series}" for parent, paths in files.items() for series in series_in(parent, paths)]
+    lines = [f"  {series}" for series in _all_series(filter(is_dicom, files_below(folder)))]
     return (
         f"{folder}: none or several of these DICOM series are T1-weighted by their description. Choose with --input, "
         "such as --input FOLDER/series-NUMBER:\n" + "\n".join(lines)
     )
+
+
+def _all_series(files: Iterable[Path]) -> Iterator[Series]:
+    """The series of DICOM files in any folders."""
+    folders: dict[Path, list[Path]] = defaultdict(list)
+    for path in files:
+        folders[path.parent].append(path)
+    for folder, paths in folders.items():
+        yield from series_in(folder, paths)
 
 
 def _choose(study: Sequence[Series]) -> Series | None:

@@ -17,17 +17,14 @@ Pairs = list[dict[str, str]]
 
 
 def split_folds(pairs: Sequence[dict[str, str]], folds_file: str | Path, fold: int | str) -> tuple[Pairs, Pairs]:
-    """Divide pairs into a training and a validation set.
+    """Divide what `find_pairs` returned into training pairs and validation pairs.
 
     Args:
-        pairs: what `find_pairs` returned; `subject` is the name of the case.
+        pairs: `subject` is the name of the case.
         folds_file: JSON file whose entry `folds` is a list of lists of case names, those of one person together. Cases
             that it does not name are in neither set.
         fold: number of the fold to validate on, from 0; or `"all"` to train on every pair, whether the file names it or
             not, and validate on none.
-
-    Returns:
-        Training pairs and validation pairs.
 
     Raises:
         InputError: the file is no such file, there is no such fold, or one of the sets would be empty.

@@ -25,11 +25,7 @@ ADVICE = "Find out from the original data which is right, and write it into the 
 
 
 def check_affine(name: str | Path, affine: np.ndarray) -> None:
-    """Refuse an affine that does not place the voxels in space.
-
-    Args:
-        name: file name for the message.
-        affine: `(4, 4)`, voxel index to millimeters.
+    """Refuse an affine `(4, 4)`, voxel index to millimeters, of a file `name` that does not place voxels in space.
 
     Raises:
         InputError: an element is not finite, or the matrix is singular.
@@ -46,11 +42,9 @@ def check_affine(name: str | Path, affine: np.ndarray) -> None:
 
 
 def check_geometry(name: str | Path, image: nib.spatialimages.SpatialImage) -> str:
-    """Compare all that a header says about sizes, axes and origin of its voxels.
+    """Compare all that the header of a NIfTI or MGH image says about sizes, axes and origin of its voxels.
 
-    Args:
-        name: file name for the message.
-        image: NIfTI or MGH; its `affine` is the one that is used.
+    Its `affine` is the one that is used; `name` is for messages.
 
     Returns:
         A warning that names what contradicts itself and what is used; empty where all agrees.

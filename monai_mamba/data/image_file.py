@@ -19,10 +19,7 @@ GOOD_RAS_FLAG = 28  # offset in an MGH file
 
 
 def open_image(path: str | Path) -> nib.spatialimages.SpatialImage:
-    """Read the header of an image; its voxels, which are not verified, only when they are asked for.
-
-    Args:
-        path: see `read_image`.
+    """Read the header of an image, see `read_image`; its voxels, not verified, only when they are asked for.
 
     Raises:
         InputError: it is no NIfTI or MGH file, and cannot be used. For those two, nibabel raises what it does.

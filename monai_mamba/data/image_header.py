@@ -104,10 +104,7 @@ def check_shape(name: str | Path, shape: Sequence[int], volumes: int = 1) -> Non
 def check_extent(name: str | Path, shape: Sequence[int], affine: np.ndarray) -> None:
     """Refuse a field of view that no head scan has: the voxel size in the header is wrong, or it is a whole body.
 
-    Args:
-        name: file name for the message.
-        shape: `(H, W, D, ...)`, voxels.
-        affine: `(4, 4)`, voxel index to millimeters.
+    The image `(H, W, D, ...)` has the affine `(4, 4)`, voxel index to millimeters.
 
     Raises:
         InputError: the field of view is smaller than 5 mm or larger than 600 mm along an axis.

@@ -27,13 +27,7 @@ SKIPS = ("byte skip", "line skip", "headersize")  # of voxels that begin within 
 
 
 class LazyVoxels:
-    """Voxels that are read whenever they are asked for: an array proxy of nibabel.
-
-    Args:
-        shape: of the array.
-        dtype: its type.
-        read: returns the array.
-    """
+    """Voxels that `read` returns whenever they are asked for: an array proxy of nibabel."""
 
     is_proxy = True
 

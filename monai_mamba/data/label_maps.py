@@ -9,10 +9,7 @@ from monai_mamba.errors import InputError
 
 
 def find_label_maps(dataset_dir: str | Path) -> list[str]:
-    """List the label maps of a folder by name.
-
-    Args:
-        dataset_dir: folder with label maps of whole heads (see `IMAGE_SUFFIXES`).
+    """List the label maps of whole heads (see `IMAGE_SUFFIXES`) in a folder by name.
 
     Raises:
         InputError: no such folder, or no label map in it.

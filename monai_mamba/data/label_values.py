@@ -25,36 +25,33 @@ def read_label_ids(path: str | Path) -> np.ndarray:
 
 
 def with_label_ids(label: torch.Tensor | np.ndarray) -> torch.Tensor:
-    """Make the values of a loaded label map label ids.
+    """Label ids, int32, of a loaded label map of any shape and type.
 
-    Args:
-        label: of any shape and type; a `MetaTensor` of `VerifyingNibabelReader` knows its file and its scale.
-
-    Returns:
-        int32 of the same shape, a `MetaTensor` with the same meta data if `label` is one.
+    A `MetaTensor` of `VerifyingNibabelReader` knows its file and its scale, and gives one with the same meta data.
 
     Raises:
         InputError: see `to_label_ids`.
     """
-    meta = label.meta if isinstance(label, MetaTensor) else {}
-    scale = float(meta.get("scl_slope", np.nan))
-    ids = to_label_ids(torch.as_tensor(label).cpu().numpy(), meta.get("filename_or_obj", "label map"), scale)
-    return MetaTensor(torch.from_numpy(ids), meta=meta) if isinstance(label, MetaTensor) else torch.from_numpy(ids)
+    scale = label.meta.get("scl_slope", np.nan) if isinstance(label, MetaTensor) else np.nan
+    ids = torch.from_numpy(to_label_ids(torch.as_tensor(label).cpu().numpy(), name_of(label), float(scale)))
+    return MetaTensor(ids, meta=label.meta) if isinstance(label, MetaTensor) else ids
+
+
+def name_of(label: torch.Tensor | np.ndarray) -> str:
+    """The file of a loaded label map, for messages."""
+    return label.meta.get("filename_or_obj", "label map") if isinstance(label, MetaTensor) else "label map"
 
 
 def to_label_ids(values: np.ndarray, name: str | Path, scale: float = np.nan) -> np.ndarray:
-    """Turn the values of a label map into label ids.
+    """Turn the values of a label map, of any shape and type, into label ids, int32.
 
     A tool that stores labels as scaled integers rounds them to the nearest step of its scale: 17 may come back as
     16.9855. Values up to half a step beside a whole number are that number, as long as a step is not larger than 1.
 
     Args:
-        values: of any shape and type.
+        values: the values.
         name: file name for the message.
         scale: `scl_slope` of the file, NaN for none.
-
-    Returns:
-        int32 of the same shape.
 
     Raises:
         InputError: values that are no whole numbers from 0 to 2^20, which the scale does not explain either.

@@ -28,11 +28,10 @@ NAMES_KNOWN = (
 
 
 def recognize(path: str | Path) -> tuple[str, str | None]:
-    """Tell case and modality from the name of a file.
+    """Tell case and modality from the name of an image file (BraTS 2018-2024 or BIDS, see `NAMES_KNOWN`).
 
-    Args:
-        path: image file; BraTS 2018-2024 or BIDS names, see `NAMES_KNOWN`. In BIDS names, which begin with `sub-`, the
-            entities `sub`, `ses` and `run` make the case, and an entity `ce` makes a T1w a T1ce.
+    In BIDS names, which begin with `sub-`, the entities `sub`, `ses` and `run` make the case, and an entity `ce` makes
+    a T1w a T1ce.
 
     Returns:
         Name of the case, and one of `MODALITIES`, or `"label"` (`_seg`, `-seg`, `_dseg`), or None for any other name.
@@ -53,11 +52,7 @@ def recognize(path: str | Path) -> tuple[str, str | None]:
 
 
 def channel_order(names: Iterable[str], source: str | Path) -> tuple[str, ...]:
-    """Modalities of named channels, such as the `modality` of a Decathlon `dataset.json`.
-
-    Args:
-        names: names in channel order: `FLAIR`, `T1w`, `t1gd`, `T2w`, or any in `ALIASES`.
-        source: file for the message.
+    """Modalities of channels named `FLAIR`, `T1w`, `t1gd`, `T2w`, or as in `ALIASES`; `source` is for the message.
 
     Raises:
         InputError: a name is not known, or two name the same modality.
@@ -83,10 +78,6 @@ def subset_name(modalities: Iterable[str]) -> str:
 
 def with_subsets(cases: Sequence[dict], subsets: Sequence[Sequence[str]]) -> list[dict]:
     """Each case once for each subset of modalities that it has all of, with the entry `modalities` (see `subset_name`).
-
-    Args:
-        cases: as made by `find_labeled_cases`.
-        subsets: subsets to look at, such as `modality_subsets()`.
 
     Raises:
         InputError: a subset is empty or names a modality that is none.

@@ -12,17 +12,14 @@ from monai_mamba.errors import InputError
 
 
 def in_modality_folders(files: Iterable[Path], root: Path) -> dict[Path, tuple[Path, str, str]]:
-    """Find the files that lie in folders named as modalities, two of them at least side by side.
+    """Find the images that lie in folders named as modalities, two of them at least side by side.
 
     A folder whose files tell other modalities by their own names, such as that of a time point `t1`, is none.
 
-    Args:
-        files: images.
-        root: folder in which the search began.
-
     Returns:
-        For each such file: where its case lies, relative to `root`; the name of the case, which is that of the file
-        without its modality, or that of the folder of the case; and the modality, or `"label"`.
+        For each such file: where its case lies, relative to `root`, in which the search began; the name of the case,
+        which is that of the file without its modality, or that of the folder of the case; and the modality, or
+        `"label"`.
 
     Raises:
         InputError: no file of one folder has the name of a file in another.

@@ -27,21 +27,18 @@ RULE = (
 
 
 def find_pairs(dataset_dir: str | Path) -> list[dict[str, str]]:
-    """List the pairs of image and label map below a folder.
+    """List the pairs of image and label map below a folder. Only headers are read.
 
     Two layouts are known: BIDS-like names (`sub-01_T1w.nii.gz` and `sub-01_desc-aseg_dseg.nii.gz` side by side, in any
     subfolder), and, where there is a folder `imagesTr`, that of the Medical Segmentation Decathlon (`imagesTr/NAME` and
-    `labelsTr/NAME`; nnU-Net's channel number `_0000` after the image's name is allowed). Only headers are read.
-
-    Args:
-        dataset_dir: the folder to search.
+    `labelsTr/NAME`; nnU-Net's channel number `_0000` after the image's name is allowed).
 
     Returns:
         Dictionaries with `image` and `label` (paths) and `subject` (a unique name), in the order of the subjects.
 
     Raises:
-        InputError: no such folder, no pair in it, an image or label map without its partner, an unreadable file,
-            or a pair that does not share one grid.
+        InputError: no such folder, no pair in it, an image or label map without its partner, an unreadable file, or a
+            pair that does not share one grid.
     """
     root = Path(str(dataset_dir)).expanduser()
     if not root.is_dir():
@@ -84,9 +81,6 @@ def split_pairs(
     Args:
         pairs: what `find_pairs` returned.
         val_fraction: part of the persons to validate on, 0 to below 1; at least one person is taken, with 0 none.
-
-    Returns:
-        Training pairs and validation pairs.
 
     Raises:
         InputError: the fraction is out of range.
@@ -152,6 +146,18 @@ def check_same_grid(image: str, label: str) -> None:
             f"{label}: it has the shape of {image} but another position (voxels differ by up to {shift:.3g} mm). "
             "Resample it to that grid with nearest neighbor, or correct its header."
         )
+
+
+def image_on_grid(images: Sequence[str], label: str) -> str:
+    """The first of some images whose grid a label map has; errors as in `check_same_grid`."""
+    for index, image in enumerate(images, start=1):
+        try:
+            check_same_grid(image, label)
+            break
+        except InputError:
+            if index == len(images):
+                raise
+    return image
 
 
 def _grid(path: str) -> tuple[tuple[int, ...], np.ndarray]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +10,11 @@ from typing import Literal, NamedTuple
 
 from monai_mamba.errors import InputError
 from monai_mamba.files import MISSING, read_tsv
+from monai_mamba.labels import other_side
 
 COLUMNS = ("name", "low_mm3", "high_mm3", "high_asymmetry", "low_expected_dsc")
 # A head has few structures that are odd, nonsense has many; a lesion changes a structure, or the parts of one.
 FAILING_SHARE, FAILING_COUNT = 1 / 3, 3
-OTHER = {"Left": "Right", "Right": "Left"}
 NAMED = 4  # structures that a reason names
 
 Limits = tuple[float, float, float, float]
@@ -76,7 +75,7 @@ class QualityLimits:
                 odd[name] = "not in the table of volumes"
                 continue
             volume = volumes[name]
-            other = volumes.get(re.sub("^(Left|Right)", lambda side: OTHER[side[0]], name), volume)
+            other = volumes.get(other_side(name), volume)
             if volume == 0 and low > 0:
                 odd[name] = "not found"
             elif volume < low or volume > high:

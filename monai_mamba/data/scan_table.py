@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import fnmatch
 import logging
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from monai_mamba.errors import InputError
+from monai_mamba.files import read_tsv
 
 COLUMNS = ("subject", "person", "fold", "missing", "draws")
 
@@ -49,11 +49,7 @@ def describe_pairs(
 
 
 def split_fold(pairs: Sequence[dict[str, Any]], fold: int | None) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Divide pairs into those to train on and those of a fold.
-
-    Args:
-        pairs: what `describe_pairs` returned.
-        fold: the fold that is held out; None trains on all of them.
+    """Divide what `describe_pairs` returned into pairs to train on and those of a fold; None trains on all of them.
 
     Raises:
         InputError: the fold is empty or holds everything, or a person is in several folds.
@@ -77,11 +73,11 @@ def split_fold(pairs: Sequence[dict[str, Any]], fold: int | None) -> tuple[list[
 
 
 def draw_weights(pairs: Sequence[dict[str, Any]], maps: Sequence[str], synthetic_fraction: float) -> list[float]:
-    """How often each scan, and then each label map for synthetic images, is drawn; the sum is 1.
+    """How often each scan, by its `draws` (1 where absent), and then each label map is drawn; the sum is 1.
 
     Args:
-        pairs: scans, of which `draws` says how often each is drawn, compared with the others (1 where it is absent).
-        maps: label maps, drawn equally often.
+        pairs: scans.
+        maps: label maps for synthetic images, drawn equally often.
         synthetic_fraction: share of synthetic images, 0 to 1, where there are both.
 
     Raises:
@@ -98,19 +94,10 @@ def draw_weights(pairs: Sequence[dict[str, Any]], maps: Sequence[str], synthetic
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file, delimiter="\t")
-            if missing := [name for name in COLUMNS if name not in (reader.fieldnames or ())]:
-                raise InputError(f"{path}: there is no column {missing[0]}; expected {', '.join(COLUMNS)}.")
-            rows = {row["subject"]: row for row in reader}
-            return {
-                name: {
-                    "person": row["person"],
-                    "fold": int(row["fold"]),
-                    "missing": row["missing"],
-                    "draws": float(row["draws"]),
-                }
-                for name, row in rows.items()
-            }
+        rows = read_tsv(path)
+        if rows and (missing := [name for name in COLUMNS if name not in rows[0]]):
+            raise InputError(f"{path}: there is no column {missing[0]}; expected {', '.join(COLUMNS)}.")
+        numbers = {"fold": int, "draws": float}
+        return {row["subject"]: {name: numbers.get(name, str)(row[name]) for name in COLUMNS[1:]} for row in rows}
     except (OSError, UnicodeDecodeError, ValueError, TypeError) as error:
         raise InputError(f"{path}: no table of scans ({error}). Expected a TSV file: {', '.join(COLUMNS)}.") from error

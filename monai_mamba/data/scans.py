@@ -87,9 +87,7 @@ def plan_results(
     Args:
         found: for each its entries; the name of its results relative to `output_dir`, without `_desc-<task>`; and what
             checks its files, raising an `InputError`, or saying what the image is if it is no scan.
-        output_dir: folder of the results.
-        task: see `find_scans`.
-        overwrite: whether to take those again whose results are complete.
+        output_dir: see `find_scans`, as are `task` and `overwrite`.
         left_out: takes the images that are no scans, where some may be.
 
     Returns:

@@ -63,6 +63,6 @@ def check_length(path: str | Path, found: int, expected: int, may_be_longer: boo
         )
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """The first line of a message, or what kind of error it is."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

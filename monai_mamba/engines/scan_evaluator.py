@@ -18,7 +18,8 @@ from torch.utils.data import Subset
 from monai_mamba.data.case_table import CaseOutcome, read_volumes, write_case_table
 from monai_mamba.data.quality import Quality, QualityLimits
 from monai_mamba.data.scans import RESULTS
-from monai_mamba.errors import BatchError, DeviceError, MonaiMambaError, QualityError, WeightsError
+from monai_mamba.data.unpacking import first_line
+from monai_mamba.errors import BatchError, DeviceError, MonaiMambaError, QualityError, WeightsError, causes, own_error
 from monai_mamba.ranks import gather_on_first_rank, rank_and_size
 
 logger = logging.getLogger(__name__)
@@ -164,12 +165,10 @@ def _name(scan: Mapping[str, Any]) -> str:
 
 def _explain(error: BaseException, image: str, device: torch.device) -> MonaiMambaError:
     """The error a user should read: our own if there is one in the chain of causes, or what happened at its root."""
-    root = error
-    while not isinstance(root, MonaiMambaError) and (cause := root.__cause__ or root.__context__) is not None:
-        root = cause
-    if isinstance(root, MonaiMambaError):
-        return root
-    text = (str(root).strip() or type(root).__name__).splitlines()[0]
+    if own := own_error(error):
+        return own
+    *_, root = causes(error)
+    text = first_line(root)
     if isinstance(root, (MemoryError, torch.OutOfMemoryError)) or any(part in text.lower() for part in OUT_OF_MEMORY):
         return DeviceError(
             f"{image}: out of memory on {device}. Lower --sw_batch_size (1 needs least) or --overlap, close other "

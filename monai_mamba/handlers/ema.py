@@ -12,11 +12,7 @@ class ResumableEMA(EMAHandler):
     """Ignite's `EMAHandler`, for networks that get their weights when a training starts, and for one that is resumed.
 
     Ignite copies the network when the handler is made: weights that another handler loads later would be averaged with
-    random ones. It also repeats the warm-up of the momentum after a stop.
-
-    Args:
-        args: as for `EMAHandler`.
-        kwargs: as for `EMAHandler`; the warm-up is `momentum_warmup` and `warmup_iters`.
+    random ones. It also repeats the warm-up of the momentum (`momentum_warmup`, `warmup_iters`) after a stop.
     """
 
     def attach(self, engine: Engine, *args: Any, **kwargs: Any) -> None:

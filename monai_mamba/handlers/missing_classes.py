@@ -57,10 +57,5 @@ class MissingClasses:
 
 
 def lost_classes(predicted: Sequence[int] | torch.Tensor, expected: Sequence[int] | torch.Tensor) -> list[int]:
-    """Indices of the classes with voxels in the reference and none in the prediction.
-
-    Args:
-        predicted: voxels of each class `(K,)` in all predictions together.
-        expected: the same for the references.
-    """
+    """Indices of the classes with voxels in the reference and none in the prediction, from counts of voxels `(K,)`."""
     return [index for index, (p, e) in enumerate(zip(predicted, expected, strict=True)) if e > 0 and p == 0]

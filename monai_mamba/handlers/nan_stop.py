@@ -29,13 +29,10 @@ class NaNStop:
     The loss is checked before its step; the weights at the end of an epoch, in case its last step has ruined them.
     Put it first in the handlers of a `SupervisedTrainer`, so that nothing is validated or written after that. Only when
     it stops is the network run a second time, with the same random numbers, to find the layer.
-
-    Args:
-        name_key: entry of the batch with the names of its scans; without it the file names of the images are used.
+    Scans are called by the entry `subject` of the batch, or else by the file names of the images.
     """
 
-    def __init__(self, name_key: str = "subject") -> None:
-        self.name_key = name_key
+    def __init__(self) -> None:
         self._random_state: list[torch.Tensor] = []
         self._scans_before = ""
 
@@ -70,7 +67,7 @@ class NaNStop:
             )
 
     def _scans(self, batch: Mapping[str, Any]) -> str:
-        names = batch.get(self.name_key)
+        names = batch.get("subject")
         if names is None:
             names = getattr(batch.get(CommonKeys.IMAGE), "meta", {}).get("filename_or_obj", "without a name")
         return names if isinstance(names, str) else ", ".join(sorted(set(map(str, names))))

@@ -32,14 +32,11 @@ class RegionScores(IgniteMetricHandler):
 
 
 class RegionTables(ScoreWriter):
-    """Writes the scores of a `RegionScores` metric as `scores.tsv`, `summary.tsv` and `scores.json`.
+    """Writes the scores of a `RegionScores` metric as `scores.tsv`, `summary.tsv`, `scores.json`; see `ScoreWriter`.
 
     Args:
-        output_dir: folder for the files.
         regions: names of the regions.
-        metric: name of the metric in the engine.
-        batch_transform: takes the lists of the cases' names and modalities out of `engine.state.batch`, such as
-            `from_engine(["subject", "modalities"])`.
+        batch_transform: takes the lists of the cases' names and modalities.
     """
 
     def __init__(self, output_dir: str | Path, regions: Sequence[str], metric: str, batch_transform: Callable) -> None:

@@ -15,7 +15,7 @@ from monai.data import MetaTensor
 from monai_mamba.data.aseg_stats import aseg_stats
 from monai_mamba.data.image_file import read_image
 from monai_mamba.data.scans import EXTRA_RESULTS, RESULTS
-from monai_mamba.errors import InputError, OutputError
+from monai_mamba.errors import InputError, writing
 from monai_mamba.files import MISSING, write_atomically, write_text
 from monai_mamba.grids import voxel_volume
 from monai_mamba.labels import BRAIN, LabelTable, measure_brain
@@ -101,7 +101,7 @@ class ResultSaver:
                 {entry.id: int(counts[entry.id]) for entry in self.table.structures},
                 voxel_volume(source.affine),
             )
-        try:
+        with writing(f"{output}*: the results"):
             # Results of an earlier run must not pass for those of this one, should it be stopped between two files.
             for ending in (RESULTS["labels"], *EXTRA_RESULTS.values()):
                 Path(output + ending).unlink(missing_ok=True)
@@ -113,11 +113,6 @@ class ResultSaver:
             if isinstance(file, nib.MGHImage):
                 write_atomically(output + EXTRA_RESULTS["mgz"], partial(nib.save, mgh_label_image(written, file)))
             write_atomically(output + RESULTS["labels"], partial(nib.save, label_image(written, file)))
-        except OSError as error:
-            raise OutputError(
-                f"{output}*: the results cannot be written ({error.strerror or error}). Free some space, or choose "
-                "another folder with --output_dir."
-            ) from error
 
     def _as_written(self, labels: np.ndarray) -> np.ndarray:
         if self.written_ids is None:
@@ -142,15 +137,11 @@ class ResultSaver:
 
 
 def label_image(labels: np.ndarray, source: nib.spatialimages.SpatialImage) -> nib.Nifti1Image:
-    """Put a label map on the grid of a source image.
+    """Put label ids `(H, W, D)` on the grid of a source image, NIfTI or MGH.
 
     The geometry of a NIfTI header is copied field by field, so that affine, spacing and codes stay the same to the last
     bit; descriptive fields, which may name a person, are not. An MGH header without orientation gives the codes 2
     (aligned to another file: the scan) and 0.
-
-    Args:
-        labels: `(H, W, D)` label ids.
-        source: image whose grid it is, NIfTI or MGH.
     """
     kind = nib.Nifti2Image if isinstance(source, nib.Nifti2Image) else nib.Nifti1Image
     image = kind(labels, source.affine)
@@ -170,11 +161,9 @@ def label_image(labels: np.ndarray, source: nib.spatialimages.SpatialImage) -> n
 
 
 def mgh_label_image(labels: np.ndarray, source: nib.MGHImage) -> nib.MGHImage:
-    """Put a label map on the grid of an MGH image. FreeSurfer's tags, which may name a person, do not come along.
+    """Put label ids `(H, W, D)` on the grid of an MGH image, uint8 as they are, others as int32.
 
-    Args:
-        labels: `(H, W, D)` label ids; uint8 stays, others become int32.
-        source: image whose grid it is.
+    FreeSurfer's tags, which may name a person, do not come along.
     """
     image = nib.MGHImage(labels if labels.dtype == np.uint8 else labels.astype(np.int32), source.affine, source.header)
     image.set_data_dtype(image.dataobj.dtype)

@@ -13,9 +13,7 @@ from monai.utils import string_list_all_gather
 
 
 class ScoreWriter(ABC):
-    """Base of handlers that write what a metric has left in `engine.state.metric_details`.
-
-    In a distributed run the first rank writes for all.
+    """Base of handlers that write what a metric has left in `engine.state.metric_details`, on the first rank for all.
 
     Args:
         output_dir: folder for the files.

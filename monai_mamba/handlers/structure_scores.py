@@ -34,14 +34,10 @@ class StructureScores(IgniteMetricHandler):
 
 
 class ScoreTables(ScoreWriter):
-    """Writes the scores of a `StructureScores` metric as `scores.tsv`, `summary.tsv` and `scores.json`.
+    """Writes the scores of a `StructureScores` metric as `scores.tsv`, `summary.tsv`, `scores.json`; see `ScoreWriter`.
 
     Args:
-        output_dir: folder for the files.
         table: the classes, as given to the metric.
-        metric: name of the metric in the engine.
-        batch_transform: takes the list of the scans' names out of `engine.state.batch`, such as
-            `from_engine("subject")`.
         grid: on which grid the label maps are compared, in words, for `scores.json`.
     """
 

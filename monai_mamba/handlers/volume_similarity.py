@@ -11,16 +11,12 @@ from monai_mamba.metrics.volume_similarity import VolumeSimilarityMetric
 
 
 class VolumeSimilarity(IgniteMetricHandler):
-    """Computes the volume similarity of every iteration and reports its mean at the end of the epoch.
-
-    Used like MONAI's `MeanDice`, as key metric or additional metric of an engine.
+    """Computes the volume similarity of every iteration and reports its mean at the end of the epoch, like `MeanDice`.
 
     Args:
-        include_background: whether to keep the first class.
+        include_background: as in `compute_volume_similarity`, as is `num_classes`.
         reduction: one of MONAI's reductions; it acts on the values that are not NaN.
-        num_classes: number of classes, background included, when prediction and reference are class indices.
         output_transform: takes `(y_pred, y)` out of `engine.state.output`, such as `from_engine(["pred", "label"])`.
-        save_details: whether to leave the values per case and class in `engine.state.metric_details`.
     """
 
     def __init__(
@@ -29,9 +25,6 @@ class VolumeSimilarity(IgniteMetricHandler):
         reduction: MetricReduction | str = MetricReduction.MEAN,
         num_classes: int | None = None,
         output_transform: Callable = lambda x: x,
-        save_details: bool = True,
     ) -> None:
-        metric = VolumeSimilarityMetric(
-            include_background=include_background, reduction=reduction, num_classes=num_classes
-        )
-        super().__init__(metric_fn=metric, output_transform=output_transform, save_details=save_details)
+        metric = VolumeSimilarityMetric(include_background, reduction, num_classes)
+        super().__init__(metric_fn=metric, output_transform=output_transform)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import logging
 import pickle
 import zipfile
@@ -16,7 +15,7 @@ import torch
 from ignite.engine import Engine, Events
 
 from monai_mamba.errors import WeightsError
-from monai_mamba.files import read_whole, write_atomically
+from monai_mamba.files import read_json, read_whole, write_atomically
 from monai_mamba.ranks import rank_and_size
 
 ENTRIES = ("model", "state_dict", "network")  # of a training checkpoint, where it holds the network's weights
@@ -36,10 +35,7 @@ def check_weights(path: str | Path, bundle_root: str | Path) -> None:
         WeightsError: the file is not there, or its hash differs.
     """
     path, root = Path(path).expanduser(), Path(bundle_root)
-    try:
-        known = json.loads((root / "configs" / "metadata.json").read_text(encoding="utf-8")).get("weights", {})
-    except (OSError, ValueError):
-        known = {}
+    known = read_json(root / "configs" / "metadata.json").get("weights", {})
     ships = {(root / name).resolve(): entry.get("sha256") for name, entry in known.items()}
     if not path.is_file():
         if path.resolve().is_relative_to(root.resolve()) and path.resolve() not in ships:
@@ -94,13 +90,9 @@ def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
 
 
 def read_tensors(path: str | Path, map_location: str | torch.device | None = "cpu") -> Any:
-    """Read what `torch.save` has written, verified by its checksums.
+    """Read what `torch.save` has written, verified by its checksums; `map_location` as in `torch.load`.
 
     Only tensors and plain containers are read (`weights_only=True`); code in the file does not run.
-
-    Args:
-        path: the file.
-        map_location: as in `torch.load`.
 
     Raises:
         InputError: the file cannot be read, or changes while it is read.
@@ -182,14 +174,9 @@ def save_weights(path: str | Path, network: torch.nn.Module) -> None:
 
 
 class WeightsLoader:
-    """Load a network's weights when an engine starts; the second start changes nothing.
+    """`load_weights` when an engine starts; the second start changes nothing.
 
     MONAI's `CheckpointLoader` does the same without a check of the hash and with errors that list every key.
-
-    Args:
-        path: weights file, see `read_weights`.
-        network: network that takes the weights.
-        bundle_root: folder of the bundle, see `check_weights`.
     """
 
     def __init__(self, path: str | Path, network: torch.nn.Module, bundle_root: str) -> None:
@@ -203,11 +190,7 @@ class WeightsLoader:
         engine.add_event_handler(Events.STARTED, self)
 
     def __call__(self, engine: Engine) -> None:
-        """Load the weights.
-
-        Raises:
-            WeightsError: see `load_weights`.
-        """
+        """Load the weights; errors as in `load_weights`."""
         if not self.loaded:
             load_weights(self.network, self.path, self.bundle_root)
             self.loaded = True

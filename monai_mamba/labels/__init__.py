@@ -4,7 +4,7 @@ from monai_mamba.labels.brain_measures import BRAIN, brain_measures, measure_bra
 from monai_mamba.labels.color_tables import COLOR_TABLES
 from monai_mamba.labels.regions import CONVENTIONS, RegionTable, TumorRegion, fitting_conventions
 from monai_mamba.labels.schemes import SCHEMES, check_label_scheme
-from monai_mamba.labels.tables import LABEL_FOLDER, LabelEntry, LabelTable, label_tables, without_side
+from monai_mamba.labels.tables import LABEL_FOLDER, LabelEntry, LabelTable, label_tables, other_side, without_side
 
 __all__ = [
     "BRAIN",
@@ -21,5 +21,6 @@ __all__ = [
     "fitting_conventions",
     "label_tables",
     "measure_brain",
+    "other_side",
     "without_side",
 ]

@@ -9,17 +9,14 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from monai_mamba.errors import OutputError, show_errors_briefly
+from monai_mamba.errors import show_errors_briefly, writing
 from monai_mamba.files import write_text
 from monai_mamba.labels.color_tables import COLOR_TABLES
 from monai_mamba.labels.tables import LabelTable, label_tables
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Read the options and write the files.
-
-    Args:
-        arguments: those of the command line if None.
+    """Write the files; `arguments` are those of the command line if None.
 
     Raises:
         InputError: there is no such label table.
@@ -32,12 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     table = LabelTable.load(options.table, auxiliary=True)
     for ending, text in COLOR_TABLES.items():
         path = Path(options.output_dir).expanduser() / (Path(options.table).stem + ending)
-        try:
+        with writing(f"{path}:"):
             write_text(path, text(table))
-        except OSError as error:
-            raise OutputError(
-                f"{path}: cannot be written ({error.strerror or error}). Choose another folder with --output_dir."
-            ) from error
         print(path)
 
 

@@ -18,8 +18,7 @@ class BrainMeasure:
 
     Attributes:
         measure: FreeSurfer's key, such as `BrainSegNotVent`.
-        name: FreeSurfer's name of the value, such as `BrainSegVolNotVent`.
-        description: the same in words.
+        name: FreeSurfer's name of the value, such as `BrainSegVolNotVent`; `description` says the same in words.
         ids: labels that it is the sum of. The brain stem is in none: how much of it is seen depends on the scan.
     """
 
@@ -37,13 +36,9 @@ def brain_measures() -> tuple[BrainMeasure, ...]:
 
 
 def measure_brain(volumes: Mapping[int, float]) -> dict[str, float]:
-    """Value of each measure by its name.
+    """Value of each measure by its name, from the volumes of label ids.
 
-    Args:
-        volumes: volume by label id.
-
-    Returns:
-        Nothing where an id is missing: results without cerebral white matter and cortex have no brain volume.
+    Nothing where an id is missing: results without cerebral white matter and cortex have no brain volume.
     """
     if not {label for measure in brain_measures() for label in measure.ids} <= volumes.keys():
         return {}

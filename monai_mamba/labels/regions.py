@@ -17,14 +17,7 @@ CONVENTIONS = ("brats2023", "brats2024", "brats2021", "brats_msd")
 
 @dataclass(frozen=True)
 class TumorRegion:
-    """One output channel of a network: a union of classes.
-
-    Attributes:
-        index: channel, from 0 without gaps.
-        name: short name, such as `"WT"`.
-        title: name in words.
-        classes: indices of its classes in the label table.
-    """
+    """One output channel of a network, from 0: a union of classes, by their indices in the label table."""
 
     index: int
     name: str
@@ -91,17 +84,11 @@ class RegionTable:
         return np.stack([np.isin(ids, self.ids_of(region)) for region in self.regions]).astype(np.uint8)
 
     def to_ids(self, masks: Sequence[np.ndarray]) -> np.ndarray:
-        """Masks of the regions to one label map in which ET lies inside TC inside WT.
+        """Label ids `(H, W, D)`, uint8, of a mask `(H, W, D)` for each region; ET lies inside TC inside WT.
 
         Larger regions are painted first and smaller ones over them, so a voxel of a smaller region belongs to the
         larger ones too, whatever their masks say, as in the region-based training of nnU-Net (Isensee et al., nnU-Net
         for Brain Tumor Segmentation, arXiv 2011.00848).
-
-        Args:
-            masks: for each region, a mask `(H, W, D)`.
-
-        Returns:
-            Label ids `(H, W, D)`, uint8.
         """
         ids = np.zeros(np.shape(masks[0]), dtype=np.uint8)
         nested = sorted(self.regions, key=lambda region: -len(region.classes))

@@ -24,11 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 def check_label_scheme(label_scheme: str, labels: LabelTable) -> None:
-    """Say which label scheme is in use and why, and refuse one that the rest of the configuration does not follow.
-
-    Args:
-        label_scheme: `"head_tail"` or `"fs60"`.
-        labels: the classes that the configuration uses.
+    """Say which label scheme is in use and why, and refuse `labels`, the classes of a configuration, of another one.
 
     Raises:
         InputError: there is no such scheme, or the classes belong to another one.

@@ -20,8 +20,7 @@ class LabelEntry:
 
     Attributes:
         index: output channel of the network, from 0 (background) without gaps.
-        id: label value in files, such as FreeSurfer's id.
-        name: FreeSurfer's own name.
+        id: label value in files, such as FreeSurfer's id; `name` is FreeSurfer's own, too.
         color: red, green, blue, alpha, each 0..255; alpha 255 is opaque.
         written: whether voxels of this class keep their id in the output. Classes that only support training (such as
             cerebral cortex against false positives outside the brain) are written as background.
@@ -42,11 +41,10 @@ class LabelTable:
 
     @classmethod
     def load(cls, source: str | Path | LabelTable, auxiliary: bool = False) -> LabelTable:
-        """Read a table.
+        """Read the table of a name (`"subcortical"`) or path; one that has been read is taken as it is.
 
         Args:
-            source: name of a table of the package (`"subcortical"`), or path of a TSV file with the columns `index, id,
-                name, red, green, blue, alpha, written`; a table that has been read is taken as it is.
+            source: name of a table of the package, or a TSV file with the columns `COLUMNS`.
             auxiliary: the auxiliary classes are written, too.
 
         Raises:
@@ -125,9 +123,7 @@ class LabelTable:
     def mirror(self) -> list[int]:
         """For each channel, the channel of the same structure on the other side, by the names `Left-`, `Right-`."""
         index = {entry.name: entry.index for entry in self.entries}
-        swap = {"Left-": "Right-", "Right-": "Left-"}
-        names = [re.sub("^(Left-|Right-)", lambda side: swap[side[0]], entry.name) for entry in self.entries]
-        return [index.get(name, entry.index) for name, entry in zip(names, self.entries, strict=True)]
+        return [index.get(other_side(entry.name), entry.index) for entry in self.entries]
 
     def ids_in(self, other: LabelTable) -> dict[int, int]:
         """For each id, the id of the same structure in another table, whose names need not say the side.
@@ -164,6 +160,12 @@ class LabelTable:
 def without_side(name: str) -> str:
     """The name of a structure without `Left-` or `Right-` in front."""
     return re.sub("^(Left-|Right-)", "", name)
+
+
+def other_side(name: str) -> str:
+    """The name of the same structure on the other side, by `Left` or `Right` in front; others stay as they are."""
+    swap = {"Left": "Right", "Right": "Left"}
+    return re.sub("^(Left|Right)", lambda side: swap[side[0]], name)
 
 
 def label_tables() -> list[str]:

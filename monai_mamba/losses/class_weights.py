@@ -9,7 +9,7 @@ from monai.transforms import LoadImage
 
 from monai_mamba.data.image_reader import VerifyingNibabelReader
 from monai_mamba.labels import LabelTable
-from monai_mamba.transforms.to_training_labels import ToTrainingLabels
+from monai_mamba.transforms.to_training_labels import ToTrainingLabelsd
 
 
 def class_weights(
@@ -29,10 +29,11 @@ def class_weights(
     Raises:
         InputError: a label map holds none of the classes or no labels at all.
     """
-    convert, load = ToTrainingLabels(table), LoadImage(reader=VerifyingNibabelReader, ensure_channel_first=True)
+    convert = ToTrainingLabelsd("label", table)
+    load = LoadImage(reader=VerifyingNibabelReader, ensure_channel_first=True)
     counts = torch.zeros(len(table), dtype=torch.float64)
     for pair in pairs[:scans]:
-        counts += torch.bincount(convert(load(pair["label"])).as_tensor().flatten().int(), minlength=len(table))
+        counts += torch.bincount(convert.apply(load(pair["label"])).as_tensor().flatten().int(), minlength=len(table))
     present = counts > 0
     weights = torch.ones_like(counts)
     weights[present] = counts[present] ** -power

@@ -32,14 +32,9 @@ class RegionDiceBCELoss(nn.Module):
         self.dice = DiceLoss(sigmoid=True, batch=batch)
 
     def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Loss of a batch, computed in float32 whatever the precision of the logits.
+        """Loss of logits and target ``(B, R, H, W, D)``, a scalar in float32 whatever the precision of the logits.
 
-        Args:
-            logits: `(B, R, H, W, D)`.
-            target: `(B, R, H, W, D)`, 1 in a region and 0 outside, of any type.
-
-        Returns:
-            Scalar.
+        The target is 1 in a region and 0 outside, of any type.
         """
         logits, target = logits.float(), target.float()
         dice = self.dice(logits, target)

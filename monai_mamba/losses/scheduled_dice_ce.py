@@ -56,14 +56,9 @@ class ScheduledDiceCELoss(nn.Module):
         self.ce_weight = self.ce_weight_first if engine.state.epoch <= self.ce_epochs else self.ce_weight_after
 
     def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Loss of a batch, computed in float32 whatever the precision of the logits.
+        """Loss of logits ``(B, K, H, W, D)``, a scalar in float32 whatever their precision.
 
-        Args:
-            logits: `(B, K, H, W, D)`.
-            target: class indices `(B, 1, H, W, D)`, whole numbers in 0..K-1 of any type.
-
-        Returns:
-            Scalar.
+        The target is class indices ``(B, 1, H, W, D)``, whole numbers in 0..K-1 of any type.
         """
         logits, target = logits.float(), target.long()
         loss = self.dice(logits, target)

@@ -15,11 +15,12 @@ class SelfDistillationLoss(nn.Module):
     """Segmentation loss at every scale, divergence of every scale from the finest, and likeness of their features.
 
     L = loss(z_0) + sum_i w_i loss(z_i) + a T^2 mean_i KL(p_0 || p_i) + b mean_i (1 - cos(f_i, f_0)), where z_0 are the
-    logits of the teacher, p the probabilities at temperature T, and f the features. No gradient reaches the teacher
-    through the last two terms. They are computed on the student's grid: the teacher's probabilities and features are
-    averaged over each of its voxels, the labels sampled there. KL sums over classes, or averages over regions, and is a
-    mean over voxels. Sources: temperature and its factor, Hinton et al., arXiv 1503.02531; scales that learn from each
-    other, Dual Self-Distillation (Banerjee et al., arXiv 2306.03271).
+    logits of the teacher, p the probabilities at temperature T, and f the features. The weights w_i halve from one
+    student to the next and sum up to 1. No gradient reaches the teacher through the last two terms. They are computed
+    on the student's grid: the teacher's probabilities and features are averaged over each of its voxels, the labels
+    sampled there. KL sums over classes, or averages over regions, and is a mean over voxels. Sources: temperature and
+    its factor, Hinton et al., arXiv 1503.02531; scales that learn from each other, Dual Self-Distillation (Banerjee et
+    al., arXiv 2306.03271).
 
     The loss is also a handler: put it into the handlers of the trainer, and a grows linearly from 0 over the first
     ``ramp`` of all iterations; a resumed training goes on where it was. Without that, a is ``distillation_weight``
@@ -32,10 +33,9 @@ class SelfDistillationLoss(nn.Module):
         temperature: T > 0; more makes the probabilities softer.
         feature_weight: b >= 0.
         ramp: part of the training over which a grows, 0 to 1.
-        scale_weights: w_i of each student; None halves them from one to the next and lets them sum up to 1.
 
     Raises:
-        ValueError: a number is out of range, or (in forward) ``scale_weights`` does not fit the number of students.
+        ValueError: a number is out of range.
     """
 
     def __init__(
@@ -46,7 +46,6 @@ class SelfDistillationLoss(nn.Module):
         temperature: float = 3.0,
         feature_weight: float = 0.1,
         ramp: float = 0.2,
-        scale_weights: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
         if min(distillation_weight, feature_weight) < 0 or temperature <= 0 or not 0 <= ramp <= 1:
@@ -60,7 +59,6 @@ class SelfDistillationLoss(nn.Module):
         self.temperature = temperature
         self.feature_weight = feature_weight
         self.ramp = ramp
-        self.scale_weights = scale_weights
         self.progress = 1.0  # along the ramp
 
     def attach(self, engine: Engine) -> None:
@@ -96,9 +94,10 @@ class SelfDistillationLoss(nn.Module):
         target = target.float()  # integers cannot be sampled at other scales
         teacher, *students = (scale.float() for scale in logits)
         total = self.supervision.get_loss(teacher, target)
-        for weight, student in zip(self._weights(len(students)), students, strict=True):
-            total = total + weight * self.supervision.get_loss(student, target)
         if students:
+            halves = [0.5**i for i in range(len(students))]
+            for half, student in zip(halves, students, strict=True):
+                total = total + half / sum(halves) * self.supervision.get_loss(student, target)
             divergence = sum(self._divergence(teacher.detach(), student) for student in students) / len(students)
             share = self.distillation_weight * self.progress * self.temperature**2
             total = total + share * divergence
@@ -107,16 +106,6 @@ class SelfDistillationLoss(nn.Module):
             distance = sum(_cosine_distance(finest.detach(), scale) for scale in coarser) / len(coarser)
             total = total + self.feature_weight * distance
         return total
-
-    def _weights(self, students: int) -> Sequence[float]:
-        if self.scale_weights is None:
-            halves = [0.5**i for i in range(students)]
-            return [half / sum(halves) for half in halves]
-        if len(self.scale_weights) != students:
-            raise ValueError(
-                f"scale_weights has {len(self.scale_weights)} numbers for {students} scales besides the teacher's."
-            )
-        return self.scale_weights
 
     def _divergence(self, teacher: torch.Tensor, student: torch.Tensor) -> torch.Tensor:
         """KL(teacher || student) at the temperature, mean over voxels."""

@@ -32,15 +32,10 @@ LESION_RULE = (
 
 
 def region_scores(prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float]) -> tuple[float, float]:
-    """DSC and HD95 of one region, by MONAI, with `EMPTY_RULE` (BraTS 2017-2022, evaluation of the leaderboard).
+    """DSC, 0..1, and HD95 in mm of one region, by MONAI, with `EMPTY_RULE` (BraTS 2017-2022, as on the leaderboard).
 
-    Args:
-        prediction: mask `(H, W, D)`.
-        reference: mask on the same grid.
-        spacing: size of a voxel along each axis in mm.
-
-    Returns:
-        DSC, 0..1, and HD95 in mm, the larger of the two directed 95th percentiles.
+    Prediction and reference are masks `(H, W, D)`; `spacing` is the size of a voxel along each axis in mm. HD95 is the
+    larger of the two directed 95th percentiles.
     """
     predicted, expected = np.asarray(prediction, dtype=bool), np.asarray(reference, dtype=bool)
     if not predicted.any() or not expected.any():
@@ -50,18 +45,9 @@ def region_scores(prediction: np.ndarray, reference: np.ndarray, spacing: Sequen
 
 
 def lesion_scores(prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float]) -> tuple[float, ...]:
-    """DSC and HD95 of one region averaged over its lesions, with `LESION_RULE`.
+    """The numbers of `LESION_SCORES` for one region: means over its lesions, with `LESION_RULE`; arguments as above.
 
-    Args:
-        prediction: mask `(H, W, D)`.
-        reference: mask on the same grid.
-        spacing: size of a voxel along each axis in mm.
-
-    Returns:
-        DSC, HD95 in mm, number of lesions, of missed lesions and of false parts, as in `LESION_SCORES`.
-
-    Source:
-        Saluja et al., evaluation program of BraTS 2023, https://github.com/rachitsaluja/BraTS-2023-Metrics.
+    Source: Saluja et al., evaluation program of BraTS 2023, https://github.com/rachitsaluja/BraTS-2023-Metrics.
     """
     predicted, expected = np.asarray(prediction, dtype=bool), np.asarray(reference, dtype=bool)
     near, touching = ndimage.generate_binary_structure(3, 2), ndimage.generate_binary_structure(3, 3)
@@ -104,10 +90,9 @@ def _overlap_and_distance(predicted: np.ndarray, expected: np.ndarray, spacing: 
 
 
 class RegionScoresMetric(CaseScoresMetric):
-    """`region_scores` of every case and region, and `lesion_scores` if asked for.
+    """`region_scores` of every case and region of masks `(B, R, H, W, D)`, and `lesion_scores` if asked for.
 
-    Inputs are masks `(B, R, H, W, D)`. The buffer is `(N, R, S)` with the columns `REGION_SCORES` and then, if asked
-    for, `LESION_SCORES`; the metric is the DSC, averaged over regions and cases.
+    The buffer is `(N, R, S)` with the columns `REGION_SCORES` and then, if asked for, `LESION_SCORES`.
 
     Args:
         lesion_wise: whether to score lesions, too.

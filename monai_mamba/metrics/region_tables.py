@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
+from monai_mamba.files import table_text
 from monai_mamba.metrics.region_scores import EMPTY_RULE, LESION_RULE, LESION_SCORES, REGION_SCORES
-from monai_mamba.metrics.score_tables import number_text, table_text, write_texts
+from monai_mamba.metrics.score_tables import number_text, write_scores
 
 MEAN = "mean"
 ALL_SUBSETS = "mean over subsets"
@@ -53,10 +53,7 @@ def region_table(subjects: Sequence[str], subsets: Sequence[str], scores: torch.
 def region_summary(
     subjects: Sequence[str], subsets: Sequence[str], scores: torch.Tensor, regions: Sequence[str]
 ) -> str:
-    """Mean and standard deviation over the cases, one row per subset and region, as tab-separated text.
-
-    Arguments as in `region_table`.
-    """
+    """Mean and standard deviation over the cases, one row per subset and region; arguments as in `region_table`."""
     values = torch.cat([scores, scores.mean(dim=1, keepdim=True)], dim=1).double()
     names, order = [*regions, MEAN], list(dict.fromkeys(subsets))
     rows = []
@@ -82,12 +79,8 @@ def write_region_tables(
         OutputError: the folder cannot be written to.
     """
     notes = REGION_NOTES | (LESION_NOTES if len(_columns(scores)) > len(REGION_SCORES) else {})
-    files = {
-        "scores.json": json.dumps(notes, indent=2) + "\n",
-        "scores.tsv": region_table(subjects, subsets, scores, regions),
-        "summary.tsv": region_summary(subjects, subsets, scores, regions),
-    }
-    write_texts(folder, files)
+    case = (subjects, subsets, scores, regions)
+    write_scores(folder, notes, region_table(*case), region_summary(*case))
 
 
 def _columns(scores: torch.Tensor) -> tuple[str, ...]:

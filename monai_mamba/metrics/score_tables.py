@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 
-from monai_mamba.errors import OutputError
-from monai_mamba.files import MISSING, write_text
+from monai_mamba.errors import writing
+from monai_mamba.files import MISSING, table_text, write_text
 from monai_mamba.labels import LabelEntry
 from monai_mamba.metrics.structure_scores import ABSENT_RULE, SCORES, mean_over_scans
 
@@ -38,39 +36,22 @@ COLUMN_NOTES = {
 
 
 def score_table(subjects: Sequence[str], scores: torch.Tensor, structures: Sequence[LabelEntry]) -> str:
-    """One row per scan and structure, as tab-separated text.
-
-    Args:
-        subjects: names of the N scans.
-        scores: `(N, C, 4)`, columns as in `SCORES`, NaN where missing.
-        structures: the C structures.
-
-    Returns:
-        Text with the columns subject, id, name, and `SCORES`.
-    """
-    rows = (
-        [subject, entry.id, entry.name, *map(number_text, scores[case, row].tolist())]
-        for case, subject in enumerate(subjects)
-        for row, entry in enumerate(structures)
-    )
+    """One row per scan and structure, as tab-separated text; arguments as in `write_score_tables`."""
+    rows = [
+        [subject, entry.id, entry.name, *map(number_text, values)]
+        for subject, case in zip(subjects, scores.tolist(), strict=True)
+        for entry, values in zip(structures, case, strict=True)
+    ]
     return table_text(["subject", "id", "name", *SCORES], rows)
 
 
 def summary_table(scores: torch.Tensor, structures: Sequence[LabelEntry]) -> str:
-    """Mean and standard deviation over the scans, one row per structure and one for all, as tab-separated text.
-
-    Args:
-        scores: `(N, C, 4)`, columns as in `SCORES`, NaN where missing.
-        structures: the C structures.
-
-    Returns:
-        Text with the columns id, name, n, n_absent, n_missing, and mean and sd of each score; see `COLUMN_NOTES`.
-    """
+    """Mean and standard deviation over the scans, a row per structure and one for all, as tab-separated text."""
     return table_text(SUMMARY_COLUMNS, summary_rows(scores, structures))
 
 
 def summary_rows(scores: torch.Tensor, structures: Sequence[LabelEntry]) -> list[list]:
-    """Rows of `summary_table`, with the columns `SUMMARY_COLUMNS`; arguments as there."""
+    """Rows of `summary_table`, with the columns `SUMMARY_COLUMNS`."""
     rows = [_summary(entry.id, entry.name, scores[:, row]) for row, entry in enumerate(structures)]
     overall = _summary(MISSING, ALL, mean_over_scans(scores))
     # Counts of structures are not counts of scans: the last row says how many (scan, structure) pairs they are.
@@ -94,27 +75,16 @@ def write_score_tables(
     Raises:
         OutputError: the folder cannot be written to.
     """
-    files = {
-        "scores.json": json.dumps({**COLUMN_NOTES, "grid": grid}, indent=2) + "\n",
-        "scores.tsv": score_table(subjects, scores, structures),
-        "summary.tsv": summary_table(scores, structures),
-    }
-    write_texts(folder, files)
+    notes = {**COLUMN_NOTES, "grid": grid}
+    write_scores(folder, notes, score_table(subjects, scores, structures), summary_table(scores, structures))
 
 
-def write_texts(folder: str | Path, files: Mapping[str, str]) -> None:
-    """Write files of scores, name -> content; each appears only complete.
-
-    Raises:
-        OutputError: the folder cannot be written to.
-    """
-    try:
+def write_scores(folder: str | Path, notes: Mapping[str, str], scores: str, summary: str) -> None:
+    """Write two tables, and notes on their columns, under the names that all evaluations use."""
+    files = {"scores.json": json.dumps(notes, indent=2) + "\n", "scores.tsv": scores, "summary.tsv": summary}
+    with writing(f"{folder}: the scores"):
         for name, text in files.items():
             write_text(Path(folder) / name, text)
-    except OSError as error:
-        raise OutputError(
-            f"{folder}: the scores cannot be written ({error}). Set output_dir to another folder."
-        ) from error
 
 
 def _summary(label: int | str, name: str, values: torch.Tensor) -> list:
@@ -131,12 +101,3 @@ def _summary(label: int | str, name: str, values: torch.Tensor) -> list:
 def number_text(value: float) -> str:
     """A number as the tables show it; NaN is missing."""
     return MISSING if value != value else f"{value:.6g}"
-
-
-def table_text(columns: Sequence[str], rows: Iterable[Sequence], delimiter: str = "\t") -> str:
-    """A table as text, one line per row after the line of the columns."""
-    text = io.StringIO()
-    writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    return text.getvalue()

@@ -6,11 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from monai.metrics import (
-    compute_average_surface_distance,
-    compute_dice,
-    compute_hausdorff_distance,
-)
+from monai.metrics import compute_average_surface_distance, compute_dice, compute_hausdorff_distance
 from scipy import ndimage
 
 from monai_mamba.grids import box_union
@@ -31,26 +27,28 @@ def structure_scores(
     labels: Sequence[int],
     spacing: Sequence[float] = (1.0, 1.0, 1.0),
 ) -> torch.Tensor:
-    """Compare two label maps structure by structure.
+    """Compare two label maps `(H, W, D)` on one grid, class indices or label ids, structure by structure.
 
     DSC, ASSD (symmetric mean of the distances between the surfaces) and HD95 (the larger of the two directed 95th
     percentiles) are MONAI's. MONAI gives NaN or infinity for absent structures; here `ABSENT_RULE` holds for all four.
 
     Args:
-        prediction: label map `(H, W, D)` of integers, either class indices or label ids.
-        reference: label map on the same grid.
+        prediction: the label map to judge.
+        reference: the label map that is right.
         labels: label values to compare, each > 0.
         spacing: size of a voxel along each axis in mm.
 
     Returns:
-        `(len(labels), 4)` float32 with the columns `SCORES`: DSC and VS in 0..1, ASSD and HD95 in mm;
-        NaN where missing.
+        `(len(labels), 4)` float32 with the columns `SCORES`: DSC and VS in 0..1, ASSD and HD95 in mm; NaN where
+        missing.
 
     Raises:
         ValueError: the shapes differ.
     """
-    predicted = _to_integers(prediction)
-    expected = _to_integers(reference)
+    predicted, expected = (
+        (labels.numpy(force=True) if isinstance(labels, torch.Tensor) else np.asarray(labels)).astype(np.int32)
+        for labels in (prediction, reference)
+    )
     if predicted.shape != expected.shape:
         raise ValueError(f"Label maps must share one grid, got {predicted.shape} and {expected.shape}.")
     boxes_predicted, boxes_expected = ndimage.find_objects(predicted), ndimage.find_objects(expected)
@@ -79,20 +77,12 @@ def mean_over_scans(scores: torch.Tensor) -> torch.Tensor:
     return scores.double().nanmean(dim=1)
 
 
-def _to_integers(labels: np.ndarray | torch.Tensor) -> np.ndarray:
-    array = labels.detach().cpu().numpy() if isinstance(labels, torch.Tensor) else np.asarray(labels)
-    return array.astype(np.int32)
-
-
 def _box(boxes: list[tuple[slice, ...] | None], label: int) -> tuple[slice, ...] | None:
     return boxes[label - 1] if label <= len(boxes) else None
 
 
 class StructureScoresMetric(CaseScoresMetric):
-    """`structure_scores` of every case.
-
-    Inputs are label maps `(B, 1, H, W, D)`. The buffer is `(N, len(labels), 4)`, columns as in `SCORES`; the metric is
-    the DSC, averaged over the structures of each scan and then over the scans.
+    """`structure_scores` of every case of label maps `(B, 1, H, W, D)`.
 
     Args:
         labels: label values to compare, each > 0.
@@ -103,7 +93,7 @@ class StructureScoresMetric(CaseScoresMetric):
         self.labels = tuple(labels)
 
     def score(self, predicted: np.ndarray, reference: np.ndarray, spacing: Sequence[float]) -> torch.Tensor:
-        """Scores of one case, see `structure_scores`."""
+        """`(len(labels), 4)`, columns as in `SCORES`."""
         return structure_scores(predicted[0], reference[0], self.labels, spacing)
 
     def mean(self, scores: torch.Tensor) -> torch.Tensor:

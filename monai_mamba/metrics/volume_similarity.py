@@ -49,41 +49,27 @@ def _volumes(masks: torch.Tensor, num_classes: int | None) -> torch.Tensor:
 class VolumeSimilarityMetric(CumulativeIterationMetric):
     """Volume similarity per case and class, gathered over the iterations and reduced as MONAI's metrics are.
 
-    A class that is absent in prediction and reference is NaN and left out of every mean; absent in one of them it is 0.
-
     Args:
-        include_background: whether to keep the first class.
+        include_background: as in `compute_volume_similarity`, as is `num_classes`.
         reduction: one of MONAI's reductions; it acts on the values that are not NaN.
-        get_not_nans: whether `aggregate` also returns how many values went into each result.
-        num_classes: number of classes, background included, when the inputs are class indices `(B, 1, H, W[, D])`.
     """
 
     def __init__(
         self,
         include_background: bool = True,
         reduction: MetricReduction | str = MetricReduction.MEAN,
-        get_not_nans: bool = False,
         num_classes: int | None = None,
     ) -> None:
         super().__init__()
         self.include_background = include_background
         self.reduction = reduction
-        self.get_not_nans = get_not_nans
         self.num_classes = num_classes
 
     def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
         return compute_volume_similarity(y_pred, y, self.include_background, self.num_classes)
 
-    def aggregate(
-        self, reduction: MetricReduction | str | None = None
-    ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+    def aggregate(self) -> torch.Tensor:  # type: ignore[override]
         """Reduce the values of all cases seen since the last `reset`.
-
-        Args:
-            reduction: used instead of the one given to the constructor.
-
-        Returns:
-            The reduced values, with the counts if `get_not_nans` is set.
 
         Raises:
             ValueError: nothing has been accumulated.
@@ -91,5 +77,4 @@ class VolumeSimilarityMetric(CumulativeIterationMetric):
         values = self.get_buffer()
         if values is None:
             raise ValueError("There is nothing to aggregate: call the metric on at least one batch first.")
-        reduced, counts = do_metric_reduction(values, reduction or self.reduction)
-        return (reduced, counts) if self.get_not_nans else reduced
+        return do_metric_reduction(values, self.reduction)[0]

@@ -31,9 +31,7 @@ def _checked(backend: str) -> str:
 
 
 def set_scan_backend(backend: str) -> None:
-    """Set who computes the scans that do not say so themselves.
-
-    The environment variable ``MONAI_MAMBA_SCAN`` gives the setting at the start.
+    """Set who computes the scans that do not say so themselves; at first it is ``MONAI_MAMBA_SCAN`` of the environment.
 
     Args:
         backend: "auto" (the fastest that can be used), "reference" (slow, readable), "torch" (plain PyTorch, any
@@ -80,11 +78,9 @@ def warn_while_tracing(text: str) -> bool:
 
 
 class Scan(NamedTuple):
-    """What the choice depends on, besides the machine.
+    """What the choice depends on, besides the machine: the device, the type of u, and more.
 
     Attributes:
-        device: where the tensors are.
-        dtype: type of u.
         states: number of states N.
         updates: state updates, B K L E N.
         ordered: volumes are read along index tables.
@@ -100,13 +96,7 @@ class Scan(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """Who computes a scan.
-
-    Attributes:
-        name: of the implementation.
-        reason: why this one.
-        warn: it is slower than what the user has reason to expect.
-    """
+    """Who computes a scan and why; `warn` where that is slower than what the user has reason to expect."""
 
     name: str
     reason: str
@@ -118,8 +108,8 @@ def _compiled(scan: Scan) -> tuple[str, ...]:
     return ("triton", "mamba_ssm", "native") if scan.ordered else ("mamba_ssm", "triton", "native")
 
 
-def _limit(name: str, scan: Scan) -> str:
-    """Say why a compiled implementation is not made for a scan; empty if it is."""
+def _limit(name: str, scan: Scan, asked: bool = True) -> str:
+    """Say why a compiled implementation is not made for a scan, or not worth it unless asked for; empty if it is."""
     module = IMPLEMENTATIONS[name]
     if scan.device.type != module.DEVICE_TYPE:
         return f"the tensors are on {scan.device.type}, {name} needs {module.DEVICE_TYPE}"
@@ -129,12 +119,7 @@ def _limit(name: str, scan: Scan) -> str:
         return f"{name} holds at most {module.MAX_STATES} states, found {scan.states}"
     if name == "mamba_ssm" and scan.state_gradient:
         return "mamba_ssm has no gradient of the last state"
-    return ""
-
-
-def _unasked(name: str, scan: Scan) -> str:
-    """Say why a compiled implementation is left alone unless it is asked for; empty if it is not."""
-    if name == "native" and scan.updates < native.WORTHWHILE:
+    if not asked and name == "native" and scan.updates < native.WORTHWHILE:
         return f"the scan has fewer than {native.WORTHWHILE:,} state updates"
     return ""
 
@@ -146,14 +131,10 @@ def _obstacle(name: str, device: torch.device, dtype: torch.dtype, states: int) 
 
 
 def choose(scan: Scan, backend: str = "auto") -> Choice:
-    """Choose the implementation for a scan.
+    """Choose the implementation for a scan; `backend` is what the caller asks for, "auto" leaves it to the setting.
 
     Equal scans are computed alike throughout a process, and in every process on the same machine: nothing depends on
     what was computed before.
-
-    Args:
-        scan: the scan.
-        backend: what the caller asks for; "auto" leaves it to the setting.
 
     Raises:
         InputError: the backend's name is unknown.
@@ -170,7 +151,7 @@ def choose(scan: Scan, backend: str = "auto") -> Choice:
     for name in _compiled(scan):
         if scan.device.type != IMPLEMENTATIONS[name].DEVICE_TYPE:
             continue
-        obstacle = _unasked(name, scan) or _limit(name, scan)
+        obstacle = _limit(name, scan, asked=False)
         if not obstacle:
             obstacle = _obstacle(name, *scan[:3])
             if not obstacle:
@@ -198,8 +179,7 @@ def explain(
         dtype: type of the input.
         states: number of states N.
         backend: as in `selective_scan`.
-        shape: (B, K, L, E): batch, directions (or groups of channels), tokens, channels of each direction. The default
-            is that of the small MedSegMamba in its usual window.
+        shape: (B, K, L, E), see `problem`; the default is that of the small MedSegMamba in its usual window.
         ordered: volumes are read along index tables, as in `cross_selective_scan` with an ``order``.
 
     Returns:
@@ -213,11 +193,13 @@ def explain(
     wanted = _setting if backend == "auto" else backend
     lines = [f"{choice.name}: {choice.reason}"]
     for name in _compiled(scan):
-        obstacle = _limit(name, scan) or (wanted == "auto" and _unasked(name, scan)) or _obstacle(name, *scan[:3])
+        obstacle = _limit(name, scan, asked=wanted != "auto") or _obstacle(name, *scan[:3])
         lines.append(f"- {name}: {obstacle or 'can be used'}")
-    lines.append("- torch: can be used everywhere")
-    lines.append("- reference: can be used everywhere, on request only")
-    lines.append("- export: can be used everywhere, on request and for graphs that are recorded")
+    lines += [
+        "- torch: can be used everywhere",
+        "- reference: can be used everywhere, on request only",
+        "- export: can be used everywhere, on request and for graphs that are recorded",
+    ]
     sizes = ", ".join(f"{symbol} = {size}" for symbol, size in zip("BKLEN", (*shape, states), strict=True))
     kind = str(dtype).removeprefix("torch.")
     lines.append(f"Asked for: {wanted}. Scan: {kind} on {scan.device}, {sizes}; {scan.updates:,} state updates.")

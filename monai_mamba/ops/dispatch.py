@@ -66,8 +66,7 @@ def selective_scan(
         u: (B, D, L) input.
         delta: (B, D, L) step size, positive after bias and softplus.
         A: (D, N), negative for a state that decays.
-        B: (B, N, L), or (B, G, N, L) for G groups of D / G successive channels.
-        C: as B.
+        B: (B, N, L), or (B, G, N, L) for G groups of D / G successive channels; so is C.
         D: (D,) skip connection, or None.
         z: (B, D, L) gate, or None.
         delta_bias: (D,) added to delta, or None.

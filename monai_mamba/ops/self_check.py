@@ -19,12 +19,11 @@ def largest_error(
 ) -> float:
     """Largest difference between an implementation and float64 in plain PyTorch, relative to the largest value.
 
+    It is taken over all results and gradients, and not a number where one of them is not finite.
+
     Args:
         forward, backward: the functions of the implementation, see `problem`.
         scans: scans, and whether a gradient of the last state counts.
-
-    Returns:
-        the error over all results and gradients; not a number where one of them is not finite.
     """
     errors = []
     for inputs, state_gradient in scans:

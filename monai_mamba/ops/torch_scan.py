@@ -149,15 +149,7 @@ def forward(inputs: ScanInputs, save: bool) -> Results:
 
 
 class Tokens(NamedTuple):
-    """What a chunk of a block reads.
-
-    Attributes:
-        dt: (T, B, K, E) step sizes.
-        u: (T, B, K, E).
-        b: (T, B, K, N).
-        c: (T, B, K, N).
-        grad: (T, B, K, E) gradient of y.
-    """
+    """What a chunk of a block reads: dt, u and the gradient of y, (T, B, K, E), and b and c, (T, B, K, N)."""
 
     dt: Tensor
     u: Tensor

@@ -12,10 +12,7 @@ from monai_mamba.report import write_report
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Read the options and write the report.
-
-    Args:
-        arguments: those of the command line if None.
+    """Write the report; `arguments` are those of the command line if None.
 
     Raises:
         MonaiMambaError: there is nothing to report, or it cannot be written; `BatchError` if some results could not be

@@ -24,12 +24,10 @@ WHITE_PERCENTILE = 99.8
 
 @dataclass(frozen=True)
 class EmbeddedScan:
-    """A scan with its labels for the viewer.
+    """A scan with its labels for the viewer, both as NIfTI files of 8 bits, compressed by gzip, in base64.
 
     Attributes:
-        name: name of the result.
-        image: NIfTI file of 8-bit intensities, compressed by gzip, in base64.
-        labels: the same for channels of the label table (0..K-1), on the same grid.
+        labels: channels of the label table (0..K-1).
         points: label id to a voxel in the middle of the structure, in mm (RAS); only structures that are there.
         step: every how many voxels of the files there is one along each axis.
     """
@@ -46,10 +44,6 @@ def embed_scan(result: ScanResult, source: Source) -> EmbeddedScan:
 
     Intensities are cut at 0 (or the minimum, if negative) and the 99.8th percentile and stored in 8 bits, enough to
     look at. Nothing of the header is kept but the affine: descriptive fields may name a person.
-
-    Args:
-        result: the results of the scan.
-        source: the scan.
 
     Raises:
         InputError: a file cannot be read, or the two do not share one grid.

@@ -9,17 +9,18 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from monai_mamba.errors import InputError, OutputError
+from monai_mamba.errors import InputError, writing
 from monai_mamba.files import write_atomically
 from monai_mamba.labels import LabelTable
 from monai_mamba.report.images import EmbeddedScan, embed_picture, embed_scan
-from monai_mamba.report.plots import asymmetry_bar, strip, swatch
+from monai_mamba.report.plots import strip
 from monai_mamba.report.results import ScanResult, find_results, find_sources
 from monai_mamba.report.statistics import (
     LOWEST_DSC,
@@ -27,13 +28,15 @@ from monai_mamba.report.statistics import (
     MIN_SCANS,
     OUTLIER_Z,
     Measure,
-    asymmetry,
     measures_of,
     structures_of,
 )
 from monai_mamba.version import __version__
 
 ASSETS = Path(__file__).parent / "assets"
+ENVIRONMENT = Environment(
+    loader=FileSystemLoader(ASSETS), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+)
 MAX_VIEWERS = 8  # scans with a viewer; each makes the page 3 to 8 MB larger
 WIDTHS = ((1, 1200), (100, 512), (math.inf, 256))  # of pictures in pixels, for up to so many scans
 TITLES = {"subcortical": "Subcortical structures", "hippocampus": "Hippocampus", "tumor": "Brain tumor"}
@@ -96,16 +99,10 @@ def write_report(
     groups = [Group(members, measures_of(members)) for members in by_structures.values()]
     embedded = _embed(groups, folder, source, problems) if source else []
     text = _render(Path(folder).expanduser().resolve().name, groups, embedded, problems)
-    try:
+    with writing(f"{path}: the report", "Free some space, or choose another file with --output."):
         # Names of files may hold bytes that are no text.
-        write_atomically(
-            path, lambda file: file.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
-        )
-    except OSError as error:
-        raise OutputError(
-            f"{path}: the report cannot be written ({error.strerror or error}). Free some space, or choose another "
-            "file with --output."
-        ) from error
+        write = partial(Path.write_text, data=text, encoding="utf-8", errors="backslashreplace", newline="\n")
+        write_atomically(path, write)
     return problems
 
 
@@ -138,13 +135,6 @@ def _render(name: str, groups: list[Group], embedded: list[EmbeddedScan], proble
         f"style-src {_hash(style)}",
         "script-src " + (" ".join(map(_hash, scripts)) or "'none'"),
     ]
-    environment = Environment(
-        loader=FileSystemLoader(ASSETS),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     viewers = {scan.name: index for index, scan in enumerate(embedded)}
     tables = {group.results[0].structures: group.results[0].table for group in groups}
     kinds = list(tables)
@@ -154,7 +144,7 @@ def _render(name: str, groups: list[Group], embedded: list[EmbeddedScan], proble
         which = ", the worst by quality and marked values" if len(embedded) == MAX_VIEWERS else ""
         notes.append(f"It holds {len(embedded)} of {total} scans{which}.")
     notes += [f"{scan.name}: every {scan.step} voxels." for scan in embedded if scan.step > 1]
-    return environment.get_template("page.html.j2").render(
+    return ENVIRONMENT.get_template("page.html.j2").render(
         title=f"Segmentation report: {name}",
         summary=f"{total} scans." if total > 1 else f"{_names(groups[0].results)[0]}.",
         date=date.today().isoformat(),
@@ -243,17 +233,16 @@ def _rows(result: ScanResult, index: int, lookup: dict[tuple[str, str], Measure]
         volumes = [result.volumes[row] for row in structure.rows]
         row = {
             "title": structure.title,
-            "swatch": swatch(_color(result.table, volumes[0].ids)),
+            "color": _color(result.table, volumes[0].ids),
             "ids": [volume.ids[0] if len(volume.ids) == 1 else None for volume in volumes],
             "volumes": [_value(lookup[volume.name, "volume"], index) for volume in volumes],
             "shares": [_value(lookup.get((volume.name, "share")), index) for volume in volumes],
             "expected": [_number(volume.expected_dsc, "expected_dsc") for volume in volumes],
             "asymmetry": None,
-            "bar": "",
         }
         if len(volumes) == 2:
-            row["asymmetry"] = _value(lookup[structure.title, "asymmetry"], index)
-            row["bar"] = asymmetry_bar(asymmetry(volumes[0].mm3, volumes[1].mm3))
+            measure = lookup[structure.title, "asymmetry"]
+            row |= {"asymmetry": _value(measure, index), "percent": measure.values[index]}
         rows.append(row)
     return rows
 
@@ -266,7 +255,7 @@ def _usual(measure: Measure, table: LabelTable) -> dict:
     return {
         "title": measure.title + (" asymmetry" if measure.kind == "asymmetry" else ""),
         "unit": UNITS[measure.kind],
-        "swatch": swatch(_color(table, measure.ids)),
+        "color": _color(table, measure.ids),
         "count": len(known),
         "range": _range(measure) if reference else "",
         "marked": sum(measure.is_outlier(scan) for scan in range(len(measure.values))),

@@ -1,38 +1,12 @@
-"""Small drawings for tables, as SVG without any style of its own: the classes get their colors from the page."""
+"""The values of a cohort as a small drawing, in SVG without a style of its own: the page gives its classes colors."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 from markupsafe import Markup
 
 from monai_mamba.report.statistics import Measure
 
 WIDTH, HEIGHT, MARGIN = 180, 18, 5
-MAX_ASYMMETRY = 30.0  # percent at the ends of the bar; more is drawn as this
-
-
-def swatch(color: Sequence[int] | None) -> Markup:
-    """A square in the color of a structure: red, green, blue, 0..255; nothing without a color."""
-    if color is None:
-        return Markup("")
-    shade = "#" + "".join(f"{part:02x}" for part in color[:3])
-    return Markup(
-        '<svg class="swatch" width="10" height="10" aria-hidden="true"><rect width="10" height="10" fill="{}"/></svg>'
-    ).format(shade)
-
-
-def asymmetry_bar(value: float | None) -> Markup:
-    """A bar from the middle towards the larger side, for a percentage; it is full at 30 %."""
-    if value is None:
-        return Markup("")
-    half = WIDTH / 5
-    length = min(abs(value), MAX_ASYMMETRY) / MAX_ASYMMETRY * half
-    left = half - length if value > 0 else half
-    return Markup(
-        '<svg class="plot" width="{0}" height="10" aria-hidden="true"><path class="axis" d="M{1} 0V10"/>'
-        '<rect class="bar" x="{2:.1f}" y="2" width="{3:.1f}" height="6"/></svg>'
-    ).format(2 * half, half, left, length)
 
 
 def strip(measure: Measure) -> Markup:

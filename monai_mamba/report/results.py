@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import os
 import re
@@ -14,11 +13,11 @@ from pathlib import Path
 from monai_mamba.bundle import bundle_root
 from monai_mamba.data.cases import find_cases
 from monai_mamba.data.modalities import REFERENCE_ORDER
-from monai_mamba.data.pairs import check_same_grid
+from monai_mamba.data.pairs import image_on_grid
 from monai_mamba.data.quality import Quality, QualityLimits
 from monai_mamba.data.scans import RESULTS, find_scans, is_finished
 from monai_mamba.errors import InputError
-from monai_mamba.files import MISSING, files_below
+from monai_mamba.files import MISSING, files_below, read_tsv
 from monai_mamba.labels import LabelTable, label_tables
 
 BUNDLES = {"subcortical": "subcortical", "hippocampus": "hippocampal_subfields", "tumor": "brats_multimodal"}  # by task
@@ -26,11 +25,9 @@ BUNDLES = {"subcortical": "subcortical", "hippocampus": "hippocampal_subfields",
 
 @dataclass(frozen=True)
 class Volume:
-    """One row of a table of volumes.
+    """One row of a table of volumes: structure or region, and its label ids.
 
     Attributes:
-        name: structure or region.
-        ids: label ids that make it up.
         mm3: voxels times voxel volume, mm³.
         expected_dsc: Dice coefficient that the network's own probabilities promise, 0..1, where the table has it.
         percent_of_brain: 100 times its volume by that of the brain, where the table has it.
@@ -48,8 +45,7 @@ class ScanResult:
     """The results of one scan.
 
     Attributes:
-        name: path below the folder of results, without endings.
-        output: path of the files without their endings (`RESULTS`).
+        name: path below the folder of results, without endings; `output` is the whole path.
         task: what stands after `_desc-` in the name.
         volumes: rows of the table of volumes, in its order.
         regions: whether these are regions of a tumor.
@@ -82,22 +78,17 @@ class ScanResult:
 
 @dataclass(frozen=True)
 class Source:
-    """The image that a result was made from.
-
-    Attributes:
-        path: the file.
-        volume: index along its fourth axis, for a file with several volumes.
-    """
+    """The file that a result was made from, and, of several volumes in it, the index along the fourth axis."""
 
     path: str
     volume: int | None = None
 
 
 def find_results(folder: str | Path, table: str | None = None) -> tuple[list[ScanResult], list[str]]:
-    """Read the tables of all finished results in a folder and its subfolders.
+    """Read the tables of all finished results in an `output_dir`, or a folder in it, and its subfolders.
 
     Args:
-        folder: `output_dir` of a run, or a folder in it.
+        folder: the folder.
         table: label table of the results (name or path), where it is none of the package.
 
     Returns:
@@ -173,7 +164,8 @@ def find_sources(results: Sequence[ScanResult], folder: str | Path, source: Sequ
     if not sources:
         raise InputError(
             f"{', '.join(source)}: none of the results in {folder} was made from these scans. Expected the --input of "
-            f"the run: scans are found by name, such as {_example(results[0])} for {Path(results[0].output).name}*."
+            f"the run: scans are found by name, such as {Path(results[0].title).name}.nii.gz for "
+            f"{Path(results[0].output).name}*."
         )
     return sources
 
@@ -187,11 +179,6 @@ def _inputs(source: Sequence[str], regions: bool) -> list[str | list[str]]:
     return [list(source)]
 
 
-def _example(result: ScanResult) -> str:
-    """Name of a scan that a result may come from."""
-    return Path(result.title).name + ".nii.gz"
-
-
 def _displayed(item: dict, labels: str) -> Source:
     """The image of a case to look at, which is the one whose grid the labels have."""
     image = item["image"]
@@ -200,27 +187,23 @@ def _displayed(item: dict, labels: str) -> Source:
         order = [channels.index(name) for name in REFERENCE_ORDER if name in channels]
         return Source(image, order[0] if order else None)
     candidates = [image[name] for name in REFERENCE_ORDER if name in image]
-    for path in candidates[:-1]:
-        try:
-            check_same_grid(path, labels)
-        except InputError:
-            continue
-        return Source(path)
-    return Source(candidates[-1])
+    try:
+        return Source(image_on_grid(candidates, labels))
+    except InputError:
+        return Source(candidates[-1])
 
 
 def _read_result(path: Path, root: Path, output: str, tables: Sequence[LabelTable]) -> ScanResult:
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file, delimiter="\t")
-            columns = set(reader.fieldnames or ())
-            ids = "id" if "id" in columns else "labels"
-            if not {"name", "mm3", ids} <= columns:
-                raise InputError(f"{path}: columns are {reader.fieldnames}, expected id (or labels), name and mm3.")
-            volumes = tuple(_volume(row, ids) for row in reader)
+        rows = read_tsv(path)
+        columns = list(rows[0]) if rows else []
+        ids = "id" if "id" in columns else "labels"
+        if not {"name", "mm3", ids} <= set(columns):
+            raise InputError(f"{path}: columns are {columns}, expected id (or labels), name and mm3.")
+        volumes = tuple(_volume(row, ids) for row in rows)
+    except InputError:
+        raise
     except (OSError, ValueError, AttributeError, TypeError) as error:  # the last two: a row that is too short
-        if isinstance(error, InputError):
-            raise
         raise InputError(
             f"{path}: cannot be read as a table of volumes ({error}). Run the bundle again with --overwrite True."
         ) from error

@@ -23,12 +23,7 @@ Kind = Literal["volume", "share", "asymmetry", "expected_dsc"]
 
 @dataclass(frozen=True)
 class Structure:
-    """A structure, or the pair of the same structure on both sides.
-
-    Attributes:
-        title: name without its side.
-        rows: indices of its rows in `ScanResult.volumes`: one, or left and right.
-    """
+    """A structure, or the pair of it on both sides: its name without side, and its one or two `ScanResult.volumes`."""
 
     title: str
     rows: tuple[int, ...]
@@ -77,12 +72,10 @@ class Reference:
 
 @dataclass(frozen=True)
 class Measure:
-    """One figure of every scan of a cohort.
+    """One figure of every scan of a cohort; `ids` are those of its structure, none for figures of the whole scan.
 
     Attributes:
-        title: structure, or the name of the figure.
         kind: volume in mm³, share of the brain in %, asymmetry in %, or expected DSC, 0..1.
-        ids: label ids of the structure; empty for figures of the whole scan.
         values: value of each scan, None where there is none.
         reference: what is usual, None for too few values or values without spread.
     """
@@ -125,16 +118,10 @@ def structures_of(result: ScanResult) -> list[Structure]:
 
 
 def reference_of(values: Sequence[float | None], kind: Kind) -> Reference | None:
-    """What is usual among values of one kind.
+    """What is usual among the values of the scans; None for fewer than `MIN_SCANS`, or where more than half are equal.
 
-    Volumes of 0 are left out: where a structure is missing in a scan, that is no small volume.
-
-    Args:
-        values: a value for each scan, or None.
-
-    Returns:
-        None for fewer than `MIN_SCANS` values, for a structure that most scans lack, or where more than half of the
-        values are equal.
+    Volumes of 0 are left out: where a structure is missing in a scan, that is no small volume. A structure that most
+    scans lack has no reference.
     """
     known = [value for value in values if value is not None]
     log = kind in ("volume", "share")

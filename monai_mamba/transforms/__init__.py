@@ -13,7 +13,7 @@ from monai_mamba.transforms.paste_lesion import CutLesiond, RandPasteLesiond
 from monai_mamba.transforms.restore_labels import RestoreLabelsd
 from monai_mamba.transforms.scan_window import RandScanWindowd
 from monai_mamba.transforms.synthesis import RandSynthesizeImaged, SynthesisTable
-from monai_mamba.transforms.to_training_labels import ToTrainingLabels, ToTrainingLabelsd
+from monai_mamba.transforms.to_training_labels import ToTrainingLabelsd
 from monai_mamba.transforms.tumor_regions import RestoreTumorLabelsd, ToTumorRegionsd
 
 __all__ = [
@@ -33,7 +33,6 @@ __all__ = [
     "ScaleIntensityRobustd",
     "SynthesisTable",
     "ToAllowedClassesd",
-    "ToTrainingLabels",
     "ToTrainingLabelsd",
     "ToTumorRegionsd",
     "clear_frontal_horns",

@@ -17,27 +17,26 @@ class ToAllowedClassesd(MapTransform):
     """Turn class indices into the set of classes that a voxel may have, for `PartialLabelDiceCELoss`.
 
     A map in which a structure is missing calls its voxels something else: without hypointensities they are white
-    matter. `freesurfer_merge.tsv` says what. There, both are right.
+    matter. `freesurfer_merge.tsv` says what. There, both are right. The entry `missing` of the data lists the ids that
+    the map does not know, separated by commas.
 
     Args:
         keys: entries with class indices ``(1, H, W, D)``.
         table: the classes, at most 63.
-        missing_key: entry that lists the ids that the label map does not know, separated by commas; may be empty or
-            absent.
 
     Raises:
         InputError: a missing id is no class, or nothing is known of what it is called instead.
     """
 
-    def __init__(self, keys: KeysCollection, table: LabelTable, missing_key: str = "missing") -> None:
+    def __init__(self, keys: KeysCollection, table: LabelTable) -> None:
         super().__init__(keys)
-        self.table, self.missing_key = table, missing_key
+        self.table = table
         self.others = {first: into for first, _, into in read_merges()}
 
     def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict[Hashable, torch.Tensor]:
         """Return the data with labels int64 ``(1, H, W, D)``, bit k set where class k is allowed."""
         result = dict(data)
-        allowed = self.allowed(str(result.get(self.missing_key, "")))
+        allowed = self.allowed(str(result.get("missing", "")))
         for key in self.key_iterator(result):
             result[key] = allowed[result[key].long()]
         return result

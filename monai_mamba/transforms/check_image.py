@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Hashable, Mapping
 
 import numpy as np
 import torch
 from monai.data import MetaTensor
-from monai.transforms import MapTransform
 from nibabel.affines import voxel_sizes
 
 from monai_mamba.data.geometry import check_affine
 from monai_mamba.data.image_header import check_extent, check_shape
 from monai_mamba.errors import InputError
+from monai_mamba.transforms.each_entry import EachEntryTransform
 
 MIN_HEAD_MM = 100.0
 MAX_NON_FINITE = 0.01
@@ -21,7 +20,7 @@ MAX_NON_FINITE = 0.01
 logger = logging.getLogger(__name__)
 
 
-class CheckImaged(MapTransform):
+class CheckImaged(EachEntryTransform):
     """Repair, warn about or refuse a loaded image, so that later steps can rely on it.
 
     Refused (`InputError`): anything but one 3-D volume, a singular affine, a field of view that no head has, a constant
@@ -30,45 +29,37 @@ class CheckImaged(MapTransform):
     leaves in the meta data), a field of view smaller than a head.
 
     Args:
-        keys: keys of `MetaTensor` images, channel first, `(1, H, W, D)`.
-        allow_missing_keys: do not raise if a key is missing.
+        keys: images, `MetaTensor`s `(1, H, W, D)`.
     """
 
-    def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict[Hashable, torch.Tensor]:
-        """Return the data with the checked images, each `(1, H, W, D)`.
+    def apply(self, image: MetaTensor) -> MetaTensor:
+        """The checked image, `(1, H, W, D)`.
 
         Raises:
-            InputError: an image cannot be processed.
+            InputError: it cannot be processed.
         """
-        result = dict(data)
-        for key in self.key_iterator(result):
-            result[key] = _check_image(result[key])
-        return result
-
-
-def _check_image(image: MetaTensor) -> MetaTensor:
-    name = image.meta.get("filename_or_obj", "image")
-    check_shape(name, (*image.shape[1:], image.shape[0]))
-    if image.ndim > 4:  # axes of length 1 that some converters append
-        image = image.reshape(image.shape[:4])
-    affine = np.asarray(image.affine, dtype=float)
-    check_affine(name, affine)
-    check_extent(name, image.shape[1:], affine)
-    _warn_about_geometry(name, image, affine)
-    finite = torch.isfinite(image.as_tensor())
-    bad = 1 - finite.float().mean().item()
-    if bad >= MAX_NON_FINITE:
-        raise InputError(
-            f"{name}: {bad:.1%} of the voxels are NaN or infinite; at most {MAX_NON_FINITE:.0%} can be repaired. "
-            "Repeat the processing step that made this file."
-        )
-    if bad > 0:
-        logger.warning("%s: %d voxels are NaN or infinite; they are set to 0.", name, int((~finite).sum()))
-        image = torch.nan_to_num(image, nan=0.0, posinf=0.0, neginf=0.0)
-    low, high = image.min().item(), image.max().item()
-    if low == high:
-        raise InputError(f"{name}: every voxel is {low:g}; the image shows no head. Check how the file was made.")
-    return image
+        name = image.meta.get("filename_or_obj", "image")
+        check_shape(name, (*image.shape[1:], image.shape[0]))
+        if image.ndim > 4:  # axes of length 1 that some converters append
+            image = image.reshape(image.shape[:4])
+        affine = np.asarray(image.affine, dtype=float)
+        check_affine(name, affine)
+        check_extent(name, image.shape[1:], affine)
+        _warn_about_geometry(name, image, affine)
+        finite = torch.isfinite(image.as_tensor())
+        bad = 1 - finite.float().mean().item()
+        if bad >= MAX_NON_FINITE:
+            raise InputError(
+                f"{name}: {bad:.1%} of the voxels are NaN or infinite; at most {MAX_NON_FINITE:.0%} can be repaired. "
+                "Repeat the processing step that made this file."
+            )
+        if bad > 0:
+            logger.warning("%s: %d voxels are NaN or infinite; they are set to 0.", name, int((~finite).sum()))
+            image = torch.nan_to_num(image, nan=0.0, posinf=0.0, neginf=0.0)
+        low, high = image.min().item(), image.max().item()
+        if low == high:
+            raise InputError(f"{name}: every voxel is {low:g}; the image shows no head. Check how the file was made.")
+        return image
 
 
 def _warn_about_geometry(name: str, image: MetaTensor, affine: np.ndarray) -> None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
-
 import numpy as np
 import torch
+from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import MapTransform, Orientation
+from monai.transforms import Orientation
 from nibabel.affines import apply_affine, voxel_sizes
 
 from monai_mamba.errors import InputError
 from monai_mamba.grids import map_box, sample_linearly, voxel_map
+from monai_mamba.transforms.each_entry import EachEntryTransform
 
 LIA = np.array([[-1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
 SIZE = 256
@@ -20,16 +20,11 @@ IGNORED = 0.001
 
 
 def robust_range(data: np.ndarray) -> tuple[float, float]:
-    """Intensities that become the ends of the gray scale, as in FreeSurfer's `mri_convert --conform`.
+    """Lower and upper intensity that become the ends of the gray scale, as in FreeSurfer's `mri_convert --conform`.
 
-    The lower one is the minimum. The upper one leaves out the brightest 0.1 % of the non-zero voxels; it is read from a
-    histogram of 1000 bins, two bins below the one that reaches that count.
-
-    Args:
-        data: any shape, finite, not constant.
-
-    Returns:
-        Lower and upper intensity, in the units of `data`; the upper one is larger.
+    The lower one is the minimum of the image, which is finite and not constant. The upper one, always larger, leaves
+    out the brightest 0.1 % of the non-zero voxels; it is read from a histogram of 1000 bins, two bins below the one
+    that reaches that count.
     """
     low, high = float(data.min()), float(data.max())
     values = data[np.abs(data) >= 1e-15]  # the zeros around a head are below the cut in any case
@@ -48,13 +43,12 @@ def robust_range(data: np.ndarray) -> tuple[float, float]:
 def conform_affine(
     shape: tuple[int, ...], affine: np.ndarray, center: np.ndarray | None = None
 ) -> tuple[int, np.ndarray]:
-    """The grid that an image is conformed to.
+    """The grid that an image `(H, W, D)` is conformed to.
 
     Args:
-        shape: `(H, W, D)`, voxels of the image.
+        shape: voxels of the image.
         affine: `(4, 4)`, voxel index to millimeters, RAS.
-        center: `(3,)`, voxel coordinates of the image that become the center; `shape / 2` unless given, as in
-            FreeSurfer.
+        center: `(3,)`, voxel coordinates of the image that become the center; None is `shape / 2`, as in FreeSurfer.
 
     Returns:
         Size of the cube (256, or more, even, where the field of view is larger, so that no head is cut) and its affine.
@@ -72,26 +66,19 @@ def conform_affine(
 
 
 def conform(image: np.ndarray, affine: np.ndarray, center: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Resample an image to 1 mm, LIA, 256 voxels along each axis, 8 bit, as FastSurfer does.
+    """Resample an image `(H, W, D)` to 1 mm, LIA, 256 voxels along each axis, 8 bit, as FastSurfer does.
 
     The gray scale is computed on the image as it is and applied after the linear interpolation; voxels that are exactly
-    0 stay 0. Images of type uint8 keep their values.
-
-    Args:
-        image: `(H, W, D)`, finite, not constant.
-        affine: `(4, 4)`, voxel index to millimeters, RAS.
-        center: see `conform_affine`.
+    0 stay 0. Images of type uint8 keep their values. Arguments as in `conform_affine`; the image is finite, not
+    constant. Source: Henschel et al., FastSurfer, NeuroImage 219 (2020), https://github.com/Deep-MI/FastSurfer.
 
     Returns:
         The conformed image, `(256, 256, 256)` uint8 (larger cubes for larger fields of view), and its affine.
-
-    Source:
-        Henschel et al., FastSurfer, NeuroImage 219 (2020), https://github.com/Deep-MI/FastSurfer.
     """
     size, conformed_affine = conform_affine(image.shape, affine, center)
     back = voxel_map(conformed_affine, affine)
-    last = np.asarray(image.shape) - 1
     conformed = np.zeros((size,) * 3, dtype=np.uint8)
+    last = np.asarray(image.shape) - 1
     box = map_box(voxel_map(affine, conformed_affine), np.zeros(3), last, conformed.shape)
     if box is None:
         return conformed, conformed_affine
@@ -103,59 +90,49 @@ def conform(image: np.ndarray, affine: np.ndarray, center: np.ndarray | None = N
     return conformed, conformed_affine
 
 
-class Conformd(MapTransform):
+class Conformd(EachEntryTransform):
     """Bring images of any orientation and spacing to the 1 mm LIA grid, gray values 0..255.
 
     The result carries its own affine, from which `RestoreLabelsd` finds the way back; it is not recorded for `Invertd`.
 
     Args:
-        keys: keys of `MetaTensor` images `(1, H, W, D)`.
-        allow_missing_keys: do not raise if a key is missing.
+        keys: images, `MetaTensor`s `(1, H, W, D)`.
     """
 
-    def __init__(self, keys: Hashable | tuple[Hashable, ...], allow_missing_keys: bool = False) -> None:
-        super().__init__(keys, allow_missing_keys)
+    def __init__(self, keys: KeysCollection) -> None:
+        super().__init__(keys)
         self.orientation = Orientation(axcodes="RAS", labels=None)
 
-    def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict[Hashable, torch.Tensor]:
-        """Return the data with float32 images `(1, 256, 256, 256)` (larger cubes for larger fields of view).
+    def apply(self, image: MetaTensor) -> MetaTensor:
+        """Image, float32 `(1, 256, 256, 256)` (larger cubes for larger fields of view).
 
         Raises:
             InputError: only voxels between those of the 1 mm grid differ from the rest, so nothing is to be seen.
         """
-        result = dict(data)
-        for key in self.key_iterator(result):
-            # FreeSurfer's center, voxel shape/2, is another point of the head when an axis is stored the other way
-            # round. From RAS, all 48 orientations of a scan give the same image; from a whole voxel, a 1 mm scan is not
-            # blurred.
-            image = self.orientation(result[key])
-            center = np.floor(np.asarray(image.shape[1:]) / 2)
-            affine = np.asarray(image.affine, dtype=float)
-            conformed, conformed_affine = conform(image[0].numpy(), affine, center)
-            if conformed.min() == conformed.max():
-                name = image.meta.get("filename_or_obj", "image")
-                raise InputError(f"{name}: no contrast is left at 1 mm. Check how the file was made.")
-            tensor = torch.from_numpy(conformed).to(torch.float32)[None]
-            result[key] = MetaTensor(tensor, meta={**image.meta, "affine": torch.from_numpy(conformed_affine)})
-        return result
+        # FreeSurfer's center, voxel shape/2, is another point of the head when an axis is stored the other way round.
+        # From RAS, all 48 orientations of a scan give the same image; from a whole voxel, a 1 mm scan is not blurred.
+        image = self.orientation(image)
+        center = np.floor(np.asarray(image.shape[1:]) / 2)
+        conformed, affine = conform(image[0].numpy(), np.asarray(image.affine, dtype=float), center)
+        if conformed.min() == conformed.max():
+            name = image.meta.get("filename_or_obj", "image")
+            raise InputError(f"{name}: no contrast is left at 1 mm. Check how the file was made.")
+        tensor = torch.from_numpy(conformed).to(torch.float32)[None]
+        return MetaTensor(tensor, meta={**image.meta, "affine": torch.from_numpy(affine)})
 
 
-class ScaleIntensityRobustd(MapTransform):
+class ScaleIntensityRobustd(EachEntryTransform):
     """Scale gray values to 0..1 in 256 steps, with the brightest 0.1 % of the non-zero voxels at 1.
 
     The ends of the scale are those of `robust_range`.
 
     Args:
-        keys: keys of images, any shape.
-        allow_missing_keys: do not raise if a key is missing.
+        keys: images, any shape.
     """
 
-    def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict[Hashable, torch.Tensor]:
-        """Return the data with the scaled images, float32, 0..1."""
-        result = dict(data)
-        for key in self.key_iterator(result):
-            low, high = robust_range(result[key].numpy())
-            scaled = result[key].to(torch.float32) - low
-            # In place, because a volume is large.
-            result[key] = scaled.mul_(255 / (high - low)).clamp_(0, 255).round_().div_(255)
-        return result
+    def apply(self, image: torch.Tensor) -> torch.Tensor:
+        """The scaled image, float32, 0..1."""
+        low, high = robust_range(image.numpy())
+        scaled = image.to(torch.float32) - low
+        # In place, because a volume is large.
+        return scaled.mul_(255 / (high - low)).clamp_(0, 255).round_().div_(255)

@@ -10,7 +10,7 @@ import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, Randomizable, SpatialCrop
 
-from monai_mamba.grids import bounding_box, box_corners
+from monai_mamba.grids import bounding_box
 
 
 class RandCropMarginsd(Randomizable, MapTransform):
@@ -23,18 +23,10 @@ class RandCropMarginsd(Randomizable, MapTransform):
         label_key: the entry that says what is inside; voxels other than 0 are never cut away.
         keep: voxels of margin that stay on each side, where there are as many.
         prob: probability that a case is cut.
-        allow_missing_keys: whether to leave out keys that are absent.
     """
 
-    def __init__(
-        self,
-        keys: KeysCollection,
-        label_key: str = "label",
-        keep: int = 2,
-        prob: float = 0.5,
-        allow_missing_keys: bool = False,
-    ) -> None:
-        MapTransform.__init__(self, keys, allow_missing_keys)
+    def __init__(self, keys: KeysCollection, label_key: str = "label", keep: int = 2, prob: float = 0.5) -> None:
+        MapTransform.__init__(self, keys)
         self.label_key = label_key
         self.keep = keep
         self.prob = prob
@@ -52,10 +44,10 @@ class RandCropMarginsd(Randomizable, MapTransform):
         marked = bounding_box(torch.as_tensor(label)[:1], lambda ids: ids != 0)
         if marked is None:
             return result
-        shape = np.array(label.shape[1:])
-        first, last = box_corners(marked)
-        low, high = self.randomize(np.stack([first, shape - 1 - last]))
-        crop = SpatialCrop(roi_start=low, roi_end=shape - high)
+        shape = label.shape[1:]
+        margins = [(part.start, size - part.stop) for part, size in zip(marked, shape, strict=True)]
+        low, high = self.randomize(np.transpose(margins))
+        crop = SpatialCrop(roi_start=low, roi_end=np.array(shape) - high)
         for key in self.key_iterator(result):
             result[key] = crop(result[key])
         return result

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from monai.config import KeysCollection
-from monai.transforms import MapTransform, Randomizable
+from monai.transforms import Randomizable
+
+from monai_mamba.transforms.each_entry import EachEntryTransform
 
 
-class RandEachModalityd(Randomizable, MapTransform):
+class RandEachModalityd(Randomizable, EachEntryTransform):
     """Apply a random transform to every channel by itself, so that each draws its own numbers.
 
     Voxels that are 0 (air around a brain, missing modalities) stay 0, as `MissingModalityFill` needs it.
@@ -18,11 +20,10 @@ class RandEachModalityd(Randomizable, MapTransform):
     Args:
         keys: images `(C, H, W, D)`.
         transform: takes and returns an image `(1, H, W, D)`, such as a `Compose` of MONAI's random intensities.
-        allow_missing_keys: do not raise if a key is missing.
     """
 
-    def __init__(self, keys: KeysCollection, transform: Callable, allow_missing_keys: bool = False) -> None:
-        MapTransform.__init__(self, keys, allow_missing_keys)
+    def __init__(self, keys: KeysCollection, transform: Callable) -> None:
+        EachEntryTransform.__init__(self, keys)
         self.transform = transform
 
     def set_random_state(
@@ -34,12 +35,8 @@ class RandEachModalityd(Randomizable, MapTransform):
             self.transform.set_random_state(seed=int(self.R.randint(2**31)))
         return self
 
-    def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict[Hashable, torch.Tensor]:
-        """Return the data with the changed images."""
-        result = dict(data)
-        for key in self.key_iterator(result):
-            image = result[key]
-            inside = image.as_subclass(torch.Tensor) != 0
-            channels = [self.transform(channel) if channel.any() else channel for channel in image.split(1)]
-            result[key] = torch.cat(channels) * inside
-        return result
+    def apply(self, image: torch.Tensor) -> torch.Tensor:
+        """The changed image."""
+        inside = image.as_subclass(torch.Tensor) != 0
+        channels = [self.transform(channel) if channel.any() else channel for channel in image.split(1)]
+        return torch.cat(channels) * inside

@@ -11,16 +11,13 @@ SIDES = LABEL_FOLDER / "frontal_horns.tsv"
 
 
 def clear_frontal_horns(ids: torch.Tensor) -> torch.Tensor:
-    """Make choroid plexus in front of the thalamus of its side ventricle: the frontal horns have none.
+    """Make choroid plexus in front of the thalamus of its side ventricle, in a copy: the frontal horns have none.
 
     The foramen of Monro, through which the plexus leaves the lateral ventricle, lies at the front of the thalamus. Some
     label maps continue the plexus along the floor of the frontal horn.
 
     Args:
         ids: ``(1, H, W, D)``, the last axis to the front. Ids of `frontal_horns.tsv`.
-
-    Returns:
-        A changed copy.
     """
     result = ids.clone()
     for row in read_tsv(SIDES):

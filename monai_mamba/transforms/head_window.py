@@ -44,15 +44,12 @@ class RandHeadWindow(Randomizable, MapTransform):
         self.generator = torch.Generator()
 
     def positions(self, volume: torch.Tensor, classes: torch.Tensor, mirrored: bool) -> torch.Tensor:
-        """Draw where the voxels of a window lie in a head.
+        """Draw where the voxels of a window lie in a head: voxel coordinates, float32 ``(3, *roi_size)``.
 
         Args:
             volume: labels of the head ``(H, W, D)``, left-right first.
             classes: class index of each label that may occur.
             mirrored: whether left and right are exchanged.
-
-        Returns:
-            Voxel coordinates, float32 ``(3, *roi_size)``.
         """
         linear = Rotation.from_euler("XYZ", self.R.uniform(-12, 12, 3), degrees=True).as_matrix()
         shear = np.eye(3) + self.R.uniform(-0.04, 0.04, (3, 3)) * (1 - np.eye(3))
@@ -97,11 +94,11 @@ class RandHeadWindow(Randomizable, MapTransform):
         return image * keep[0, 0]
 
     def scan(self, image: torch.Tensor, blur: float) -> torch.Tensor:
-        """What a scanner makes of an image: blur, voxel size, field of the coil, noise, gamma.
+        """What a scanner makes of an image: voxel size, field of the coil, noise, gamma, and first a Gaussian blur.
 
         Args:
             image: ``roi_size``, float32 in [0, 1].
-            blur: standard deviation of a Gaussian, voxels.
+            blur: standard deviation in voxels.
         """
         if blur > 0:
             image = GaussianFilter(3, blur, truncated=2.5)(image[None, None])[0, 0]

@@ -47,7 +47,6 @@ class LoadModalitiesd(MapTransform):
             warns of them.
         label_grid: modality whose file and grid the results get; None, or one that the case lacks, takes that of the
             grid of the image.
-        allow_missing_keys: do not raise if a key is missing.
 
     Raises:
         InputError: `label_grid` is no modality.
@@ -59,9 +58,8 @@ class LoadModalitiesd(MapTransform):
         label_key: str = "label",
         register: bool = False,
         label_grid: str | None = None,
-        allow_missing_keys: bool = False,
     ) -> None:
-        super().__init__(keys, allow_missing_keys)
+        super().__init__(keys)
         if label_grid not in (None, *MODALITIES):
             raise InputError(f"--label_grid is {label_grid!r}, expected one of {', '.join(MODALITIES)}.")
         self.label_key = label_key

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
-
 import torch
 from monai.config import KeysCollection
-from monai.transforms import MapTransform, RandomizableTransform
+from monai.transforms import RandomizableTransform
+
+from monai_mamba.transforms.each_entry import EachEntryTransform
 
 
-class RandDropModalitiesd(RandomizableTransform, MapTransform):
+class RandDropModalitiesd(RandomizableTransform, EachEntryTransform):
     """Set randomly chosen modalities to 0.
 
     Of the modalities that a case has, every non-empty subset is equally likely to be kept. A channel counts as missing
@@ -18,21 +18,16 @@ class RandDropModalitiesd(RandomizableTransform, MapTransform):
     Args:
         keys: images `(C, H, W, D)`.
         prob: probability to draw a subset; else all modalities are kept.
-        allow_missing_keys: do not raise if a key is missing.
     """
 
-    def __init__(self, keys: KeysCollection, prob: float = 0.5, allow_missing_keys: bool = False) -> None:
-        MapTransform.__init__(self, keys, allow_missing_keys)
+    def __init__(self, keys: KeysCollection, prob: float = 0.5) -> None:
+        EachEntryTransform.__init__(self, keys)
         RandomizableTransform.__init__(self, prob)
 
-    def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict[Hashable, torch.Tensor]:
-        """Return the data with the changed images."""
-        result = dict(data)
-        for key in self.key_iterator(result):
-            image = result[key]
-            keep = self._kept(image.as_subclass(torch.Tensor).flatten(1).any(dim=1))
-            result[key] = image * keep[:, None, None, None]
-        return result
+    def apply(self, image: torch.Tensor) -> torch.Tensor:
+        """The image with fewer modalities."""
+        keep = self._kept(image.as_subclass(torch.Tensor).flatten(1).any(dim=1))
+        return image * keep[:, None, None, None]
 
     def _kept(self, present: torch.Tensor) -> torch.Tensor:
         """Which channels stay, `(C,)`."""

@@ -24,11 +24,10 @@ class CutLesiond(MapTransform):
     Args:
         keys: images `(C, H, W, D)`, 0 outside the brain.
         label_key: masks of the regions `(R, H, W, D)`.
-        allow_missing_keys: do not raise if a key is missing.
     """
 
-    def __init__(self, keys: KeysCollection, label_key: str = "label", allow_missing_keys: bool = False) -> None:
-        super().__init__(keys, allow_missing_keys)
+    def __init__(self, keys: KeysCollection, label_key: str = "label") -> None:
+        super().__init__(keys)
         self.label_key = label_key
 
     def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict[Hashable, torch.Tensor]:
@@ -62,7 +61,6 @@ class RandPasteLesiond(RandomizableTransform, MapTransform):
         donors: tumors, items as `CutLesiond` makes them, under the same keys.
         prob: probability to paste one.
         label_key: masks of the regions `(R, H, W, D)`.
-        allow_missing_keys: do not raise if a key is missing.
     """
 
     def __init__(
@@ -71,9 +69,8 @@ class RandPasteLesiond(RandomizableTransform, MapTransform):
         donors: Sequence[Mapping[Hashable, torch.Tensor]],
         prob: float = 0.5,
         label_key: str = "label",
-        allow_missing_keys: bool = False,
     ) -> None:
-        MapTransform.__init__(self, keys, allow_missing_keys)
+        MapTransform.__init__(self, keys)
         RandomizableTransform.__init__(self, prob)
         self.donors = donors
         self.label_key = label_key

@@ -29,11 +29,9 @@ logger = logging.getLogger(__name__)
 
 
 def register_modalities(volumes: Mapping[str, MetaTensor], reference: str) -> dict[str, np.ndarray]:
-    """Register modalities to one of them, see `register_rigidly`; those on its grid count as registered.
+    """Register scans `(1, H, W, D)` to one of them, the `reference`, see `register_rigidly`.
 
-    Args:
-        volumes: scans `(1, H, W, D)` with their affines.
-        reference: the modality that stays.
+    Those on its grid count as registered.
 
     Returns:
         For each modality a matrix `(4, 4)` from its millimeters to those of the reference.
@@ -74,7 +72,8 @@ def register_rigidly(
 
     The search starts from the positions in the headers and from equal centers of mass, on voxels of about 4 mm, and
     goes on from the better result on voxels of about 2 mm. Its random numbers are fixed and it runs in one thread: the
-    same scans give the same matrix.
+    same scans give the same matrix. Source: Mattes et al., IEEE Transactions on Medical Imaging 22 (2003) 120-128;
+    ITK's registration framework.
 
     Args:
         fixed: `(H, W, D)`, of any contrast, not constant.
@@ -87,8 +86,6 @@ def register_rigidly(
 
     Raises:
         RuntimeError: ITK cannot compare the scans.
-
-    Source: Mattes et al., IEEE Transactions on Medical Imaging 22 (2003) 120-128; ITK's registration framework.
     """
     import itk  # loading it takes seconds, and few runs need it
 

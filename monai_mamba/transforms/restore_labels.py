@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
+from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import MapTransform
 
 from monai_mamba.files import read_tsv
 from monai_mamba.grids import (
@@ -26,9 +25,10 @@ from monai_mamba.grids import (
     voxel_volume,
 )
 from monai_mamba.labels import LabelTable
+from monai_mamba.transforms.each_entry import EachEntryTransform
 
 
-class RestoreLabelsd(MapTransform):
+class RestoreLabelsd(EachEntryTransform):
     """Resample class probabilities to the input's own grid and write the id of the most probable class.
 
     Probabilities, not labels, are resampled (linearly, straight from the grid they are on), so borders stay smooth
@@ -43,26 +43,19 @@ class RestoreLabelsd(MapTransform):
         labels: the label table, or its name or path, see `LabelTable.load`.
         calibration: TSV file with the columns `id` and `factor`, by which the expected DSC of a structure is
             multiplied, as `tools/fit_quality.py` writes it; ids that it does not list have none.
-        allow_missing_keys: do not raise if a key is missing.
     """
 
-    def __init__(
-        self,
-        keys: Hashable,
-        labels: LabelTable | str,
-        calibration: str | Path | None = None,
-        allow_missing_keys: bool = False,
-    ) -> None:
-        super().__init__(keys, allow_missing_keys)
+    def __init__(self, keys: KeysCollection, labels: LabelTable | str, calibration: str | Path | None = None) -> None:
+        super().__init__(keys)
         self.table = LabelTable.load(labels)
         self.factors: dict[int, float] | None = None
         if calibration is not None:
             self.factors = {int(row["id"]): float(row["factor"]) for row in read_tsv(calibration)}
 
-    def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict[Hashable, torch.Tensor]:
-        """Return the data with label maps `(1, H, W, D)` of the input's shape and affine.
+    def apply(self, probabilities: MetaTensor) -> MetaTensor:
+        """Label map `(1, H, W, D)`, of the input's shape and affine.
 
-        The label map is uint8, or uint16 where an id needs it. Its meta data hold, for each id that can be written,
+        It is uint8, or uint16 where an id needs it. Its meta data hold, for each id that can be written,
         `soft_volumes`, its volume in cubic millimeters from the probabilities, and `expected_dsc`, 0..1: the Dice
         coefficient of the label map with a truth of which the probabilities are right, times the factor of its
         structure, at most 1; NaN where the structure is in neither, or has no factor. It falls where the network
@@ -71,56 +64,50 @@ class RestoreLabelsd(MapTransform):
         Raises:
             InputError: the number of channels is not that of the label table.
         """
-        result = dict(data)
-        for key in self.key_iterator(result):
-            result[key] = _restore(result[key], self.table, self.factors)
-        return result
+        table = self.table.for_channels(probabilities.shape[0])
+        classes = probabilities.as_tensor().cpu()
+        affine, source = one_affine(probabilities.affine), Grid.of(probabilities.meta)
+        to_native, to_crop = voxel_map(affine, source.affine), voxel_map(source.affine, affine)
 
+        ids = np.zeros(source.shape, dtype=np.uint8 if max(table.ids) < 256 else np.uint16)
+        # Where a class can be the most probable one, and one voxel more, because linear interpolation reaches that far.
+        boxes = {
+            entry.index: bounding_box(classes[entry.index, None], lambda p: p >= 1 / len(table), 1) for entry in table
+        }
+        native = {
+            index: box and map_box(to_native, *box_corners(box), source.shape) for index, box in boxes.items() if index
+        }
+        found = [native[entry.index] for entry in table.structures if native[entry.index]]
+        certain = np.zeros(max(table.ids) + 1)
+        if found:
+            # Background and auxiliary classes are of interest only where they compete with a structure.
+            area = box_union(found)
+            whole = tuple(slice(0, size) for size in classes.shape[1:])
+            best = sample_part(classes[0], whole, to_crop, area, outside=1.0)
+            for entry in table:
+                box = native.get(entry.index) and box_intersection(native[entry.index], area)
+                if box is None:
+                    continue
+                values = sample_part(classes[entry.index], boxes[entry.index], to_crop, box)
+                inside = box_within(box, area)
+                wins = values > best[inside]
+                best[inside][wins] = values[wins]
+                ids[box][wins] = entry.id if entry.written else 0
+            certain = np.bincount(ids[area].ravel(), weights=best.ravel(), minlength=len(certain))
 
-def _restore(probabilities: MetaTensor, table: LabelTable, factors: Mapping[int, float] | None) -> MetaTensor:
-    table = table.for_channels(probabilities.shape[0])
-    classes = probabilities.as_tensor().cpu()
-    affine, source = one_affine(probabilities.affine), Grid.of(probabilities.meta)
-    to_native, to_crop = voxel_map(affine, source.affine), voxel_map(source.affine, affine)
-
-    ids = np.zeros(source.shape, dtype=np.uint8 if max(table.ids) < 256 else np.uint16)
-    # Where a class can be the most probable one, and one voxel more, because linear interpolation reaches that far.
-    boxes = {entry.index: bounding_box(classes[entry.index, None], lambda p: p >= 1 / len(table), 1) for entry in table}
-    native = {
-        index: box and map_box(to_native, *box_corners(box), source.shape) for index, box in boxes.items() if index
-    }
-    found = [native[entry.index] for entry in table.structures if native[entry.index]]
-    certain = np.zeros(max(table.ids) + 1)
-    if found:
-        # Background and auxiliary classes are of interest only where they compete with a structure.
-        area = box_union(found)
-        whole = tuple(slice(0, size) for size in classes.shape[1:])
-        best = sample_part(classes[0], whole, to_crop, area, outside=1.0)
-        for entry in table:
-            box = native.get(entry.index) and box_intersection(native[entry.index], area)
-            if box is None:
-                continue
-            values = sample_part(classes[entry.index], boxes[entry.index], to_crop, box)
-            inside = box_within(box, area)
-            wins = values > best[inside]
-            best[inside][wins] = values[wins]
-            ids[box][wins] = entry.id if entry.written else 0
-        certain = np.bincount(ids[area].ravel(), weights=best.ravel(), minlength=len(certain))
-
-    meta = {**probabilities.meta, "affine": torch.from_numpy(source.affine)}
-    soft = _soft_volumes(classes, boxes, table, voxel_volume(affine))
-    meta["soft_volumes"] = soft
-    counts = np.bincount(ids.ravel(), minlength=len(certain)) * source.voxel_volume
-    sizes = {label: counts[label] + volume for label, volume in soft.items()}
-    if factors is None:
-        factors = dict.fromkeys(sizes, 1.0)
-    meta["expected_dsc"] = {
-        label: min(1.0, factors[label] * 2 * float(certain[label]) * source.voxel_volume / size)
-        if size and label in factors
-        else np.nan
-        for label, size in sizes.items()
-    }
-    return MetaTensor(torch.from_numpy(ids)[None], meta=meta)
+        meta = {**probabilities.meta, "affine": torch.from_numpy(source.affine)}
+        soft = _soft_volumes(classes, boxes, table, voxel_volume(affine))
+        meta["soft_volumes"] = soft
+        counts = np.bincount(ids.ravel(), minlength=len(certain)) * source.voxel_volume
+        sizes = {label: counts[label] + volume for label, volume in soft.items()}
+        factors = dict.fromkeys(sizes, 1.0) if self.factors is None else self.factors
+        meta["expected_dsc"] = {
+            label: min(1.0, factors[label] * 2 * float(certain[label]) * source.voxel_volume / size)
+            if size and label in factors
+            else np.nan
+            for label, size in sizes.items()
+        }
+        return MetaTensor(torch.from_numpy(ids)[None], meta=meta)
 
 
 def _soft_volumes(

@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 from monai.config import KeysCollection
-from monai.data import MetaTensor, get_track_meta
+from monai.data import get_track_meta
 from monai.networks.layers import GaussianFilter
 from monai.utils import convert_to_tensor
 from torch.nn import functional
 
-from monai_mamba.data.label_values import with_label_ids
+from monai_mamba.data.label_values import name_of, with_label_ids
 from monai_mamba.errors import InputError
 from monai_mamba.files import read_tsv
 from monai_mamba.labels import LABEL_FOLDER, LabelTable
@@ -63,9 +63,8 @@ class SynthesisTable:
         found = torch.unique(torch.as_tensor(ids))
         unknown = [value for value in found.tolist() if value >= len(self.known) or not self.known[value]]
         if unknown:
-            name = ids.meta.get("filename_or_obj", "The label map") if isinstance(ids, MetaTensor) else "The label map"
             raise InputError(
-                f"{name}: {len(unknown)} of its values are not in the synthesis table, first "
+                f"{name_of(ids)}: {len(unknown)} of its values are not in the synthesis table, first "
                 f"{', '.join(map(str, unknown[:8]))}. Map them to listed ids, or use a table that lists them."
             )
         return ids
@@ -83,8 +82,6 @@ class RandSynthesizeImaged(RandHeadWindow):
     Args:
         keys: key of the label map, ``(1, H, W, D)`` ids that the table lists, with left-right as the first axis.
         table: meaning of the ids.
-        image_key: where the image ``(1, *roi_size)`` float32 in [0, 1] goes.
-        label_key: where the class indices ``(1, *roi_size)`` uint8 go.
         t1_prob: share of T1-like contrasts; the other images have a random intensity in every tissue.
         kwargs: see `RandHeadWindow`.
     """
@@ -93,18 +90,15 @@ class RandSynthesizeImaged(RandHeadWindow):
         self,
         keys: KeysCollection,
         table: SynthesisTable,
-        image_key: str = "image",
-        label_key: str = "label",
         t1_prob: float = 0.93,
         **kwargs: Any,
     ) -> None:
         super().__init__(keys, **kwargs)
         self.table = table
-        self.image_key, self.label_key = image_key, label_key
         self.t1_prob = t1_prob
 
     def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict[Hashable, torch.Tensor]:
-        """Return the data without the label map, with image and label."""
+        """Return the data with `image`, float32 in [0, 1], and `label`, uint8, both ``(1, *roi_size)``, for the map."""
         result = dict(data)
         volume = convert_to_tensor(result.pop(self.first_key(result)), track_meta=False)[0]
         self.generator.manual_seed(int(self.R.randint(2**31)))
@@ -115,8 +109,8 @@ class RandSynthesizeImaged(RandHeadWindow):
         if mirrored:
             label = self.table.mirror[label.long()]
         image = self._image(ids)
-        result[self.image_key] = convert_to_tensor(image[None], track_meta=get_track_meta())
-        result[self.label_key] = convert_to_tensor(label[None], track_meta=get_track_meta())
+        result["image"] = convert_to_tensor(image[None], track_meta=get_track_meta())
+        result["label"] = convert_to_tensor(label[None], track_meta=get_track_meta())
         return result
 
     def _resize_ventricles(self, ids: torch.Tensor) -> torch.Tensor:

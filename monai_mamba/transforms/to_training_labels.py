@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
-
 import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import MapTransform, Transform
-from monai.utils import ImageMetaKey
 from scipy import ndimage
 
-from monai_mamba.data.label_values import with_label_ids
+from monai_mamba.data.label_values import name_of, with_label_ids
 from monai_mamba.errors import InputError
 from monai_mamba.files import read_tsv
 from monai_mamba.labels import LABEL_FOLDER, LabelTable, label_tables, without_side
+from monai_mamba.transforms.each_entry import EachEntryTransform
 
 MERGE_TABLE = LABEL_FOLDER / "freesurfer_merge.tsv"
 SEARCH_MARGIN = 10  # voxels around a structure without sides in which its nearest neighbors are looked for
 
 
-class ToTrainingLabels(Transform):
-    """Turns label ids into class indices.
+class ToTrainingLabelsd(EachEntryTransform):
+    """Turn label ids into class indices.
 
     Ids of the table become their index. Of the others, those in `freesurfer_merge.tsv` are merged first: cortical
     parcels (`aparc+aseg`) into the cortex of their side, the corpus callosum (which FreeSurfer gives no side) voxel by
@@ -30,21 +27,17 @@ class ToTrainingLabels(Transform):
     class. Everything else is background.
 
     Args:
+        keys: label maps `(1, H, W, D)` of any type, see `with_label_ids`.
         table: the classes, or the name of a label table of the package.
     """
 
-    def __init__(self, table: LabelTable | str) -> None:
+    def __init__(self, keys: KeysCollection, table: LabelTable | str) -> None:
+        super().__init__(keys)
         self.table = LabelTable.load(table)
         self._merges = read_merges()
 
-    def __call__(self, label: torch.Tensor | np.ndarray) -> torch.Tensor:
-        """Convert one label map.
-
-        Args:
-            label: `(1, H, W, D)`, of any type, see `with_label_ids`.
-
-        Returns:
-            Class indices `(1, H, W, D)`, uint8, a `MetaTensor` with the same affine if `label` is one.
+    def apply(self, label: torch.Tensor | np.ndarray) -> torch.Tensor:
+        """Class indices `(1, H, W, D)`, uint8, a `MetaTensor` with the same affine if `label` is one.
 
         Raises:
             InputError: values that are no label ids, or a map in which nothing belongs to the table.
@@ -59,7 +52,7 @@ class ToTrainingLabels(Transform):
                 lookup[entry.id] = entry.index
         indices = torch.from_numpy(lookup[ids])
         if not indices.any():
-            problem = f"{_name(label)}: none of its labels ({', '.join(map(str, found[:20]))}) is a class to train."
+            problem = f"{name_of(label)}: none of its labels ({', '.join(map(str, found[:20]))}) is a class to train."
             first, last = (f"{entry.id} ({entry.name})" for entry in (self.table.entries[1], self.table.entries[-1]))
             if table := self._table_without_sides(ids):
                 raise InputError(
@@ -99,34 +92,7 @@ class ToTrainingLabels(Transform):
             ids[box][members[box]] = ids[box][tuple(nearest)][members[box]]
 
 
-class ToTrainingLabelsd(MapTransform):
-    """Dictionary version of `ToTrainingLabels`.
-
-    Args:
-        keys: entries that hold label maps `(1, H, W, D)`.
-        table: the classes, or the name of a label table of the package.
-        allow_missing_keys: whether to leave out keys that are absent.
-    """
-
-    def __init__(self, keys: KeysCollection, table: LabelTable | str, allow_missing_keys: bool = False) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.convert = ToTrainingLabels(table)
-
-    def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict[Hashable, torch.Tensor]:
-        """Convert the label maps of one case; see `ToTrainingLabels` for results and errors."""
-        result = dict(data)
-        for key in self.key_iterator(result):
-            result[key] = self.convert(result[key])
-        return result
-
-
 def read_merges() -> list[tuple[int, int, list[int]]]:
     """Rows of `freesurfer_merge.tsv`: what the ids `first` to `last` are called where they are not told apart."""
     rows = read_tsv(MERGE_TABLE)
     return [(int(row["first"]), int(row["last"]), [int(label) for label in row["into"].split(",")]) for row in rows]
-
-
-def _name(label: torch.Tensor | np.ndarray) -> str:
-    return (
-        str(label.meta.get(ImageMetaKey.FILENAME_OR_OBJ, "label map")) if isinstance(label, MetaTensor) else "label map"
-    )

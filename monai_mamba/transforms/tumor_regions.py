@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
-
 import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import MapTransform
 
-from monai_mamba.data.label_values import with_label_ids
+from monai_mamba.data.label_values import name_of, with_label_ids
 from monai_mamba.errors import InputError
 from monai_mamba.grids import Grid, bounding_box, box_corners, map_box, one_affine, sample_part, voxel_map
 from monai_mamba.labels import RegionTable, fitting_conventions
+from monai_mamba.transforms.each_entry import EachEntryTransform
 
 
-class TumorRegionTransform(MapTransform):
+class TumorRegionTransform(EachEntryTransform):
     """Base of transforms between labels and the regions TC, WT and ET.
 
     Args:
         keys: what is transformed.
         label_convention: what the labels mean, see `RegionTable`.
-        allow_missing_keys: do not raise if a key is missing.
     """
 
-    def __init__(self, keys: KeysCollection, label_convention: str, allow_missing_keys: bool = False) -> None:
-        super().__init__(keys, allow_missing_keys)
+    def __init__(self, keys: KeysCollection, label_convention: str) -> None:
+        super().__init__(keys)
         self.table = RegionTable.load(label_convention)
 
 
@@ -37,20 +34,16 @@ class ToTumorRegionsd(TumorRegionTransform):
     the conventions differ.
     """
 
-    def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict[Hashable, torch.Tensor]:
-        """Return the data with masks `(3, H, W, D)`, uint8.
+    def apply(self, label: torch.Tensor) -> torch.Tensor:
+        """Masks `(3, H, W, D)`, uint8.
 
         Raises:
-            InputError: a map holds something else than the labels of the convention.
+            InputError: the map holds something else than the labels of the convention.
         """
-        result = dict(data)
-        for key in self.key_iterator(result):
-            label = result[key]
-            ids = with_label_ids(label)[0].numpy()
-            self._check(ids, label)
-            masks = torch.from_numpy(self.table.to_regions(ids))
-            result[key] = MetaTensor(masks, meta=label.meta) if isinstance(label, MetaTensor) else masks
-        return result
+        ids = with_label_ids(label)[0].numpy()
+        self._check(ids, label)
+        masks = torch.from_numpy(self.table.to_regions(ids))
+        return MetaTensor(masks, meta=label.meta) if isinstance(label, MetaTensor) else masks
 
     def _check(self, ids: np.ndarray, label: torch.Tensor) -> None:
         found = np.unique(ids)
@@ -58,7 +51,6 @@ class ToTumorRegionsd(TumorRegionTransform):
         unknown = [value for value in found.tolist() if value not in known]
         if not unknown:
             return
-        name = label.meta.get("filename_or_obj", "label map") if isinstance(label, MetaTensor) else "label map"
         fitting = fitting_conventions(found.tolist())
         advice = (
             f"They are the labels of {' or '.join(fitting)}: set --label_convention."
@@ -67,8 +59,8 @@ class ToTumorRegionsd(TumorRegionTransform):
         )
         values = ", ".join(map(str, found[:10]))
         raise InputError(
-            f"{name}: its values are {values}; expected {', '.join(map(str, sorted(known)))} (--label_convention "
-            f"{self.table.convention}). {advice}"
+            f"{name_of(label)}: its values are {values}; expected {', '.join(map(str, sorted(known)))} "
+            f"(--label_convention {self.table.convention}). {advice}"
         )
 
 
@@ -80,32 +72,25 @@ class RestoreTumorLabelsd(TumorRegionTransform):
     Probabilities are resampled, not labels; where the two grids coincide the result is exact.
     """
 
-    def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict[Hashable, torch.Tensor]:
-        """Return the data with label maps `(1, H, W, D)`, uint8, of the input's shape and affine.
+    def apply(self, probabilities: MetaTensor) -> MetaTensor:
+        """Label map `(1, H, W, D)`, uint8, of the input's shape and affine.
 
         Raises:
             InputError: the number of channels is not that of the regions.
         """
-        result = dict(data)
-        for key in self.key_iterator(result):
-            result[key] = _restore_regions(result[key], self.table)
-        return result
-
-
-def _restore_regions(probabilities: MetaTensor, table: RegionTable) -> MetaTensor:
-    if probabilities.shape[0] != len(table):
-        raise InputError(
-            f"The network has {probabilities.shape[0]} output channels, but the regions are {', '.join(table.names)}. "
-            "Use a network with 3 output channels."
-        )
-    affine, source = one_affine(probabilities.affine), Grid.of(probabilities.meta)
-    ids = np.zeros(source.shape, dtype=np.uint8)
-    regions = probabilities.as_tensor().cpu()
-    # One voxel more than where a region is likely, because linear interpolation reaches that far.
-    part = bounding_box(regions, lambda p: p > 0.5, margin=1)
-    box = part and map_box(voxel_map(affine, source.affine), *box_corners(part), source.shape)
-    if box is not None:
-        to_regions = voxel_map(source.affine, affine)
-        ids[box] = table.to_ids([sample_part(region, part, to_regions, box) > 0.5 for region in regions])
-    meta = {**probabilities.meta, "affine": torch.from_numpy(source.affine)}
-    return MetaTensor(torch.from_numpy(ids)[None], meta=meta)
+        if probabilities.shape[0] != len(self.table):
+            raise InputError(
+                f"The network has {probabilities.shape[0]} output channels, but the regions are "
+                f"{', '.join(self.table.names)}. Use a network with 3 output channels."
+            )
+        affine, source = one_affine(probabilities.affine), Grid.of(probabilities.meta)
+        ids = np.zeros(source.shape, dtype=np.uint8)
+        regions = probabilities.as_tensor().cpu()
+        # One voxel more than where a region is likely, because linear interpolation reaches that far.
+        part = bounding_box(regions, lambda p: p > 0.5, margin=1)
+        box = part and map_box(voxel_map(affine, source.affine), *box_corners(part), source.shape)
+        if box is not None:
+            to_regions = voxel_map(source.affine, affine)
+            ids[box] = self.table.to_ids([sample_part(region, part, to_regions, box) > 0.5 for region in regions])
+        meta = {**probabilities.meta, "affine": torch.from_numpy(source.affine)}
+        return MetaTensor(torch.from_numpy(ids)[None], meta=meta)

@@ -10,7 +10,6 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from monai_mamba.data.content import other_than_scan
 from monai_mamba.data.scans import RESULTS, find_scans
 from monai_mamba.errors import InputError
 
@@ -177,16 +176,6 @@ def test_labels_far_from_the_middle_are_found(tmp_path):
     nib.save(nib.Nifti1Image(ids, np.eye(4)), tmp_path / "lesion.nii.gz")
     with pytest.raises(InputError, match="label map"):
         outputs(str(tmp_path / "lesion.nii.gz"), tmp_path)
-
-
-def test_real_scans_are_told_from_their_label_maps(shared):
-    images, maps = 0, 0
-    for path in sorted((shared / "data" / "real_labelled").glob("*.nii.gz"))[::7]:
-        is_map = path.name.endswith("_dseg.nii.gz")
-        assert (other_than_scan(path) is not None) == is_map, path
-        images, maps = images + (not is_map), maps + is_map
-    assert images > 3
-    assert maps > 3
 
 
 def freesurfer(subject: Path, *volumes: str) -> None:

@@ -11,7 +11,6 @@ import nibabel as nib
 import numpy as np
 import pytest
 from head_phantom import save_head
-from monai.transforms.utils import generate_spatial_bounding_box
 from test_malformed import CONFIG, SHAPE, failure, options, results, run
 
 from monai_mamba.errors import QualityError
@@ -56,8 +55,6 @@ def graded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]
     """Rows of the table of cases by the name of the nonsense, with the weights that ship."""
     folder = tmp_path_factory.mktemp("nonsense")
     scan, aseg = nib.load(SAMPLE), nib.load(str(SAMPLE).replace("T1w", "desc-aseg_dseg"))
-    box = tuple(map(slice, *generate_spatial_bounding_box(np.asarray(aseg.dataobj)[None], margin=1)))  # fewer windows
-    scan, aseg = scan.slicer[box], aseg.slicer[box]
     image, brain = np.asarray(scan.dataobj).astype(np.float32), np.asarray(aseg.dataobj) > 0
     (folder / "in").mkdir()
     for name, (make, _) in NONSENSE.items():

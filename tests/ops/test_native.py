@@ -112,7 +112,7 @@ def test_gradient_of_the_last_state() -> None:
 
 @pytest.mark.parametrize("step", [0.0, 10.0, 1e3, 1e30])
 def test_extreme_steps_stay_finite(step: float) -> None:
-    problem = single_problem(1, 1, 6, 30, 4)
+    problem = single_problem(1, 1, 6, 30, 9)
     problem["delta"] = torch.full_like(problem["delta"], step)
     problem["u"] = problem["u"] / max(step, 1)
     del problem["delta_bias"]
@@ -124,10 +124,20 @@ def test_extreme_steps_stay_finite(step: float) -> None:
 
 
 def test_states_without_decay_keep_everything_at_extreme_steps() -> None:
-    problem = single_problem(1, 1, 6, 30, 4)
+    problem = single_problem(1, 1, 6, 30, 9)
     problem["A"][:, ::2] = 0
     problem["delta"] = torch.full_like(problem["delta"], 1e30)
     problem["u"] = problem["u"] / 1e30
+    del problem["delta_bias"]
+    expected, _ = solve(problem, backend="reference")
+    found, _ = solve(problem, torch.float32, backend="native")
+    assert deviation(found, expected) <= FORWARD
+
+
+def test_decays_are_right_on_both_sides_of_where_the_exponential_changes() -> None:
+    problem = single_problem(1, 1, 6, 100, 9)
+    steps = torch.logspace(-3, 3, 100, dtype=torch.float64).expand_as(problem["delta"])
+    problem["delta"], problem["u"] = steps.clone(), problem["u"] / steps
     del problem["delta_bias"]
     expected, _ = solve(problem, backend="reference")
     found, _ = solve(problem, torch.float32, backend="native")

@@ -10,7 +10,7 @@ from monai.data import MetaTensor
 
 from monai_mamba.errors import InputError
 from monai_mamba.labels import LabelTable
-from monai_mamba.transforms.to_training_labels import ToTrainingLabels, ToTrainingLabelsd
+from monai_mamba.transforms.to_training_labels import ToTrainingLabelsd
 
 TABLE = LabelTable.load("subcortical")
 
@@ -20,15 +20,19 @@ def volume(*ids: int) -> torch.Tensor:
     return torch.tensor(ids, dtype=torch.int32).view(1, -1, 1, 1)
 
 
+def to_indices(table: LabelTable | str, label: torch.Tensor | np.ndarray) -> torch.Tensor:
+    return ToTrainingLabelsd("label", table)({"label": label})["label"]
+
+
 def test_every_class_gets_its_index_and_the_rest_is_background():
-    known = ToTrainingLabels(TABLE)(volume(*TABLE.ids))
+    known = to_indices(TABLE, volume(*TABLE.ids))
     assert known.dtype == torch.uint8
     assert known.flatten().tolist() == list(TABLE.indices)
-    assert not ToTrainingLabels(TABLE)(volume(17, 30, 62, 80, 85, 258, 530, 14175)).flatten()[1:].any()
+    assert not to_indices(TABLE, volume(17, 30, 62, 80, 85, 258, 530, 14175)).flatten()[1:].any()
 
 
 def test_cortical_parcels_go_to_the_cortex_of_their_side():
-    result = ToTrainingLabels("subcortical")(volume(1000, 1035, 1999, 2000, 2035, 2999, 999, 3000))
+    result = to_indices("subcortical", volume(1000, 1035, 1999, 2000, 2035, 2999, 999, 3000))
     left, right = TABLE.index_of_id[3], TABLE.index_of_id[42]
     assert result.flatten().tolist() == [left, left, left, right, right, right, 0, 0]
 
@@ -38,23 +42,23 @@ def test_corpus_callosum_goes_to_the_nearer_white_matter():
     ids[:, :6], ids[:, 16:] = 2, 41
     for offset, label in enumerate(range(251, 256)):
         ids[:, 6:16, offset] = label
-    result = ToTrainingLabels(TABLE)(ids)
+    result = to_indices(TABLE, ids)
     assert (result[:, :10, :5] == TABLE.index_of_id[2]).all()
     assert (result[:, 12:, :5] == TABLE.index_of_id[41]).all()
 
 
 def test_hypointensities_stay_a_class_or_join_the_white_matter_of_their_side():
     ids = volume(2, 77, 0, 0, 0, 77, 41)
-    assert ToTrainingLabels(TABLE)(ids).flatten()[1] == TABLE.index_of_id[77]
+    assert to_indices(TABLE, ids).flatten()[1] == TABLE.index_of_id[77]
     without = LabelTable(tuple(entry for entry in TABLE if entry.id != 77))
-    result = ToTrainingLabels(without)(ids).flatten()
+    result = to_indices(without, ids).flatten()
     assert result[1] == TABLE.index_of_id[2]
     assert result[5] == TABLE.index_of_id[41]
 
 
 def test_table_without_auxiliary_classes_writes_them_as_background():
     published = TABLE.for_channels(32)
-    assert ToTrainingLabels(published)(volume(17, 2, 42, 1010, 251)).flatten().tolist() == [12, 0, 0, 0, 0]
+    assert to_indices(published, volume(17, 2, 42, 1010, 251)).flatten().tolist() == [12, 0, 0, 0, 0]
 
 
 def test_keeps_the_affine_and_does_not_touch_its_input():
@@ -69,27 +73,27 @@ def test_keeps_the_affine_and_does_not_touch_its_input():
 def test_values_that_are_no_labels_are_refused(values: list[float]):
     label = MetaTensor(torch.tensor(values).view(1, 2, 1, 1), meta={"filename_or_obj": "sub-1_T1w.nii.gz"})
     with pytest.raises(InputError, match=r"sub-1_T1w\.nii\.gz: its values are no label ids"):
-        ToTrainingLabels(TABLE)(label)
+        to_indices(TABLE, label)
 
 
 def test_a_map_without_any_class_is_refused_and_names_what_it_holds():
     with pytest.raises(InputError, match=r"\(0, 1, 6\).*FreeSurfer's aseg"):
-        ToTrainingLabels(TABLE)(volume(0, 1, 6))
+        to_indices(TABLE, volume(0, 1, 6))
 
 
 def test_subfields_without_a_side_are_refused_and_the_ids_with_one_named():
     with pytest.raises(InputError, match=r"\(0, 203, 226, 7001\).*hippocampus_fs60_plain, which have no side"):
-        ToTrainingLabels("hippocampus_fs60")(volume(0, 203, 226, 7001))
+        to_indices("hippocampus_fs60", volume(0, 203, 226, 7001))
     with pytest.raises(InputError, match=r"Expected ids such as 2226"):
-        ToTrainingLabels("hippocampus_fs60")(volume(0, 17, 53))
-    assert ToTrainingLabels("hippocampus_fs60_plain")(volume(0, 203, 226)).flatten().tolist() == [0, 1, 12]
+        to_indices("hippocampus_fs60", volume(0, 17, 53))
+    assert to_indices("hippocampus_fs60_plain", volume(0, 203, 226)).flatten().tolist() == [0, 1, 12]
 
 
 def test_real_parcellation_gives_the_same_classes_as_its_segmentation(shared):
     folder = shared / "data" / "aomic_piop2" / "sub-0001"
     indices = []
     for name in ("aseg.nii.gz", "aparc+aseg.nii.gz"):
-        indices.append(ToTrainingLabels(TABLE)(np.asarray(nib.load(folder / name).dataobj)[None]))
+        indices.append(to_indices(TABLE, np.asarray(nib.load(folder / name).dataobj)[None]))
     # FreeSurfer itself labels a few voxels differently in the two files (cortex and what touches it).
     assert (indices[0] == indices[1]).float().mean() > 0.995
     hippocampus = TABLE.index_of_id[17]

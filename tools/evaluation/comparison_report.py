@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 from reports import made_by, spread, table
 
 from monai_mamba import __version__
+from monai_mamba.files import table_text
 from monai_mamba.labels import LabelEntry
-from monai_mamba.metrics.score_tables import ALL, COLUMN_NOTES, SUMMARY_COLUMNS, number_text, summary_rows, table_text
+from monai_mamba.metrics.score_tables import ALL, COLUMN_NOTES, SUMMARY_COLUMNS, number_text, summary_rows
 from monai_mamba.metrics.structure_scores import ABSENT_RULE, SCORES, mean_over_scans
 
 from .paired_tests import TEST_NOTES, PairedTest, paired_tests

@@ -16,10 +16,10 @@ from scipy import ndimage
 from scipy.stats import spearmanr
 
 from monai_mamba import __version__
-from monai_mamba.files import MISSING
+from monai_mamba.files import MISSING, table_text
 from monai_mamba.grids import map_box, voxel_map
 from monai_mamba.labels import LabelEntry, LabelTable
-from monai_mamba.metrics.score_tables import number_text, table_text
+from monai_mamba.metrics.score_tables import number_text
 from monai_mamba.metrics.structure_scores import ABSENT_RULE
 
 from .robustness_conditions import Change, Condition, onto_grid

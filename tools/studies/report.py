@@ -11,7 +11,7 @@ from monai.bundle import ConfigParser
 from reports import dates, machine_line, made_by, moments, number, spread, table
 from torch.utils.flop_counter import FlopCounterMode
 
-from monai_mamba.metrics.score_tables import table_text
+from monai_mamba.files import table_text
 
 from .study import Plan, Study
 

@@ -15,13 +15,10 @@ def _conv_norm_relu(channels: int, kernel_size: int) -> nn.Sequential:
 
 
 class GatedSpatialConv(nn.Module):
-    """Two 3x3x3 convolutions beside one 1x1x1 convolution, summed, mixed and added to the input.
+    """Two 3x3x3 convolutions beside one 1x1x1 convolution, summed, mixed and added to the input; all of `channels`.
 
-    The name is the paper's: it describes the product of the two branches (SegMamba, arXiv 2401.13560). The
-    published network and its weights use their sum, and so does this one.
-
-    Args:
-        channels: number of channels of input and output.
+    The name is the paper's: it describes the product of the two branches (SegMamba, arXiv 2401.13560). The published
+    network and its weights use their sum, and so does this one.
     """
 
     def __init__(self, channels: int) -> None:

@@ -87,12 +87,7 @@ class AttentionMixer(TokenAttention):
 
 
 class ConvMLP(nn.Module):
-    """Linear, depthwise 3x3x3 convolution with instance norm, GELU, linear. Source: SegFormer, arXiv 2105.15203.
-
-    Args:
-        dim: channels C.
-        hidden_dim: channels in between.
-    """
+    """Linear, depthwise 3x3x3 convolution with instance norm, GELU, linear. Source: SegFormer, arXiv 2105.15203."""
 
     def __init__(self, dim: int, hidden_dim: int) -> None:
         super().__init__()

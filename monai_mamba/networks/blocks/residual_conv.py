@@ -34,17 +34,10 @@ class ConvNormAct(nn.Sequential):
 
 
 class ResidualConvBlock(nn.Module):
-    """Convolutions beside a 1x1x1 shortcut; nothing follows the addition.
+    """Convolutions beside a 1x1x1 shortcut; nothing follows the addition. Arguments as in `ConvNormAct`.
 
-    The shortcut is a convolution even where the channels stay the same. Source: MedSegMamba, arXiv 2409.08307, section
-    2.1.
-
-    Args:
-        in_channels: channels of the input.
-        out_channels: channels of the output.
-        norm_name: MONAI normalization, name or ``(name, arguments)``.
-        act_name: MONAI activation, name or ``(name, arguments)``.
-        repeats: 3x3x3 convolutions on the main path (2 in MedSegMamba, 1 in TABSurfer).
+    The shortcut is a convolution even where the channels stay the same. MedSegMamba has 2 `repeats`, TABSurfer 1.
+    Source: MedSegMamba, arXiv 2409.08307, section 2.1.
     """
 
     def __init__(
@@ -56,4 +49,5 @@ class ResidualConvBlock(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """``(B, in_channels, H, W, D) -> (B, out_channels, H, W, D)``."""
-        return self.shortcut(x) + self.conv(x)
+        y = self.conv(x)
+        return self.shortcut(x) + y  # only now, because both are large

@@ -10,13 +10,9 @@ from monai_mamba.networks.layers.attention import TokenAttention
 
 
 class PreNormTransformerBlock(nn.Module):
-    """Pre-norm transformer block: attention, then an MLP, each with a residual connection.
+    """Pre-norm transformer block: attention, then an MLP of width `mlp_dim`, each with a residual connection.
 
-    Args:
-        dim: channels C.
-        mlp_dim: hidden width of the MLP.
-        num_heads: number of attention heads.
-        dropout_rate: dropout of both branches; the attention branch is dropped out once more as a whole.
+    `dropout_rate` is that of both branches; the attention branch is dropped out once more as a whole.
     """
 
     def __init__(self, dim: int, mlp_dim: int, num_heads: int, dropout_rate: float = 0.0) -> None:

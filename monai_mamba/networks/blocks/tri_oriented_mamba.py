@@ -67,14 +67,7 @@ class TriOrientedMamba(StateSpaceMixer):
 
 
 class TriOrientedMambaLayer(nn.Module):
-    """LayerNorm and tri-oriented Mamba with a residual connection, on channels-first features.
-
-    Args:
-        dim: channels C.
-        d_state: states of a channel.
-        expand: inner width as a multiple of ``dim``.
-        num_slices: see `TriOrientedMamba`.
-    """
+    """LayerNorm and `TriOrientedMamba`, with its arguments, and a residual connection, on channels-first features."""
 
     def __init__(self, dim: int, d_state: int = 16, expand: int = 2, num_slices: int | None = None) -> None:
         super().__init__()

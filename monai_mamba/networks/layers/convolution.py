@@ -13,15 +13,9 @@ from monai_mamba.ops.recording import is_recording
 
 
 def pointwise_conv3d(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-    """1x1x1 convolution; on a CPU a matrix product, which spares oneDNN's change of the memory layout and back.
+    """1x1x1 convolution ``(B, C, H, W, D) -> (B, O, H, W, D)`` with a weight ``(O, C, 1, 1, 1)``.
 
-    Args:
-        x: ``(B, C, H, W, D)``.
-        weight: ``(O, C, 1, 1, 1)``.
-        bias: ``(O,)`` or None.
-
-    Returns:
-        ``(B, O, H, W, D)``.
+    On a CPU a matrix product, which spares oneDNN's change of the memory layout and back.
     """
     fits = x.dim() == 5 and x.shape[1] == weight.shape[1]  # PyTorch has the clearer errors
     if x.device.type != "cpu" or not fits or is_recording():
@@ -32,13 +26,7 @@ def pointwise_conv3d(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor |
 
 
 class PointwiseConv3d(nn.Conv3d):
-    """1x1x1 convolution ``(B, C, H, W, D) -> (B, O, H, W, D)``, see `pointwise_conv3d`.
-
-    Args:
-        in_channels: channels C.
-        out_channels: channels O.
-        bias: add a learned bias.
-    """
+    """1x1x1 convolution ``(B, C, H, W, D) -> (B, O, H, W, D)``, see `pointwise_conv3d`."""
 
     def __init__(self, in_channels: int, out_channels: int, bias: bool = True) -> None:
         super().__init__(in_channels, out_channels, 1, bias=bias)
@@ -102,10 +90,6 @@ class DepthwiseConv3d(nn.Conv3d):
 
     On a CPU the backward is computed as a convolution with the flipped kernel (for x) and as three convolutions in two
     dimensions (for the weight), which is several times faster than PyTorch's own there.
-
-    Args:
-        channels: channels C.
-        bias: add a learned bias.
     """
 
     def __init__(self, channels: int, bias: bool = True) -> None:

@@ -72,12 +72,7 @@ class SplineLinear(nn.Module):
 
 
 class SplineKAN(nn.Sequential):
-    """Two `SplineLinear` layers: ``(..., C) -> (..., hidden_dim) -> (..., C)``.
-
-    Args:
-        dim: channels C.
-        hidden_dim: channels between the two layers.
-    """
+    """Two `SplineLinear` layers: ``(..., C) -> (..., hidden_dim) -> (..., C)`` for C = ``dim``."""
 
     def __init__(self, dim: int, hidden_dim: int) -> None:
         super().__init__(SplineLinear(dim, hidden_dim), SplineLinear(hidden_dim, dim))

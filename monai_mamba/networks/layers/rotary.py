@@ -8,19 +8,12 @@ from monai_mamba.ops.recording import arange_beside
 
 
 def rotate_by_position(x: torch.Tensor, theta: float = 10000.0) -> torch.Tensor:
-    """Rotate pairs of channels by angles that grow with the position along H, W and D.
+    """Rotate pairs of channels of ``(B, H, W, D, C)`` by angles that grow with the position along H, W and D.
 
     The channels up to the last multiple of 6 form one chunk per axis; in a chunk of width 2 m, channels i and i + m
     turn by ``position * theta ** (-i / m)``, and the rest stays. Unlike in attention with rotary queries and keys (Su
-    et al., arXiv 2104.09864), the features themselves are rotated, so that they carry the absolute position. Source:
-    SegMaFormer, arXiv 2603.22002.
-
-    Args:
-        x: ``(B, H, W, D, C)``.
-        theta: base of the frequencies.
-
-    Returns:
-        ``(B, H, W, D, C)``, in the type of x; every channel pair keeps its norm.
+    et al., arXiv 2104.09864), the features themselves are rotated, so that they carry the absolute position. The type
+    stays that of x, and every channel pair keeps its norm. Source: SegMaFormer, arXiv 2603.22002.
     """
     m = x.shape[-1] // 6
     if m == 0:

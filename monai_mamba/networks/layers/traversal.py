@@ -29,16 +29,13 @@ _CORNERS = ((0, 0, 0), (0, 1, 1), (1, 0, 1), (1, 1, 0))
 def serpentine_order(
     spatial_size: Sequence[int], axes: Sequence[int], corner: Sequence[int], beside: torch.Tensor
 ) -> torch.Tensor:
-    """One serpentine (boustrophedon) walk through a box; consecutive voxels always share a face.
+    """One serpentine (boustrophedon) walk through a box, int64 ``(L,)``; consecutive voxels always share a face.
 
     Args:
         spatial_size: voxels ``(H, W, D)``.
         axes: the ``(fast, middle, slow)`` axis.
         corner: start corner, for each axis 0 (low end) or 1 (high end).
         beside: a tensor on the device where the table is used.
-
-    Returns:
-        int64 tensor ``(L,)``, a permutation of ``0 .. L - 1``.
     """
     n_fast, n_middle, n_slow = (spatial_size[axis] for axis in axes)
     slow = arange_beside(beside, n_slow).reshape(-1, 1, 1)
@@ -82,20 +79,12 @@ def _serpentine_orders(spatial_size: tuple[int, ...], beside: torch.Tensor, orie
 
 
 def serpentine_orders(spatial_size: Sequence[int], orientation: int, beside: torch.Tensor) -> torch.Tensor:
-    """The eight serpentine walks of one MedSegMamba orientation, for any box.
+    """The eight serpentine walks of one MedSegMamba orientation (0 to 5), for any box: int64 ``(8, L)``.
 
     Four walks start at corners 000, 011, 101 and 110 (H, W, D), the other four are the same walks backwards. The six
-    orientations together give all 48 combinations of axis order and start corner where the three sizes are all even
-    or all odd; otherwise some backward walks coincide with forward ones of another orientation and 40 remain. Source:
-    MedSegMamba, arXiv 2409.08307, section 2.2 and figure 2.
-
-    Args:
-        spatial_size: voxels ``(H, W, D)``.
-        orientation: 0 to 5.
-        beside: a tensor on the device where the table is used; tables are cached.
-
-    Returns:
-        int64 tensor ``(8, L)``.
+    orientations together give all 48 combinations of axis order and start corner where the three sizes are all even or
+    all odd; otherwise some backward walks coincide with forward ones of another orientation and 40 remain. Tables are
+    cached for the device of `beside`. Source: MedSegMamba, arXiv 2409.08307, section 2.2 and figure 2.
 
     Raises:
         ValueError: for an orientation outside 0 to 5.
@@ -113,19 +102,16 @@ def _raster_orders(spatial_size: tuple[int, ...], beside: torch.Tensor, num_slic
 def tri_oriented_orders(
     spatial_size: Sequence[int], beside: torch.Tensor, num_slices: int | None = None
 ) -> torch.Tensor:
-    """Raster order, its reverse, and the inter-slice order: first tokens of all slices, then second tokens, and so on.
+    """Raster order, its reverse, and the inter-slice order, first tokens of all slices first: int64 ``(3, L)``.
 
-    The inverse permutations are the orders for ``L // num_slices`` slices. Source: SegMamba, arXiv 2401.13560
-    (tri-orientated Mamba).
+    The inverse permutations are the orders for ``L // num_slices`` slices. Tables are cached for the device of
+    `beside`. Source: SegMamba, arXiv 2401.13560 (tri-orientated Mamba).
 
     Args:
         spatial_size: voxels ``(H, W, D)``.
-        beside: a tensor on the device where the table is used; tables are cached.
+        beside: a tensor on the device where the table is used.
         num_slices: number of equal runs that the sequence is cut into; None takes the slices of the first axis, which
             makes that axis the fastest.
-
-    Returns:
-        int64 tensor ``(3, L)``.
 
     Raises:
         ValueError: if ``num_slices`` does not divide the number of voxels.

@@ -105,7 +105,7 @@ class MedSegMamba(ResidualUNetBase):
         Raises:
             InputError: a size is not a multiple of ``self.stride``, or there is no such ``subvoxel``.
         """
-        check_spatial_size(x, self.stride, type(self).__name__)
+        check_spatial_size(x, self)
         if subvoxel is not None and not 0 <= subvoxel < self.stem_stride**3:
             raise InputError(f"subvoxel is {subvoxel}, expected 0 to {self.stem_stride**3 - 1}.")
         if self.stem_stride > 1:

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from monai_mamba.networks.blocks.kmamba import BidirectionalSpatialMixer, KMambaBlock
 from monai_mamba.networks.layers.convolution import PointwiseConv3d
-from monai_mamba.networks.layers.input_size import check_more_than_one_cell, check_spatial_size
+from monai_mamba.networks.layers.input_size import check_spatial_size
 
 _NORM = ("INSTANCE", {"affine": True})
 
@@ -122,8 +122,7 @@ class MSDKMamba(nn.Module):
             `SelfDistillationLoss`: logits of the fused prediction and of the heads at 1, 1/2, 1/4 and 1/8 of the
             resolution, and features of these four scales, all projected to ``channels[0]`` channels.
         """
-        check_spatial_size(x, self.stride, type(self).__name__)
-        check_more_than_one_cell(x, self.stride, type(self).__name__)
+        check_spatial_size(x, self, normalizes=True)
         x = self.encoders[0](x)
         skips = [x]
         for downsample, encoder, stage in zip(self.downsamples, self.encoders[1:], self.stages, strict=True):

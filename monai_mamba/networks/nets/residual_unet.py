@@ -22,8 +22,7 @@ class ResidualUNetBase(nn.Module):
     Args:
         in_channels: channels of the first block's input.
         channels: channels of each encoder level, the bottleneck last.
-        norm_name: MONAI normalization, name or ``(name, arguments)``.
-        act_name: MONAI activation, name or ``(name, arguments)``.
+        norm_name: see `ConvNormAct`, as for `act_name`.
         repeats: 3x3x3 convolutions on the main path of every block.
     """
 
@@ -68,6 +67,6 @@ class ResidualUNetBase(nn.Module):
         x = self.expand(skips.pop())
         x = self.compress(self.bottleneck(x))
         for up, decoder in zip(self.ups, self.decoders, strict=True):
-            x = up(functional.interpolate(x, scale_factor=2.0, mode="nearest"))
-            x = decoder(torch.cat([skips.pop(), x], dim=1))
+            x = torch.cat([skips.pop(), up(functional.interpolate(x, scale_factor=2.0, mode="nearest"))], dim=1)
+            x = decoder(x)
         return x

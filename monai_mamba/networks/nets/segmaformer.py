@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from monai_mamba.networks.blocks.hybrid_mamba import AttentionMixer, HybridMixer, MambaMixer, ScaledResidualBlock
 from monai_mamba.networks.layers.convolution import PointwiseConv3d
-from monai_mamba.networks.layers.input_size import check_more_than_one_cell, check_spatial_size
+from monai_mamba.networks.layers.input_size import check_spatial_size
 from monai_mamba.networks.layers.rotary import rotate_by_position
 
 _STRIDES = (4, 2, 2, 2)
@@ -99,8 +99,7 @@ class SegMaFormer(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits ``(B, out_channels, H, W, D)`` of ``(B, in_channels, H, W, D)``, multiples of ``self.stride``."""
-        check_spatial_size(x, self.stride, type(self).__name__)
-        check_more_than_one_cell(x, self.stride, type(self).__name__)
+        check_spatial_size(x, self, normalizes=True)
         size = x.shape[2:]
         parts = []
         weights = self.fuse.weight.chunk(len(self.stages), dim=1)

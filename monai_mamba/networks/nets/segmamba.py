@@ -13,7 +13,7 @@ from torch import nn
 from monai_mamba.networks.blocks.gated_spatial_conv import GatedSpatialConv
 from monai_mamba.networks.blocks.tri_oriented_mamba import TriOrientedMambaLayer
 from monai_mamba.networks.layers.convolution import PointwiseConv3d
-from monai_mamba.networks.layers.input_size import check_more_than_one_cell, check_spatial_size
+from monai_mamba.networks.layers.input_size import check_spatial_size
 
 
 def _residual_block(in_channels: int, out_channels: int) -> UnetrBasicBlock:
@@ -99,8 +99,7 @@ class SegMamba(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits ``(B, out_channels, H, W, D)`` of ``(B, in_channels, H, W, D)``, multiples of ``self.stride``."""
-        check_spatial_size(x, self.stride, type(self).__name__)
-        check_more_than_one_cell(x, self.stride, type(self).__name__)
+        check_spatial_size(x, self, normalizes=True)
         skips = [self.encoders[0](x)]
         for stage, downsample in enumerate(self.downsamples):
             x = self.mamba_layers[stage](self.gated_convs[stage](downsample(x)))

@@ -13,13 +13,7 @@ class SegMambaBot(MedSegMamba):
     In every bottleneck block the tri-oriented Mamba of SegMamba takes the place of the eight serpentine scans; the
     LayerNorms, the residuals and the MLP stay. Its code and its numbers of states and channels are not published: the
     defaults here are SegMamba's, which give 108,251,744 parameters for 32 classes and agree with the paper's "about 20
-    % fewer" for MedSegMamba.
-
-    Args:
-        d_state: states of a channel in the selective scan.
-        expand: inner width of the scan as a multiple of the bottleneck channels.
-        mixer: ``"tri_oriented"``, or None for the same network without Mamba.
-        **kwargs: the other arguments of :class:`MedSegMamba`.
+    % fewer" for MedSegMamba. Arguments are those of :class:`MedSegMamba`.
     """
 
     def __init__(

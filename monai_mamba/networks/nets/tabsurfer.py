@@ -76,7 +76,7 @@ class TABSurfer(ResidualUNetBase):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits ``(B, out_channels, H, W, D)`` of ``(B, in_channels, H, W, D)``, multiples of ``self.stride``."""
-        check_spatial_size(x, self.stride, type(self).__name__)
+        check_spatial_size(x, self)
         return self.head(self.features(x))
 
     def bottleneck(self, x: torch.Tensor) -> torch.Tensor:

@@ -15,15 +15,10 @@ MIN_CAPABILITY = (8, 0)  # compute capability that Triton supports
 
 
 def obstacle(device: torch.device, dtype: torch.dtype, states: int) -> str:
-    """Say why the kernels cannot compute a scan within their limits; empty if they can.
+    """Say why the kernels cannot compute a scan on a GPU within their limits; empty if they can.
 
     The first call for a device, a type and a number of states (the next power of two) compiles the kernels, which takes
     seconds, and tries them. Triton keeps what it compiled in the user's cache folder.
-
-    Args:
-        device: a GPU.
-        dtype: type of u.
-        states: number of states N.
     """
     if are_fake():
         return "the Triton kernels cannot be tested while tensors have no data (fake or meta tensors)"

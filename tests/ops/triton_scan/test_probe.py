@@ -37,14 +37,14 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
-@pytest.mark.skipif(torch.cuda.is_available() or INTERPRETED, reason="test_triton_scan.py runs by itself here")
+@pytest.mark.skipif(torch.cuda.is_available() or INTERPRETED, reason="test_launch.py runs by itself here")
 def test_kernels_under_the_interpreter() -> None:
-    tests = Path(__file__).with_name("test_triton_scan.py")
+    tests = Path(__file__).with_name("test_launch.py")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tests)]
     result = subprocess.run(
         command,
         env={**os.environ, "TRITON_INTERPRET": "1"},
-        cwd=tests.parents[2],
+        cwd=tests.parents[3],
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -20,7 +20,7 @@ from monai_mamba.options import MAY_BE_NONE, TEXT_OPTIONS, typed_options
 BUNDLES = Path(__file__).resolve().parents[1] / "bundles"
 SEEN: list[dict[str, Any]] = []
 CONTENT = {
-    "imports": ["$import monai_mamba", "$from test_bundle_options import SEEN"],
+    "imports": ["$import monai_mamba", "$from test_options import SEEN"],
     "bundle_root": "bundle",
     "input": "scan.nii.gz",
     "output_dir": "$@bundle_root + '/eval'",

@@ -1,6 +1,6 @@
 """The Triton kernels against the reference in float64: on a GPU, or under Triton's interpreter.
 
-The interpreter has to be chosen before PyTorch is imported; `test_triton` runs this file in a process that does so.
+The interpreter has to be chosen before PyTorch is imported; `test_probe` runs this file in a process that does so.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from monai_mamba.ops.self_check import TOLERANCE
 if importlib.util.find_spec("triton") is None:
     pytest.skip("Triton is not installed", allow_module_level=True)
 if not torch.cuda.is_available() and os.environ.get("TRITON_INTERPRET") != "1":
-    pytest.skip("no GPU; test_triton_probe.py runs this file under Triton's interpreter", allow_module_level=True)
+    pytest.skip("no GPU; test_probe.py runs this file under Triton's interpreter", allow_module_level=True)
 
 from monai_mamba.ops import triton_scan
 from monai_mamba.ops.triton_scan import launch, plan, probe

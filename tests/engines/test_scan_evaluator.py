@@ -1,0 +1,55 @@
+"""Scans one by one: a bad one stops no other."""
+
+from __future__ import annotations
+
+import csv
+
+import pytest
+import torch
+from monai.data import DataLoader, Dataset
+
+from monai_mamba.engines import ScanEvaluator
+from monai_mamba.errors import BatchError, DeviceError
+
+
+class Fails(torch.nn.Module):
+    """Returns its input, but for values that stand for an error."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.max() == 2:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+        return x
+
+
+def evaluator(values: list[int], tmp_path) -> ScanEvaluator:
+    items = [
+        {"image": torch.full((1, 2, 2, 2), float(value)), "name": f"scan{value}", "output": str(tmp_path / f"{value}")}
+        for value in values
+    ]
+    for item in items:
+        if item["name"] == "scan3":
+            item["problem"] = "scan3: it is no head."
+        if item["name"] == "scan4":
+            item["finished"] = True
+    loader = DataLoader(Dataset(items), batch_size=1)
+    return ScanEvaluator("cpu", loader, Fails(), case_table=tmp_path / "cases.tsv")
+
+
+def test_the_others_are_done_and_the_table_says_what_became_of_each(tmp_path):
+    with pytest.raises(BatchError, match=r"(?s)2 of 4 scans failed.*scan2: out of memory on cpu.*scan3: it is no head"):
+        evaluator([1, 2, 3, 4], tmp_path).run()
+    with (tmp_path / "cases.tsv").open(newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    assert [(row["name"], row["status"]) for row in rows] == [
+        ("scan1", "done"),
+        ("scan2", "failed"),
+        ("scan3", "failed"),
+        ("scan4", "skipped"),
+    ]
+
+
+def test_a_single_scan_raises_its_own_error(tmp_path):
+    with pytest.raises(DeviceError, match="scan2: out of memory"):
+        evaluator([2], tmp_path).run()
+    assert not (tmp_path / "cases.tsv").exists()
+    evaluator([1], tmp_path).run()
