@@ -53,7 +53,7 @@ def draw_labels(
     slices = [image.take(chosen[axis], axis=axis).astype(np.float32) for _, axis, _ in VIEWS]
     slices = [np.nan_to_num(part, posinf=0.0, neginf=0.0) for part in slices]
     white = white_level(slices)
-    figure = Figure(figsize=(12, 8.5), facecolor="black")  # without a layout engine, which takes half of the time
+    figure = Figure(figsize=(12, 8.5), facecolor="black")  # without a layout engine, which is slow
     FigureCanvasAgg(figure)
     edges = {"left": 0.01, "right": 0.99, "bottom": 0.01, "top": 0.91, "wspace": 0.02, "hspace": 0.02}
     axes = figure.subplots(2, 3, gridspec_kw=edges)
