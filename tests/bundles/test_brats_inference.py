@@ -187,7 +187,7 @@ def test_metadata_agree_with_the_label_table():
     assert formats["outputs"]["pred"]["channel_def"] == names
     assert formats["post_processed_outputs"]["pred"]["channel_def"] == names
     assert formats["outputs"]["pred"]["num_channels"] == len(table)
-    assert list(metadata["weights"]) == ["models/demo_segmaformer.pt"]  # none for the bundle's own network
+    assert list(metadata["weights"]) == ["models/model.pt"]
 
 
 def test_the_readme_names_what_there_is():
