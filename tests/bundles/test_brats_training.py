@@ -201,9 +201,9 @@ def test_a_training_that_was_stopped_equals_one_that_was_not(dataset, tmp_path):
     assert_equal_files(tmp_path / "whole", tmp_path / "parts")
 
 
-def test_without_weights_the_error_says_how_to_get_some(dataset):
+def test_weights_that_do_not_ship_are_to_be_trained(dataset):
     with pytest.raises(RuntimeError) as caught:
-        run("train.json", "evaluate.json", dataset_dir=str(dataset))
+        run("train.json", "evaluate.json", dataset_dir=str(dataset), weights=str(CONFIGS.parent / "models" / "mine.pt"))
     error = root_cause(caught.value)
     assert isinstance(error, WeightsError)
     assert "ships no trained weights" in str(error)
