@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -11,6 +13,16 @@ from monai_mamba.ops import cross_selective_scan, selective_scan
 from monai_mamba.ops.problem import ScanInputs
 
 NAMES = ("x", "delta", "A", "B", "C", "D", "delta_bias")
+FORWARD = 1e-6  # largest deviation in float32
+BACKWARD = 5e-6
+SINGLE_SIZES = [
+    (2, 1, 15, 2, 4),
+    (1, 3, 16, 63, 16),
+    (2, 2, 5, 64, 1),
+    (1, 1, 48, 65, 7),
+    (1, 1, 96, 20, 64),
+    (1, 2, 2, 200, 3),
+]
 
 
 @dataclass(frozen=True)
@@ -98,5 +110,31 @@ def solve(
 
 def deviation(found: Tensor, expected: Tensor) -> float:
     """Largest absolute difference, relative to the largest absolute value expected."""
-    found, expected = found.detach().double(), expected.detach().double()
+    found, expected = found.detach().cpu().double(), expected.detach().cpu().double()
     return float((found - expected).abs().max() / expected.abs().max().clamp_min(1e-12))
+
+
+def assert_close(found: Tensor, grads: dict[str, Tensor], expected: Tensor, expected_grads: dict[str, Tensor]) -> None:
+    """Compare two results of `solve`, the first in float32."""
+    assert found.shape == expected.shape
+    assert deviation(found, expected) <= FORWARD
+    assert grads.keys() == expected_grads.keys()
+    for name, grad in expected_grads.items():
+        assert deviation(grads[name], grad) <= BACKWARD, name
+
+
+def assert_as_published(
+    folder: Path, name: str, backend: str, dtype: torch.dtype, forward: float = FORWARD, backward: float = BACKWARD
+) -> None:
+    """Compare values and gradients of a backend with the published ones of a problem."""
+    tensors = pytest.importorskip("safetensors.torch").load_file(folder / "golden" / "selective_scan.safetensors")
+    tensors = {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
+    names = ("u", "delta", "A", "B", "C", "D", "z", "delta_bias")
+    inputs = leaves({key: tensors[key] for key in names}, dtype)
+    y, last_state = selective_scan(**inputs, delta_softplus=True, return_last_state=True, backend=backend)
+    (y * tensors["grad_output"].to(dtype)).sum().backward()
+    assert y.dtype == dtype
+    assert deviation(y, tensors["y_gated"]) <= forward
+    assert deviation(last_state, tensors["last_state"]) <= forward
+    for key in names:
+        assert deviation(inputs[key].grad, tensors[f"grad_{key}"]) <= backward, key

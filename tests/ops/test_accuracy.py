@@ -11,13 +11,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import torch
-from scan_problems import Size, cross_problem, deviation, leaves, solve
+from scan_problems import Size, assert_close, cross_problem, deviation, leaves, solve
 from torch import Tensor
 
 from monai_mamba.ops import cross_selective_scan, explain
 
-FORWARD = 1e-6  # relative to the largest value, in float32
-BACKWARD = 5e-6
 HALF = 2e-2  # for bfloat16 and float16 inputs
 BACKENDS = ("torch", "export", "native", "triton", "mamba_ssm")
 
@@ -77,11 +75,7 @@ def test_values_and_gradients(case: int, backend: tuple[str, str]) -> None:
     name, device = backend
     problem, options, expected, expected_grads = problem_and_solution(case)
     found, grads = solve(on(device, problem), torch.float32, backend=name, **options)
-    assert found.shape == expected.shape
-    assert deviation(found.cpu(), expected) <= FORWARD
-    assert grads.keys() == expected_grads.keys()
-    for key, grad in expected_grads.items():
-        assert deviation(grads[key].cpu(), grad) <= BACKWARD, key
+    assert_close(found, grads, expected, expected_grads)
 
 
 @pytest.mark.parametrize("merge", ["sum", None])

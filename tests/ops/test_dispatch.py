@@ -6,14 +6,21 @@ from pathlib import Path
 
 import pytest
 import torch
-from scan_problems import deviation, leaves, single_problem, solve
+from scan_problems import (
+    BACKWARD,
+    FORWARD,
+    SINGLE_SIZES,
+    assert_as_published,
+    assert_close,
+    deviation,
+    leaves,
+    single_problem,
+    solve,
+)
 from torch import Tensor
 
 from monai_mamba.errors import InputError
 from monai_mamba.ops import selective_scan, torch_scan
-
-FORWARD = 1e-6  # relative to the largest value, in float32
-BACKWARD = 5e-6
 
 
 @pytest.fixture(params=["all states kept", "states recomputed"])
@@ -24,12 +31,6 @@ def memory(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setattr(torch_scan, "ARRAY_ELEMENTS", 64)
         monkeypatch.setattr(torch_scan, "STEP_ELEMENTS", 1)
         monkeypatch.setattr(torch_scan, "MIN_CHUNK", 3)
-
-
-def golden(shared: Path, name: str) -> dict[str, Tensor]:
-    safetensors = pytest.importorskip("safetensors.torch")
-    tensors = safetensors.load_file(shared / "golden" / "selective_scan.safetensors")
-    return {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
 
 
 @pytest.mark.parametrize(
@@ -44,39 +45,15 @@ def golden(shared: Path, name: str) -> dict[str, Tensor]:
 def test_equals_published_values_and_gradients(
     shared: Path, name: str, backend: str, dtype: torch.dtype, forward: float, backward: float
 ) -> None:
-    tensors = golden(shared, name)
-    names = ("u", "delta", "A", "B", "C", "D", "z", "delta_bias")
-    inputs = leaves({key: tensors[key] for key in names}, dtype)
-    y, last_state = selective_scan(**inputs, delta_softplus=True, return_last_state=True, backend=backend)
-    (y * tensors["grad_output"].to(dtype)).sum().backward()
-    assert y.dtype == dtype
-    assert deviation(y, tensors["y_gated"]) <= forward
-    assert deviation(last_state, tensors["last_state"]) <= forward
-    for key in names:
-        assert deviation(inputs[key].grad, tensors[f"grad_{key}"]) <= backward, key
+    assert_as_published(shared, name, backend, dtype, forward, backward)
 
 
 @pytest.mark.usefixtures("memory")
-@pytest.mark.parametrize(
-    ("batch", "groups", "channels", "length", "states"),
-    [
-        (1, 1, 1, 1, 1),
-        (2, 1, 15, 2, 4),
-        (1, 3, 16, 63, 16),
-        (2, 2, 5, 64, 1),
-        (1, 1, 48, 65, 7),
-        (1, 1, 96, 20, 64),
-        (1, 2, 2, 200, 3),
-    ],
-)
+@pytest.mark.parametrize(("batch", "groups", "channels", "length", "states"), [(1, 1, 1, 1, 1), *SINGLE_SIZES])
 def test_equals_the_reference(batch: int, groups: int, channels: int, length: int, states: int) -> None:
     problem = single_problem(batch, groups, channels, length, states)
-    expected, expected_grads = solve(problem, delta_softplus=True, backend="reference")
-    found, grads = solve(problem, torch.float32, delta_softplus=True, backend="torch")
-    assert deviation(found, expected) <= FORWARD
-    assert grads.keys() == expected_grads.keys()
-    for name, grad in grads.items():
-        assert deviation(grad, expected_grads[name]) <= BACKWARD, name
+    expected = solve(problem, delta_softplus=True, backend="reference")
+    assert_close(*solve(problem, torch.float32, delta_softplus=True, backend="torch"), *expected)
 
 
 @pytest.mark.parametrize("softplus", [False, True])
@@ -87,12 +64,10 @@ def test_optional_inputs(absent: tuple[str, ...], softplus: bool) -> None:
         problem["delta"] = problem["delta"].exp()
         problem["delta_bias"] = problem["delta_bias"].exp()
     kept = {name: tensor for name, tensor in problem.items() if name not in absent}
-    expected, expected_grads = solve(kept, delta_softplus=softplus, backend="reference")
+    expected = solve(kept, delta_softplus=softplus, backend="reference")
     found, grads = solve(kept, torch.float32, delta_softplus=softplus, backend="torch")
-    assert deviation(found, expected) <= FORWARD
     assert grads.keys() == kept.keys()
-    for name, grad in grads.items():
-        assert deviation(grad, expected_grads[name]) <= BACKWARD, name
+    assert_close(found, grads, *expected)
 
 
 def test_ungrouped_is_one_group() -> None:

@@ -11,17 +11,26 @@ from pathlib import Path
 
 import pytest
 import torch
-from scan_problems import Size, cross_problem, deviation, leaves, scan_inputs, single_problem, solve
-from torch import Tensor
+from scan_problems import (
+    BACKWARD,
+    FORWARD,
+    SINGLE_SIZES,
+    Size,
+    assert_as_published,
+    assert_close,
+    cross_problem,
+    deviation,
+    leaves,
+    scan_inputs,
+    single_problem,
+    solve,
+)
 
 from monai_mamba.errors import InputError
 from monai_mamba.ops import cross_selective_scan, selective_scan
 from monai_mamba.ops.custom_ops import scan_backward, scan_forward
 from monai_mamba.ops.native import build, loading
 from monai_mamba.ops.native.kernel import Kernel
-
-FORWARD = 1e-6  # relative to the largest value, in float32
-BACKWARD = 5e-6
 
 pytestmark = pytest.mark.usefixtures("kernel")
 
@@ -32,14 +41,6 @@ def threads() -> Iterator[None]:
     count = torch.get_num_threads()
     yield
     torch.set_num_threads(count)
-
-
-def assert_close(found: Tensor, grads: dict[str, Tensor], expected: Tensor, expected_grads: dict[str, Tensor]) -> None:
-    assert found.shape == expected.shape
-    assert deviation(found, expected) <= FORWARD
-    assert grads.keys() == expected_grads.keys()
-    for name, grad in expected_grads.items():
-        assert deviation(grads[name], grad) <= BACKWARD, name
 
 
 @pytest.mark.parametrize("merge", ["sum", None])
@@ -54,18 +55,7 @@ def test_cross_scan_equals_the_reference(size: Size, ordered: bool, shared: bool
     assert_close(*solve(problem, torch.float32, merge=merge, backend="native"), *expected)
 
 
-@pytest.mark.parametrize(
-    ("batch", "groups", "channels", "length", "states"),
-    [
-        (2, 1, 15, 2, 4),
-        (1, 3, 16, 63, 16),
-        (2, 2, 5, 64, 1),
-        (1, 1, 48, 65, 7),
-        (1, 1, 96, 20, 64),
-        (1, 2, 2, 200, 3),
-        (1, 1, 3, 1000, 4),
-    ],
-)
+@pytest.mark.parametrize(("batch", "groups", "channels", "length", "states"), [*SINGLE_SIZES, (1, 1, 3, 1000, 4)])
 def test_selective_scan_equals_the_reference(batch: int, groups: int, channels: int, length: int, states: int) -> None:
     problem = single_problem(batch, groups, channels, length, states)
     expected = solve(problem, delta_softplus=True, backend="reference")
@@ -86,17 +76,7 @@ def test_optional_inputs(absent: tuple[str, ...], softplus: bool) -> None:
 
 @pytest.mark.parametrize("name", ["small", "vision", "long"])
 def test_equals_published_values_and_gradients(shared: Path, name: str) -> None:
-    safetensors = pytest.importorskip("safetensors.torch")
-    tensors = safetensors.load_file(shared / "golden" / "selective_scan.safetensors")
-    tensors = {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
-    names = ("u", "delta", "A", "B", "C", "D", "z", "delta_bias")
-    inputs = leaves({key: tensors[key] for key in names}, torch.float32)
-    y, last_state = selective_scan(**inputs, delta_softplus=True, return_last_state=True, backend="native")
-    (y * tensors["grad_output"]).sum().backward()
-    assert deviation(y, tensors["y_gated"]) <= FORWARD
-    assert deviation(last_state, tensors["last_state"]) <= FORWARD
-    for key in names:
-        assert deviation(inputs[key].grad, tensors[f"grad_{key}"]) <= BACKWARD, key
+    assert_as_published(shared, name, "native", torch.float32)
 
 
 def test_gradient_of_the_last_state() -> None:
