@@ -72,7 +72,7 @@ def read_volumes(path: str | Path) -> dict[str, str]:
     """
     try:
         rows = read_tsv(path)
-        brain = measure_brain({int(row["id"]): float(row["mm3"]) for row in rows if "id" in row})
+        brain = measure_brain({int(row["id"]): float(row["mm3"]) for row in rows if row.get("id", MISSING) != MISSING})
         return {row["name"]: row["mm3"] for row in rows} | {name: f"{mm3:.1f}" for name, mm3 in brain.items()}
     except (OSError, KeyError, ValueError):  # moved or changed by hand meanwhile: the other cases keep their row
         return {}

@@ -65,7 +65,7 @@ class QualityLimits:
         """
         try:
             rows = read_tsv(table)
-            volumes = {row["name"]: float(row["mm3"]) for row in rows}
+            volumes = {row["name"]: _number(row["mm3"]) for row in rows}
             promised = {row["name"]: _number(row.get("expected_dsc", MISSING)) for row in rows}
         except (OSError, KeyError, TypeError, ValueError) as error:  # changed by hand: the other scans keep their grade
             return Quality("fail", f"the table of volumes cannot be read ({error})")

@@ -12,7 +12,7 @@ import numpy as np
 from ignite.engine import Engine, Events
 from monai.data import MetaTensor
 
-from monai_mamba.data.aseg_stats import aseg_stats
+from monai_mamba.data.aseg_stats import ICV, aseg_stats
 from monai_mamba.data.image_file import read_image
 from monai_mamba.data.scans import EXTRA_RESULTS, RESULTS
 from monai_mamba.errors import InputError, writing
@@ -31,6 +31,7 @@ class ResultSaver:
     * `<output>_volumes.tsv`: `id`, `name`, `voxels`, `mm3` (voxels times voxel volume), `mm3_soft` (from the
       probabilities), `expected_dsc` (0..1, how sure the network is, see `RestoreLabelsd`; `n/a` without a voxel). Where
       the labels are those of the whole brain, `percent_of_brain`: 100 times `mm3` by that of the brain, see `BRAIN`.
+      With `stats`, `percent_of_icv`, too, and the intracranial volume as a last row without `id`.
     * `<output>_picture.png`: three views, see `draw_labels`.
     * `<output>_dseg.nii.gz`: label ids on the grid of the scan, with the affine, codes and spacing of its header.
     * `<output>_dseg.mgz`: the same for FreeSurfer, only where the scan is an MGH file.
@@ -40,7 +41,7 @@ class ResultSaver:
         labels: the label table, or its name or path, see `LabelTable.load`.
         close_up: the picture shows the surroundings of the labels instead of the whole image.
         written_ids: for each id of the table the id in the label map, see `LabelTable.ids_in`; None writes the same.
-        stats: write FreeSurfer's statistics, too.
+        stats: write FreeSurfer's statistics, too; label maps come with `intracranial_mm3`, see `IntracranialVolumed`.
 
     Raises:
         InputError: `stats` is asked for, and the labels are not those of the whole brain.
@@ -100,6 +101,7 @@ class ResultSaver:
                 self.table,
                 {entry.id: int(counts[entry.id]) for entry in self.table.structures},
                 voxel_volume(source.affine),
+                prediction.meta["intracranial_mm3"],
             )
         with writing(f"{output}*: the results"):
             # Results of an earlier run must not pass for those of this one, should it be stopped between two files.
@@ -125,14 +127,19 @@ class ResultSaver:
     def _volume_table(self, counts: np.ndarray, voxel_mm3: float, meta: Mapping[str, Any]) -> str:
         volumes = {entry.id: float(counts[entry.id] * voxel_mm3) for entry in self.table.structures}
         brain = measure_brain(volumes).get(BRAIN)
-        lines = ["id\tname\tvoxels\tmm3\tmm3_soft\texpected_dsc" + "\tpercent_of_brain" * (brain is not None)]
+        wholes = {} if brain is None else {"percent_of_brain": brain}
+        if self.stats:
+            wholes["percent_of_icv"] = meta["intracranial_mm3"]
+        lines = ["\t".join(["id", "name", "voxels", "mm3", "mm3_soft", "expected_dsc", *wholes])]
         for entry in self.table.structures:
             mm3, soft, expected = volumes[entry.id], meta["soft_volumes"][entry.id], meta["expected_dsc"][entry.id]
             cells = [entry.id, entry.name, counts[entry.id], f"{mm3:.1f}", f"{soft:.1f}"]
             cells.append(f"{expected:.3f}" if mm3 and np.isfinite(expected) else MISSING)
-            if brain is not None:
-                cells.append(f"{100 * mm3 / brain:.4f}" if brain else MISSING)
+            cells += [f"{100 * mm3 / whole:.4f}" if whole > 0 else MISSING for whole in wholes.values()]
             lines.append("\t".join(map(str, cells)))
+        if self.stats:
+            volume = wholes.pop("percent_of_icv")
+            lines.append("\t".join([MISSING, ICV, MISSING, f"{volume:.1f}" if volume > 0 else MISSING, *[MISSING] * 4]))
         return "\n".join(lines) + "\n"
 
 

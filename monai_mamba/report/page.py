@@ -30,6 +30,7 @@ from monai_mamba.report.statistics import (
     Measure,
     measures_of,
     structures_of,
+    whole_of,
 )
 from monai_mamba.version import __version__
 
@@ -40,7 +41,6 @@ ENVIRONMENT = Environment(
 MAX_VIEWERS = 8  # scans with a viewer; each makes the page 3 to 8 MB larger
 WIDTHS = ((1, 1200), (100, 512), (math.inf, 256))  # of pictures in pixels, for up to so many scans
 TITLES = {"subcortical": "Subcortical structures", "hippocampus": "Hippocampus", "tumor": "Brain tumor"}
-UNITS = {"volume": "mm³", "share": "% of brain", "asymmetry": "%", "expected_dsc": ""}
 GRADES = ("fail", "look", "pass", "")  # the worst first; the last one where a scan has none
 
 
@@ -203,7 +203,7 @@ def _group(group: Group, number: int, viewers: dict[str, int], total: int, probl
         "reference": any(measure.reference for measure in group.measures),
         "scans": scans,
         "graded": any(result.quality for result in group.results),
-        "shares": any(measure.kind == "share" for measure in group.measures),
+        "shares": whole_of(first) if any(measure.kind == "share" for measure in group.measures) else "",
         "usual": [
             _usual(measure, first.table) for measure in group.measures if any(v is not None for v in measure.values)
         ],
@@ -254,7 +254,7 @@ def _usual(measure: Measure, table: LabelTable) -> dict:
     texts = {"median": np.median(known), "low": min(known), "high": max(known)}
     return {
         "title": measure.title + (" asymmetry" if measure.kind == "asymmetry" else ""),
-        "unit": UNITS[measure.kind],
+        "unit": measure.unit,
         "color": _color(table, measure.ids),
         "count": len(known),
         "range": _range(measure) if reference else "",
@@ -278,7 +278,7 @@ def _sentence(measure: Measure, scan: int) -> str:
     what = f"{measure.title} asymmetry" if measure.kind == "asymmetry" else measure.title
     if measure.kind == "volume" and measure.values[scan] == 0:
         return f"{what} missing (usual {_range(measure)} mm³)"
-    unit = UNITS[measure.kind] and f" {UNITS[measure.kind]}"
+    unit = measure.unit and f" {measure.unit}"
     return f"{what} {_number(measure.values[scan], measure.kind)}{unit} (usual {_range(measure)})"
 
 

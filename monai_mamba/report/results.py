@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from monai_mamba.bundle import bundle_root
+from monai_mamba.data.aseg_stats import ICV
 from monai_mamba.data.cases import find_cases
 from monai_mamba.data.modalities import REFERENCE_ORDER
 from monai_mamba.data.pairs import image_on_grid
@@ -28,16 +29,16 @@ class Volume:
     """One row of a table of volumes: structure or region, and its label ids.
 
     Attributes:
-        mm3: voxels times voxel volume, mm³.
+        mm3: voxels times voxel volume, mm³; None for an intracranial volume that is unknown.
         expected_dsc: Dice coefficient that the network's own probabilities promise, 0..1, where the table has it.
-        percent_of_brain: 100 times its volume by that of the brain, where the table has it.
+        percent: 100 times its volume by the intracranial one, or else by that of the brain, where the table has it.
     """
 
     name: str
     ids: tuple[int, ...]
-    mm3: float
+    mm3: float | None
     expected_dsc: float | None
-    percent_of_brain: float | None = None
+    percent: float | None = None
 
 
 @dataclass(frozen=True)
@@ -228,8 +229,11 @@ def _rate(path: Path, task: str, names: set[str]) -> Quality | None:
 
 
 def _volume(row: dict[str, str], ids: str) -> Volume:
-    texts = (row["mm3"], row.get("expected_dsc", MISSING), row.get("percent_of_brain", MISSING))
+    percent = row.get("percent_of_icv", row.get("percent_of_brain", MISSING))
+    texts = (row["mm3"], row.get("expected_dsc", MISSING), percent)
     numbers = [None if text == MISSING else float(text) for text in texts]
-    if not all(number is None or (math.isfinite(number) and number >= 0) for number in numbers) or numbers[0] is None:
+    known = numbers[0] is not None or row["name"] == ICV
+    if not known or not all(number is None or (math.isfinite(number) and number >= 0) for number in numbers):
         raise ValueError(f"{row['name']} has the volume {texts[0]} and the expected DSC {texts[1]}")
-    return Volume(row["name"], tuple(int(part) for part in row[ids].split("+")), *numbers)
+    found = () if row[ids] == MISSING else tuple(int(part) for part in row[ids].split("+"))
+    return Volume(row["name"], found, *numbers)

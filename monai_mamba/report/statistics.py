@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 
+from monai_mamba.data.aseg_stats import ICV
 from monai_mamba.report.results import ScanResult
 
 MIN_SCANS = 20  # fewer values do not tell what is usual
@@ -17,6 +18,8 @@ MAD_TO_SD = 1.4826  # of a normal distribution
 Z_95 = 1.96
 SIDES = ("Left-", "Right-")
 MEAN_DSC, LOWEST_DSC = "Mean expected DSC", "Lowest expected DSC"
+
+UNITS = {"volume": "mm³", "asymmetry": "%", "expected_dsc": ""}
 
 Kind = Literal["volume", "share", "asymmetry", "expected_dsc"]
 
@@ -75,13 +78,15 @@ class Measure:
     """One figure of every scan of a cohort; `ids` are those of its structure, none for figures of the whole scan.
 
     Attributes:
-        kind: volume in mm³, share of the brain in %, asymmetry in %, or expected DSC, 0..1.
+        kind: volume, share of the intracranial volume or of the brain, asymmetry, or expected DSC, 0..1.
+        unit: unit of the values.
         values: value of each scan, None where there is none.
         reference: what is usual, None for too few values or values without spread.
     """
 
     title: str
     kind: Kind
+    unit: str
     ids: tuple[int, ...]
     values: tuple[float | None, ...]
     reference: Reference | None
@@ -100,6 +105,11 @@ class Measure:
 def asymmetry(left: float, right: float) -> float | None:
     """Left minus right in percent of their mean, -200..200, positive where the left is larger; None for 0 and 0."""
     return 200 * (left - right) / (left + right) if left + right > 0 else None
+
+
+def whole_of(result: ScanResult) -> Literal["ICV", "brain"]:
+    """What the percentages of a table of volumes refer to."""
+    return "ICV" if any(volume.name == ICV for volume in result.volumes) else "brain"
 
 
 def structures_of(result: ScanResult) -> list[Structure]:
@@ -134,16 +144,17 @@ def reference_of(values: Sequence[float | None], kind: Kind) -> Reference | None
 
 
 def measures_of(results: Sequence[ScanResult]) -> list[Measure]:
-    """All figures of scans with the same structures: volumes, shares of the brain, asymmetries, and expected DSC."""
+    """All figures of scans with the same structures: volumes, shares, asymmetries, and expected DSC."""
     found: list[Measure] = []
+    units = UNITS | {"share": f"% of {whole_of(results[0])}"}
 
     def add(title: str, kind: Kind, ids: tuple[int, ...], values: list[float | None]) -> None:
-        found.append(Measure(title, kind, ids, tuple(values), reference_of(values, kind)))
+        found.append(Measure(title, kind, units[kind], ids, tuple(values), reference_of(values, kind)))
 
     for row, (name, ids) in enumerate(results[0].structures):
         add(name, "volume", ids, [result.volumes[row].mm3 for result in results])
         # A structure that is missing is no small share: its volume says so already.
-        shares = [result.volumes[row].percent_of_brain or None for result in results]
+        shares = [result.volumes[row].percent or None for result in results]
         if any(share is not None for share in shares):
             add(name, "share", ids, shares)
     for structure in structures_of(results[0]):

@@ -7,6 +7,7 @@ from monai_mamba.transforms.crop_margins import RandCropMarginsd
 from monai_mamba.transforms.each_modality import RandEachModalityd
 from monai_mamba.transforms.frontal_horns import clear_frontal_horns
 from monai_mamba.transforms.hippocampus_box import LabeledBoxd
+from monai_mamba.transforms.intracranial import IntracranialVolumed
 from monai_mamba.transforms.load_modalities import LoadModalitiesd
 from monai_mamba.transforms.modality_dropout import RandDropModalitiesd
 from monai_mamba.transforms.paste_lesion import CutLesiond, RandPasteLesiond
@@ -20,6 +21,7 @@ __all__ = [
     "CheckImaged",
     "Conformd",
     "CutLesiond",
+    "IntracranialVolumed",
     "LabeledBoxd",
     "LoadModalitiesd",
     "RandCropMarginsd",

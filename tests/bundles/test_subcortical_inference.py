@@ -15,6 +15,7 @@ from head_phantom import LEFT, RIGHT, TISSUE_INDEX, IntensityNetwork, centered_a
 from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.utils import set_determinism
 
+from monai_mamba.data.aseg_stats import ICV
 from monai_mamba.errors import BatchError
 from monai_mamba.labels import LabelTable
 
@@ -62,9 +63,12 @@ def dice(found: np.ndarray, expected: np.ndarray, label: int) -> float:
     return 2 * (a & b).sum() / (a.sum() + b.sum())
 
 
-def read_volumes(path: Path) -> dict[int, dict[str, str]]:
+def read_volumes(path: Path) -> dict[int | str, dict[str, str]]:
     with path.open() as file:
-        return {int(row["id"]): row for row in csv.DictReader(file, delimiter="\t")}
+        return {
+            int(row["id"]) if row["id"].isdecimal() else row["name"]: row
+            for row in csv.DictReader(file, delimiter="\t")
+        }
 
 
 def test_properties_are_complete():
@@ -195,7 +199,7 @@ def test_whole_brain_and_statistics(tmp_path, weights):
         np.testing.assert_array_equal(found, labels)
 
         volumes = read_volumes(out / f"{name}_desc-subcortical_volumes.tsv")
-        assert list(volumes) == [entry.id for entry in LabelTable.load("subcortical", auxiliary=True).structures]
+        assert list(volumes) == [*(e.id for e in LabelTable.load("subcortical", auxiliary=True).structures), ICV]
         brain = np.count_nonzero(labels)
         assert float(volumes[LEFT]["percent_of_brain"]) == pytest.approx(100 * (labels == LEFT).sum() / brain, abs=1e-4)
         # The factors that ship are of the structures; nobody has compared white matter and cortex yet.
@@ -203,6 +207,8 @@ def test_whole_brain_and_statistics(tmp_path, weights):
         assert float(case["BrainSegVolNotVent"]) == float(case["BrainSegVol"]) == brain
         assert case["VentricleChoroidVol"] == "0.0"
         assert float(case["lhCerebralWhiteMatterVol"]) == (labels == TISSUE_ID).sum()
+        # Unknown, because this head has two structures.
+        assert case[ICV] == volumes[ICV]["mm3"] == volumes[LEFT]["percent_of_icv"] == "n/a"
 
         stats = (out / f"{name}_desc-subcortical_aseg.stats").read_text().splitlines()
         assert f"# subjectname {name}" in stats

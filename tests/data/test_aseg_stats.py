@@ -9,9 +9,8 @@ from monai_mamba.data.aseg_stats import aseg_stats
 from monai_mamba.labels import LabelTable, brain_measures, measure_brain
 
 TABLE = LabelTable.load("subcortical", auxiliary=True)
-# Key and name of the measures that `asegstats2table` of FreeSurfer 7 looks for and that need no surface and no
-# intracranial volume.
-KNOWN = {"BrainSeg": "BrainSegVol", "BrainSegNotVent": "BrainSegVolNotVent"}
+# Key and name of the measures that `asegstats2table` of FreeSurfer 7 looks for and that need no surface.
+KNOWN = {"EstimatedTotalIntraCranialVol": "eTIV", "BrainSeg": "BrainSegVol", "BrainSegNotVent": "BrainSegVolNotVent"}
 KNOWN |= {key: f"{key}Vol" for key in ("lhCortex", "rhCortex", "Cortex", "SubCortGray", "TotalGray")}
 KNOWN |= {key: f"{key}Vol" for key in ("lhCerebralWhiteMatter", "rhCerebralWhiteMatter", "CerebralWhiteMatter")}
 
@@ -52,9 +51,10 @@ def read(text: str) -> tuple[dict[str, float], dict[int, dict[str, str]]]:
 def test_measures_and_structures_are_those_of_the_label_map():
     generator = np.random.default_rng(0)
     voxels = {entry.id: int(generator.integers(0, 300_000)) for entry in TABLE.structures} | {24: 0}
-    text = aseg_stats("sub-01", "sub-01_dseg.nii.gz", TABLE, voxels, 0.8**3)
-    assert "IntraCranial" not in text
-    measures, rows = read(text)
+    measures, rows = read(aseg_stats("sub-01", "sub-01_dseg.nii.gz", TABLE, voxels, 0.8**3, 1.5e6))
+    assert measures["eTIV"] == 1.5e6
+    unknown, _ = read(aseg_stats("sub-01", "sub-01_dseg.nii.gz", TABLE, voxels, 0.8**3, np.nan))
+    assert np.isnan(unknown["eTIV"])
     mm3 = {label: count * 0.8**3 for label, count in voxels.items()}
 
     assert sorted(rows) == list(rows) == sorted(set(mm3) - {2, 3, 41, 42})

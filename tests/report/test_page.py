@@ -140,17 +140,27 @@ def test_each_scan_has_its_grade_with_the_reason_and_the_worst_comes_first(study
     assert "pass nothing is unusual." in text
 
 
-def test_shares_of_the_brain_stand_beside_the_volumes_where_the_tables_have_them(study, tmp_path):
+@pytest.mark.parametrize("icv", [None, "1600000.0", "n/a"])
+def test_shares_stand_beside_the_volumes_where_the_tables_have_them(study, tmp_path, icv):
     source = study / "results" / "sub-01" / "sub-01_desc-subcortical"
     copy_results(source, tmp_path / "a_desc-subcortical", {LEFT: 4000.0})
     table = tmp_path / "a_desc-subcortical_volumes.tsv"
     head, *rows = table.read_text().splitlines()
     shares = [f"{row}\t{float(row.split()[3]) / 1e4:.4f}" for row in rows]
-    table.write_text("\n".join([f"{head}\tpercent_of_brain", *shares]) + "\n")
+    lines = [f"{head}\tpercent_of_brain", *shares]
+    if icv:
+        share = "n/a" if icv == "n/a" else "0.2500"
+        lines = [f"{lines[0]}\tpercent_of_icv", *(f"{line}\t{share}" for line in shares)]
+        lines.append(f"n/a\tEstimatedTotalIntraCranialVol\tn/a\t{icv}" + 4 * "\tn/a")
+    table.write_text("\n".join(lines) + "\n")
     write_report(tmp_path, tmp_path / "report.html")
     text = " ".join(Page(tmp_path / "report.html").text.split())
-    assert "% of brain left, right" in text
-    assert "Hippocampus 4,000 0 +200.0 0.400 \N{EN DASH}" in text
+    assert ("% of brain left, right" in text) == (icv is None)
+    assert ("% of ICV left, right" in text) == (icv == "1600000.0")
+    dash = "\N{EN DASH}"
+    share = {None: f"0.400 {dash}", "1600000.0": "0.250 0.250", "n/a": f"0.900 {dash}"}[icv]
+    assert f"Hippocampus 4,000 0 +200.0 {share}" in text
+    assert icv is None or f"EstimatedTotalIntraCranialVol {'1,600,000' if icv != 'n/a' else dash}" in text
 
 
 def test_a_page_of_many_scans_stays_small_and_draws_pictures_when_they_are_seen(many, tmp_path):

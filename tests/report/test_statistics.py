@@ -33,13 +33,13 @@ def test_the_usual_range_of_lognormal_volumes_is_recovered():
     assert reference.median == pytest.approx(4000, rel=6e-3)
     assert reference.low == pytest.approx(4000 * math.exp(-0.196), rel=2e-2)
     assert reference.high == pytest.approx(4000 * math.exp(0.196), rel=2e-2)
-    measure = Measure("x", "volume", (1,), tuple(values), reference)
+    measure = Measure("x", "volume", "mm³", (1,), tuple(values), reference)
     assert sum(measure.is_outlier(scan) for scan in range(4000)) < 8  # 4000 * 0.05 % = 2 are expected
 
 
 def test_outliers_do_not_hide_themselves_or_each_other():
     values = [100.0 + number % 5 for number in range(20)] + [300.0, 290.0, 0.0]
-    measure = Measure("x", "volume", (1,), tuple(values), reference_of(values, "volume"))
+    measure = Measure("x", "volume", "mm³", (1,), tuple(values), reference_of(values, "volume"))
     assert [measure.is_outlier(scan) for scan in range(23)] == [False] * 20 + [True] * 3
     assert measure.z(22) == -math.inf
 
@@ -54,12 +54,12 @@ def test_outliers_do_not_hide_themselves_or_each_other():
 )
 def test_without_enough_to_go_by_nothing_is_an_outlier(values):
     assert reference_of(values, "volume") is None
-    assert not Measure("x", "volume", (1,), tuple(values), None).is_outlier(0)
+    assert not Measure("x", "volume", "mm³", (1,), tuple(values), None).is_outlier(0)
 
 
 def test_a_high_expected_dsc_is_no_outlier():
     values = [0.80 + number % 5 / 100 for number in range(20)] + [1.0, 0.6]
-    measure = Measure("x", "expected_dsc", (), tuple(values), reference_of(values, "expected_dsc"))
+    measure = Measure("x", "expected_dsc", "", (), tuple(values), reference_of(values, "expected_dsc"))
     assert measure.z(20) > 3.5
     assert (measure.is_outlier(20), measure.is_outlier(21)) == (False, True)
 

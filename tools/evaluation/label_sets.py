@@ -80,5 +80,6 @@ def volumes_of(labels: Path) -> Path:
 
 def read_column(path: str | Path, ids: Sequence[int], column: str) -> np.ndarray:
     """A column of a table of volumes for some ids, `(len(ids),)`, NaN where there is no value or no such column."""
-    texts = {int(row["id"]): row.get(column, MISSING) for row in read_tsv(path)}
-    return np.array([float("nan") if texts.get(label, MISSING) == MISSING else float(texts[label]) for label in ids])
+    texts = {row["id"]: row.get(column, MISSING) for row in read_tsv(path)}
+    cells = [texts.get(str(label), MISSING) for label in ids]
+    return np.array([float("nan") if cell == MISSING else float(cell) for cell in cells])

@@ -1,0 +1,165 @@
+"""Make the average head that intracranial volumes are estimated with, and say how far off the estimates are.
+
+The heads are label maps in FreeSurfer ids in which extracerebral tissues have ids from 500 on, and fluid around the
+brain is 24: those of SynthSeg. Every class gets a gray value as in T1-weighted scans. All heads are aligned by the
+centers of their structures and, twice, to their average. Each volume is then estimated with an average of the others,
+from other gray values and noise.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from reports import made_by, write_files
+from scipy import ndimage
+from scipy.spatial.transform import Rotation
+
+from monai_mamba.files import write_atomically
+from monai_mamba.grids import sample_linearly, voxel_map, voxel_volume
+from monai_mamba.transforms.intracranial import COMPARED_MM, FOLDER, MM, AverageHead, centers_of_mass, fit_affine
+from monai_mamba.version import __version__
+
+BRAIN_END, CORD, CEREBELLUM = 500, 512, (7, 8, 46, 47)
+CENTERS = (4, 5, 7, 8, 10, 11, 12, 13, 14, 15, 17, 18, 26, 28, 43, 44, 46, 47, 49, 50, 51, 52, 53, 54, 58, 60)
+GRAY = {
+    1.0: (2, 41),
+    0.95: (7, 46),
+    0.9: (13, 16, 52, 508, 511, 530),
+    0.85: (28, 60),
+    0.8: (10, 25, 49, 57, CORD),
+    0.75: (12, 51),
+    0.7: (3, 8, 11, 17, 18, 26, 30, 42, 47, 50, 53, 54, 58, 62, 72, 85, 516),
+    0.55: (507,),
+    0.4: (136, 137, 163, 164, 502),
+    0.3: (514,),
+    0.25: (506, 515),
+    0.2: (5, 14, 15, 24, 44),
+    0.15: (4, 43, 509),
+    0.0: (0,),
+}
+ROUNDS = 2
+CONTRAST, NOISE = 0.1, 0.05  # standard deviations of gray values that are 0..1
+SHAPE, ORIGIN = (47, 60, 54), (-92.0, -128.0, -100.0)  # of the average; its origin is the middle of the structures
+
+
+@dataclass(frozen=True)
+class Head:
+    """Label ids, a mask of the inside of the skull with half as many voxels along each axis, and `CENTERS` in mm."""
+
+    ids: np.ndarray
+    affine: np.ndarray
+    inside: np.ndarray
+    half: np.ndarray
+    centers: dict[int, np.ndarray]
+
+    @classmethod
+    def load(cls, path: Path) -> Head:
+        """Read a label map of 1 mm, RAS."""
+        file = nib.load(path)
+        ids, half = np.asarray(file.dataobj), file.affine @ np.diag([2.0, 2.0, 2.0, 1.0])
+        inside = inside_of_skull(ids[::2, ::2, ::2])
+        return cls(ids, file.affine, inside, half, centers_of_mass(ids, file.affine, CENTERS))
+
+    @property
+    def volume(self) -> float:
+        """Intracranial volume in mm3."""
+        return float(self.inside.sum()) * voxel_volume(self.half)
+
+    @property
+    def image(self) -> np.ndarray:
+        """The head with the gray values of a T1-weighted scan, 0..1."""
+        table = np.zeros(self.ids.max() + 1, np.float32)
+        for gray, ids in GRAY.items():
+            table[[label for label in ids if label < len(table)]] = gray
+        return table[self.ids]
+
+
+def inside_of_skull(ids: np.ndarray) -> np.ndarray:
+    """Brain and fluid in label ids `(H, W, D)` of 2 mm, without holes, down to the lowest voxel of the cerebellum."""
+    mask = ((ids > 0) & (ids < BRAIN_END)) | (ids == CORD)
+    low = np.argwhere(np.isin(ids, CEREBELLUM))[:, 2].min()
+    mask[:, :, :low] = False
+    core, _ = ndimage.label(ndimage.binary_opening(mask, iterations=2))  # without the vessels of the skull's base
+    mask &= ndimage.binary_dilation(core == 1 + np.argmax(np.bincount(core.ravel())[1:]), iterations=2)
+    mask = ndimage.binary_closing(np.pad(mask, 4), iterations=2)[4:-4, 4:-4, 4:-4]
+    mask[:, :, :low] = False
+    return ndimage.binary_fill_holes(mask)
+
+
+def mean_centers(heads: list[Head]) -> dict[int, np.ndarray]:
+    """Means of the centers of structures, after turning each head to the others; their own mean is the origin."""
+    points = np.array([[head.centers[label] for label in CENTERS] for head in heads])
+    points -= points.mean(axis=1, keepdims=True)
+    for _ in range(5):
+        mean = points.mean(axis=0)
+        points = np.array([Rotation.align_vectors(mean, each)[0].apply(each) for each in points])
+    return dict(zip(CENTERS, points.mean(axis=0), strict=True))
+
+
+def resample(volume: np.ndarray, affine: np.ndarray, matrix: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """A volume on the grid of the average, smoothed to its voxels."""
+    smooth = ndimage.uniform_filter(volume.astype(np.float32), round(MM / abs(affine[0, 0])))
+    return sample_linearly(smooth, voxel_map(matrix @ target, affine), tuple(slice(0, size) for size in SHAPE))
+
+
+def register(average: AverageHead, head: Head, image: np.ndarray, start: np.ndarray) -> np.ndarray:
+    """See `AverageHead.register`."""
+    return average.register(image, head.affine, start, average.outside_mm <= COMPARED_MM)
+
+
+def other_contrast(head: Head, seed: int) -> np.ndarray:
+    """The image of a head with other gray values and with noise."""
+    generator = np.random.default_rng(seed)
+    changes = generator.normal(0, CONTRAST, head.ids.max() + 1).astype(np.float32)
+    changes[0] = 0
+    noise = generator.normal(0, NOISE, head.ids.shape).astype(np.float32)
+    return np.clip(head.image + changes[head.ids] + noise, 0, 1)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("label_maps", help="folder with label maps of whole heads, RAS, 1 mm")
+    parser.add_argument("--average", default=FOLDER, type=Path, help="folder of the average head")
+    parser.add_argument("--output_dir", default="eval", type=Path, help="folder of the report")
+    options = parser.parse_args()
+    heads = [Head.load(path) for path in sorted(Path(options.label_maps).glob("*.nii.gz"))]
+    centers = mean_centers(heads)
+    target = np.diag([MM, MM, MM, 1.0])
+    target[:3, 3] = ORIGIN
+    matrices = [fit_affine(centers, head.centers) for head in heads]
+    for turn in range(ROUNDS + 1):
+        pairs = [
+            [resample(volume, h.half, m, target) for volume in (h.image[::2, ::2, ::2], h.inside)]
+            for h, m in zip(heads, matrices, strict=True)
+        ]
+        average = AverageHead(*np.mean(pairs, axis=0), target, centers)
+        if turn < ROUNDS:
+            matrices = [register(average, h, h.image, m) for h, m in zip(heads, matrices, strict=True)]
+    options.average.mkdir(parents=True, exist_ok=True)
+    voxels = np.stack([average.image * 255, average.inside * 255], axis=-1).round().astype(np.uint8)
+    write_atomically(options.average / "head.nii.gz", lambda path: nib.save(nib.Nifti1Image(voxels, target), path))
+    rows = [f"{label}\t" + "\t".join(f"{x:.2f}" for x in place) for label, place in centers.items()]
+    write_files(options.average, {"centers.tsv": "\n".join(["id\tx\ty\tz", *rows]) + "\n"})
+
+    errors = []
+    for index, head in enumerate(heads):
+        others = AverageHead(*np.mean(np.delete(pairs, index, axis=0), axis=0), target, centers)
+        matrix = register(others, head, other_contrast(head, index), fit_affine(centers, head.centers))
+        errors.append(100 * (others.volume * np.linalg.det(matrix[:3, :3]) / head.volume - 1))
+    low, middle, high = np.percentile(np.abs(errors), (25, 50, 75))
+    text = (
+        f"Intracranial volume of {len(heads)} label maps, each with the average of the others: error in % "
+        f"{', '.join(f'{error:+.1f}' for error in errors)}; mean {np.mean(errors):+.1f}, standard deviation "
+        f"{np.std(errors, ddof=1):.1f}, absolute {middle:.1f} (median; quartiles {low:.1f} to {high:.1f}).\n"
+    )
+    write_files(options.output_dir, {"report.md": f"# Average head\n\n{made_by(__version__ + '.')}\n{text}"})
+    print(text, end="")
+
+
+if __name__ == "__main__":
+    main()
