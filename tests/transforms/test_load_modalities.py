@@ -101,18 +101,25 @@ def test_a_mask_is_refused_and_a_skull_is_noticed(tmp_path, caplog):
 
 SAMPLE = Path(__file__).resolve().parents[2] / "bundles" / "brats_multimodal" / "sample_data" / "TCGA-FG-6692"
 EXCHANGED = {
-    "T1 and T2 exchanged": ("t1", "the images called T2 and T1 look exchanged"),
-    "T1ce and T2 exchanged": ("t1ce", "the images called T2 and T1ce look exchanged"),
+    f"{names} exchanged": (modalities, f"the images called {names} look exchanged")
+    for names, modalities in {
+        "FLAIR and T1": ("flair", "t1"),
+        "FLAIR and T1ce": ("flair", "t1ce"),
+        "FLAIR and T2": ("flair", "t2"),
+        "T1 and T2": ("t1", "t2"),
+        "T1ce and T2": ("t1ce", "t2"),
+    }.items()
 }
 
 
-def test_t2_in_the_place_of_another_modality_is_noticed(caplog):
+def test_modalities_in_the_place_of_another_one_are_noticed(caplog):
     suffixes = dict(zip(MODALITIES, ("t2f", "t1n", "t1c", "t2w"), strict=True))
     paths = {name: str(SAMPLE / f"{SAMPLE.name}-{suffix}.nii.gz") for name, suffix in suffixes.items()}
     with caplog.at_level(logging.WARNING, "monai_mamba"):
-        LOAD({"image": paths})
-        assert "exchanged" not in caplog.text
-        for other, said in EXCHANGED.values():
+        assert LOAD({"image": paths})["image"].meta["doubts"] == ""
+        assert not caplog.text
+        for (one, other), said in EXCHANGED.values():
             caplog.clear()
-            LOAD({"image": paths | {other: paths["t2"], "t2": paths[other]}})
-            assert said in caplog.text
+            case = LOAD({"image": paths | {one: paths[other], other: paths[one]}})
+            assert case["image"].meta["doubts"] == said
+            assert f"{said}. Check which file is which." in caplog.text
