@@ -72,7 +72,7 @@ class QualityLimits:
         """
         try:
             rows = read_tsv(table)
-            volumes = {row["name"]: _number(row["mm3"]) for row in rows}
+            volumes = {row["name"]: float(row["mm3"]) for row in rows if row.get("id") != MISSING}
             promised = {row["name"]: _number(row.get("expected_dsc", MISSING)) for row in rows}
             present = {row["name"]: str(row["modalities"]).split("+") for row in rows if "modalities" in row}
         except (

@@ -27,12 +27,12 @@ FOLDER = Path(__file__).parent / "average_head"
 MM = 4.0  # of a voxel
 EVERY, BINS, ITERATIONS = 3, 32, 40  # every third voxel is compared
 RADIUS = 80.0  # of a brain, mm
-COMPARED_MM = 12.0  # around the inside of the skull: bone and skin, but little of face and neck
-SKULL_MM = 4.0  # thickness left out where air is looked for, because bone and air are both dark
+COMPARED_MM = 8.0  # around the inside of the skull: bone; skin, whose thickness says nothing, misleads the search
+SKIN_MM = (4.0, 12.0)  # where skin is looked for: bone is as dark as air
 AIR = 0.05  # brightness, 0..1, below which a voxel is air
 MIN_STRUCTURES = 13  # half of those whose centers are known
-MIN_SKIN, MIN_SEEN = 0.5, 0.95
-BRAIN_SHARE = (0.5, 0.95)  # of the intracranial volume, from severe atrophy to none
+MAX_DARK, MIN_SEEN = 0.65, 0.95  # dark are up to 50 % around raw heads and 75 % or more around stripped brains
+BRAIN_SHARE = (0.55, 0.95)  # of the intracranial volume, from severe atrophy to none
 
 logger = logging.getLogger(__name__)
 
@@ -146,17 +146,17 @@ def intracranial_volume(image: np.ndarray, affine: np.ndarray, labels: np.ndarra
     if len(centers) < MIN_STRUCTURES:
         raise InputError(f"{len(centers)} of {len(average.centers)} structures were found")
     start = fit_affine(average.centers, centers)
-    distance, to_image = average.outside_mm, np.linalg.inv(affine)
-    skin = average.places((distance > SKULL_MM) & (distance <= COMPARED_MM), to_image @ start)
-    skin = (ndimage.map_coordinates(image, skin.T, order=1) > AIR).mean()
-    if skin < MIN_SKIN:
-        raise InputError(f"{1 - skin:.0%} of what surrounds the brain is dark, as if skull and skin were removed")
-    compared, to_scan = distance <= COMPARED_MM, np.linalg.inv(grid.affine)
-    compared[compared] = grid.distance_to_border(average.places(compared, to_scan @ start)) >= 0
-    matrix = average.register(image, affine, start, compared)
-    seen = (grid.distance_to_border(average.places(average.inside >= 0.5, to_scan @ matrix)) >= 0).mean()
-    if seen < MIN_SEEN:
-        raise InputError(f"{1 - seen:.0%} of the inside of the skull is outside the field of view")
+    distance, to_scan = average.outside_mm, np.linalg.inv(grid.affine)
+    seen = np.ones(distance.shape, bool)
+    seen[seen] = grid.distance_to_border(average.places(seen, to_scan @ start)) >= 0
+    skin = average.places(seen & (distance > SKIN_MM[0]) & (distance <= SKIN_MM[1]), np.linalg.inv(affine) @ start)
+    dark = (ndimage.map_coordinates(image, skin.T, order=1) <= AIR).mean()
+    if dark > MAX_DARK:
+        raise InputError(f"{dark:.0%} of what surrounds the brain is dark, as if skull and skin were removed")
+    matrix = average.register(image, affine, start, seen & (distance <= COMPARED_MM))
+    share = (grid.distance_to_border(average.places(average.inside >= 0.5, to_scan @ matrix)) >= 0).mean()
+    if share < MIN_SEEN:
+        raise InputError(f"{1 - share:.0%} of the inside of the skull is outside the field of view")
     volume = average.volume * float(np.linalg.det(matrix[:3, :3]))
     brain = np.count_nonzero(labels) * grid.voxel_volume
     if not BRAIN_SHARE[0] <= brain / volume <= BRAIN_SHARE[1]:
