@@ -170,8 +170,9 @@ def sections() -> list[Section]:
         ),
         Section(
             "Brain tumor cases",
-            ((tumor.BAD, REFUSED), (modalities.EXCHANGED, WARNED)),
+            ((tumor.BAD, REFUSED), (modalities.EXCHANGED, "segmented, and graded `look`")),
             (
+                modalities.test_modalities_of_two_people_and_a_skull_are_noticed,
                 cases.test_a_folder_for_each_modality,
                 cases.test_folders_of_modalities_without_names_in_common_are_refused,
                 cases.test_two_cases_of_one_name_are_an_error,
