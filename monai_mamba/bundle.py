@@ -13,11 +13,27 @@ from pydoc import locate
 from types import FrameType
 from typing import Any, get_type_hints
 
-from monai.bundle import ConfigComponent, ConfigParser, ConfigWorkflow, create_workflow, run, run_workflow
+from monai.bundle import (
+    ConfigComponent,
+    ConfigParser,
+    ConfigWorkflow,
+    ReferenceResolver,
+    create_workflow,
+    run,
+    run_workflow,
+)
 
 from monai_mamba.errors import InputError
 from monai_mamba.files import read_json
-from monai_mamba.options import TEXT_OPTIONS, as_config, check_expression, read_text, typed_options
+from monai_mamba.options import (
+    NUMBER_OPTIONS,
+    TEXT_OPTIONS,
+    as_config,
+    check_expression,
+    check_number,
+    read_text,
+    typed_options,
+)
 
 PACKAGE = Path(__file__).resolve().parent
 TRACKING = {"experiment_name", "run_name", "save_execute_config", "tracking_uri"}  # what MONAI's tracking reads
@@ -79,8 +95,8 @@ def check_options() -> None:
     Python. An entry is used where another one refers to it (`@name`); an argument, where the component has it.
 
     Raises:
-        InputError: an option is unknown, unused, or no text where it must be (see `monai_mamba.options`); names it, and
-            the one that was probably meant.
+        InputError: an option is unknown, unused, no text where it must be, or a number out of its range (see
+            `monai_mamba.options`); names it, and the one that was probably meant.
     """
     workflow = next(_running_workflows(), None)
     if workflow is None:
@@ -99,6 +115,9 @@ def check_options() -> None:
     is_command_line = any(frame.f_back.f_globals["__name__"] == "fire.core" for frame in commands)
     typed = typed_options(sys.argv[1:]) if is_command_line else {}
     _take_texts(parser, typed, call.get("_args", {}))
+    for name in NUMBER_OPTIONS.keys() & parser.config.keys():
+        check_number(name, parser.config[name])
+    _refuse_references(parser.config, parser.config, "")
     _refuse_unused(workflow, call)
     _refuse_arguments(parser, parser.config, "")
 
@@ -131,6 +150,19 @@ def _take_texts(parser: ConfigParser, typed: Mapping[str, str | None], given: Ma
             )
         if value != now:
             parser[name] = value
+
+
+def _refuse_references(config: Mapping[str, Any], part: Any, path: str) -> None:
+    """Refuse references (`@name`) to entries that the config does not have."""
+    if isinstance(part, (dict, list)):
+        for key, inner in part.items() if isinstance(part, dict) else enumerate(part):
+            _refuse_references(config, inner, f"{path}#{key}" if path else str(key))
+    elif isinstance(part, str) and part.startswith(("$", "@")):
+        for name in sorted(ReferenceResolver.match_refs_pattern(part)):
+            entry = ReferenceResolver.split_id(name)[0]
+            if entry and entry not in config:
+                advice = _nearest(entry, config, "").replace("--", "@")
+                raise InputError(f"{path} is {part}, and the config has no entry {entry}. {advice}".rstrip())
 
 
 def _refuse_unused(workflow: ConfigWorkflow, call: Mapping[str, Any]) -> None:

@@ -61,8 +61,8 @@ def read_json(path: str | Path) -> dict[str, Any]:
 
 
 def read_tsv(path: str | Path) -> list[dict[str, str]]:
-    """Rows of a table with tabs between its cells, by the names of its columns."""
-    with Path(path).open(encoding="utf-8", newline="") as file:
+    """Rows of a table with tabs between its cells, by the names of its columns; Excel begins it with a mark (BOM)."""
+    with Path(path).open(encoding="utf-8-sig", newline="") as file:
         return list(csv.DictReader(file, delimiter="\t"))
 
 

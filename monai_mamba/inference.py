@@ -20,12 +20,13 @@ from monai.transforms import LoadImage
 from monai.utils import SpaceKeys
 
 from monai_mamba.bundle import shipped_bundles
+from monai_mamba.data.geometry import check_affine
 from monai_mamba.data.scans import RESULTS
 from monai_mamba.errors import InputError, own_error
 from monai_mamba.files import MISSING, read_tsv
 
 Image = str | os.PathLike | np.ndarray | torch.Tensor
-TEXT_COLUMNS = ("name", "labels")
+TEXT_COLUMNS = ("name", "labels", "modalities", "doubts")
 
 
 class Segmentation(NamedTuple):
@@ -122,19 +123,28 @@ def _as_file(image: Any, affine: np.ndarray | None, path: Path) -> Path:
         raise InputError(
             "An array has no position: give the affine of its voxels, or a MetaTensor, or the file's path."
         )
-    voxels = image.detach().float().cpu() if isinstance(image, torch.Tensor) else image
-    voxels = np.asarray(voxels, dtype=np.float32)
+    if isinstance(image, torch.Tensor):
+        image = image.detach().cpu()
+        image = image.float() if image.is_floating_point() else image  # NumPy has no bfloat16
+    voxels = np.asarray(image)
+    if voxels.dtype.kind not in "buif":
+        raise InputError(f"The voxels of the image are of type {voxels.dtype}; expected one real number each.")
+    try:
+        affine = np.asarray(affine, dtype=np.float64).reshape(4, 4)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"The affine is no matrix (4, 4) of numbers, from voxels to mm ({error}).") from error
+    check_affine("image", affine)
     voxels = voxels[0] if voxels.ndim == 4 and len(voxels) == 1 else voxels
     if voxels.ndim != 3:
         raise InputError(f"The image has the shape {tuple(voxels.shape)}, expected (H, W, D) or (1, H, W, D).")
-    nib.save(nib.Nifti1Image(voxels, np.asarray(affine, dtype=np.float64)), path)
+    nib.save(nib.Nifti1Image(voxels.astype(np.float32), affine), path)
     return path
 
 
 def _read_table(path: str) -> list[dict[str, Any]]:
     def value(column: str, cell: str) -> Any:
-        if column in TEXT_COLUMNS:
-            return cell
-        return None if cell == MISSING else int(cell) if cell.isdecimal() else float(cell)
+        if cell == MISSING or column in TEXT_COLUMNS:
+            return None if cell == MISSING else cell
+        return int(cell) if cell.isdecimal() else float(cell)
 
     return [{column: value(column, cell) for column, cell in row.items()} for row in read_tsv(path)]

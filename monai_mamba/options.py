@@ -1,16 +1,18 @@
-"""Options that are names: paths, names of tables and schemes, the device. They are taken as the user typed them.
+"""Options of the bundles: names are taken as the user typed them, numbers must be in their range.
 
-On the way from a command line into a config, Fire reads a value as Python (`pilot#2` is `pilot` and a comment,
-`2024_01` a number, `a,b` a tuple), and MONAI reads `#` as `::`. Numbers, switches and components are left to them.
+Names are paths, names of tables and schemes, the device. On the way from a command line into a config, Fire reads a
+value as Python (`pilot#2` is `pilot` and a comment, `2024_01` a number, `a,b` a tuple), and MONAI reads `#` as `::`.
+Switches and components are left to them.
 """
 
 from __future__ import annotations
 
 import ast
 import builtins
+import math
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -45,12 +47,32 @@ TEXT_OPTIONS = MAY_BE_NONE | {
     "weights",
     "written_table",
 }
+Range = tuple[Callable[[float], bool], str]
+COUNT: Range = (lambda x: isinstance(x, int) and x >= 1, "whole number from 1")
+FROM_ZERO: Range = (lambda x: isinstance(x, int) and x >= 0, "whole number from 0")
+SHARE: Range = (lambda x: 0 <= x <= 1, "number from 0 to 1")
+PART: Range = (lambda x: 0 <= x < 1, "number from 0 to below 1")
+WEIGHT: Range = (lambda x: 0 <= x < math.inf, "number from 0")
+POSITIVE: Range = (lambda x: 0 < x < math.inf, "number above 0")
+NUMBER_OPTIONS: dict[str, Range] = {
+    **dict.fromkeys(("batch_size", "epochs", "iterations_per_epoch", "sw_batch_size"), COUNT),
+    **dict.fromkeys(("first_roi_size", "roi_size", "val_interval", "windows_per_case"), COUNT),
+    **dict.fromkeys(("num_workers", "seed", "warmup"), FROM_ZERO),
+    **dict.fromkeys(("cache_rate", "dropout_of_modalities", "paste_lesions", "synthetic_fraction"), SHARE),
+    **dict.fromkeys(("overlap", "val_fraction"), PART),
+    **dict.fromkeys(("distillation_weight", "feature_weight", "min_enhancing_ml", "weight_decay"), WEIGHT),
+    **dict.fromkeys(("learning_rate", "pixdim"), POSITIVE),
+}
+LISTS = {"first_roi_size", "pixdim", "roi_size"}  # of one number for each axis
 
 
 def typed_options(arguments: Sequence[str]) -> dict[str, str | None]:
     """Text by option, for `--name text` and `--name=text`; None where none follows.
 
     A command line, without the program, is split as Fire does. What follows the last `--` belongs to Fire.
+
+    Raises:
+        InputError: an option is given twice, of which Fire would take the last.
     """
     if "--" in arguments:
         arguments = arguments[: len(arguments) - 1 - arguments[::-1].index("--")]
@@ -59,7 +81,9 @@ def typed_options(arguments: Sequence[str]) -> dict[str, str | None]:
     for argument, following in zip(arguments, [*arguments[1:], "--"], strict=True):
         if is_option(argument):
             name, equals, text = argument.lstrip("-").partition("=")
-            typed[name.replace("-", "_")] = text if equals else None if is_option(following) else following
+            name, text = name.replace("-", "_"), text if equals else None if is_option(following) else following
+            if typed.setdefault(name, text) != text:
+                raise InputError(f"--{name} is given twice, {typed[name]} and {text}. Leave one of them out.")
     return typed
 
 
@@ -109,6 +133,22 @@ def as_config(name: str, value: Any, ids: Mapping[str, Any]) -> Any:
     if value.startswith("$") or is_reference or not re.search("#|^[@%]", value):
         return value
     return "$" + re.sub("[#@%]", lambda found: f"\\x{ord(found.group()):02x}", repr(value))
+
+
+def check_number(name: str, value: Any) -> None:
+    """Refuse the value of a number option that is none, or out of its range; references and expressions are not read.
+
+    Raises:
+        InputError: says what is expected.
+    """
+    if isinstance(value, str) and value.startswith(("$", "@")):
+        return
+    fits, kind = NUMBER_OPTIONS[name]
+    numbers = value if name in LISTS else [value]
+    is_list = isinstance(numbers, (list, tuple)) and len(numbers) == (3 if name in LISTS else 1)
+    if not is_list or not all(isinstance(n, (int, float)) and n is not True and fits(n) for n in numbers):
+        expected = f"a list of three, each a {kind}" if name in LISTS else f"a {kind}"
+        raise InputError(f"--{name} is {value}, expected {expected}.")
 
 
 def check_expression(name: str, value: Any, known: Iterable[str]) -> None:

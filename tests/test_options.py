@@ -15,7 +15,7 @@ import torch
 from monai.bundle import ConfigWorkflow
 
 from monai_mamba.errors import InputError
-from monai_mamba.options import MAY_BE_NONE, TEXT_OPTIONS, typed_options
+from monai_mamba.options import LISTS, MAY_BE_NONE, NUMBER_OPTIONS, TEXT_OPTIONS, typed_options
 
 BUNDLES = Path(__file__).resolve().parents[1] / "bundles"
 SEEN: list[dict[str, Any]] = []
@@ -116,7 +116,7 @@ def test_names_are_taken_as_they_are(way, monkeypatch, config, tmp_path):
 
 def test_none_is_taken_where_it_may_be(monkeypatch, config, tmp_path):
     from_args_file(monkeypatch, config, tmp_path, {"aseg": "a"})
-    from_command_line(monkeypatch, config, tmp_path, {"aseg": "None", "overlap": "None"})
+    from_command_line(monkeypatch, config, tmp_path, {"aseg": "None", "train#max_epochs": "None"})
     assert [seen["aseg"] for seen in SEEN] == ["a", None]
     with pytest.raises(RuntimeError) as caught:
         from_args_file(monkeypatch, config, tmp_path, {"input": None})
@@ -230,6 +230,62 @@ def test_options_of_tracking_without_tracking_are_refused(monkeypatch, config, t
         with pytest.raises(RuntimeError) as caught:
             from_command_line(monkeypatch, config, tmp_path, {name: "x"})
         assert sentence(caught) == f"--{name}: only tracking uses it. Add --tracking mlflow, or leave it out."
+
+
+OUT_OF_RANGE = {
+    "--overlap 1.0": ("a number from 0 to below 1",),
+    "--overlap half": ("a number from 0 to below 1",),
+    "--epochs 0": ("a whole number from 1",),
+    "--sw_batch_size 1.5": ("a whole number from 1",),
+    "--roi_size 96": ("a list of three, each a whole number from 1",),
+    "--roi_size [96, 96]": ("a list of three, each a whole number from 1",),
+    "--pixdim [-2, 2, 2]": ("a list of three, each a number above 0",),
+    "--cache_rate 2": ("a number from 0 to 1",),
+}
+
+
+def test_numbers_out_of_range_are_refused(monkeypatch, tmp_path):
+    names = {option.split()[0].removeprefix("--") for option in OUT_OF_RANGE}
+    values = {name: [8, 8, 8] if name in LISTS else 1 for name in names} | {"overlap": 0}
+    uses = {"used": "$[" + ", ".join(f"@{name}" for name in names) + "]"}
+    config = tmp_path / "numbers.json"
+    config.write_text(json.dumps(CONTENT | values | uses))
+    from_command_line(monkeypatch, str(config), tmp_path, {})
+    SEEN.clear()
+    for option, (expected,) in OUT_OF_RANGE.items():
+        name, text = option.removeprefix("--").split(" ", 1)
+        with pytest.raises(RuntimeError) as caught:
+            from_command_line(monkeypatch, str(config), tmp_path, {name: text})
+        assert sentence(caught) == f"--{name} is {text}, expected {expected}."
+    assert not SEEN
+
+
+def test_every_number_option_of_the_bundles_is_declared():
+    known = set()
+    for path in BUNDLES.glob("*/configs/*.json"):
+        if path.name not in ("metadata.json", "folds.json"):
+            config = json.loads(path.read_text())
+            values = {name: value if isinstance(value, list) else [value] for name, value in config.items()}
+            known |= {name for name, parts in values.items() if "#" not in name and {*map(type, parts)} <= {int, float}}
+    assert known - {"fold"} == set(NUMBER_OPTIONS)  # a fold may be a word
+
+
+def test_a_reference_to_no_entry_is_refused(monkeypatch, config, tmp_path):
+    content = CONTENT | {"inferer": {**CONTENT["inferer"], "overlap": "$max(@overlp, 0)"}}
+    Path(config).write_text(json.dumps(content))
+    with pytest.raises(RuntimeError) as caught:
+        from_command_line(monkeypatch, config, tmp_path, {})
+    assert (
+        sentence(caught)
+        == "inferer#overlap is $max(@overlp, 0), and the config has no entry overlp. Did you mean @overlap?"
+    )
+
+
+def test_an_option_given_twice_is_refused(monkeypatch, config):
+    arguments = ["--overlap", "0.5", "--input=a.nii", "--overlap=0.25"]
+    with pytest.raises(RuntimeError) as caught:
+        command(monkeypatch, "--logging_file=False", "--config_file", config, *arguments)
+    assert sentence(caught) == "--overlap is given twice, 0.5 and 0.25. Leave one of them out."
 
 
 UNKNOWN = {

@@ -162,6 +162,7 @@ def sections() -> list[Section]:
                 scans.test_a_freesurfer_subject_is_one_scan,
                 scans.test_values_on_surfaces_are_no_scans,
                 scans.test_two_scans_must_not_share_a_result,
+                scans.test_names_that_are_too_long_for_results_are_refused,
                 scans.test_results_of_another_scan_are_not_taken_for_those_of_this_one,
                 bids.test_of_parts_and_echoes_one_is_taken_and_every_run_and_acquisition,
                 bids.test_bidsignore_is_respected,
@@ -169,8 +170,9 @@ def sections() -> list[Section]:
         ),
         Section(
             "Brain tumor cases",
-            ((tumor.BAD, REFUSED), (modalities.EXCHANGED, WARNED)),
+            ((tumor.BAD, REFUSED), (modalities.EXCHANGED, "segmented, and graded `look`")),
             (
+                modalities.test_modalities_of_two_people_and_a_skull_are_noticed,
                 cases.test_a_folder_for_each_modality,
                 cases.test_folders_of_modalities_without_names_in_common_are_refused,
                 cases.test_two_cases_of_one_name_are_an_error,
@@ -181,12 +183,15 @@ def sections() -> list[Section]:
             "Options",
             (
                 (options.UNKNOWN, REFUSED),
+                (options.OUT_OF_RANGE, REFUSED),
                 (options.NO_PYTHON, REFUSED),
                 (options.MONAI_ITSELF, "an error of MONAI, with its traceback"),
             ),
             (
                 bundle_options.test_folders_are_those_that_were_typed,
                 bundle_options.test_options_of_another_config_are_not_passed_over,
+                options.test_a_reference_to_no_entry_is_refused,
+                options.test_an_option_given_twice_is_refused,
                 options.test_names_are_taken_as_they_are,
                 options.test_texts_from_python_that_monai_has_changed_are_refused,
                 options.test_an_empty_name_is_refused,

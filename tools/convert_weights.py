@@ -21,8 +21,7 @@ import torch
 from reports import run_command
 
 from monai_mamba.errors import InputError, WeightsError
-from monai_mamba.files import write_atomically
-from monai_mamba.handlers.weights import read_tensors
+from monai_mamba.handlers.weights import read_tensors, write_tensors
 from monai_mamba.networks.nets import MedSegMamba, SegMamba
 
 NETWORKS = {"MedSegMamba": MedSegMamba, "SegMamba": SegMamba}
@@ -220,7 +219,7 @@ def convert_file(source: Path, target: Path) -> Converted:
     except WeightsError as error:
         raise WeightsError(f"{source}: {error}") from error
     state = {key: value.clone() for key, value in converted.state.items()}
-    write_atomically(target, lambda file: torch.save(state, file))
+    write_tensors(target, state)
     return converted
 
 

@@ -118,6 +118,8 @@ def fit_limits(options: argparse.Namespace) -> None:
         volume = measure(reference.files[scan["subject"]], ids)
         people[scan.get("person", scan["subject"])] = np.where(np.isin(ids, unknown_ids(scan)), np.nan, volume)
     tables = sorted(Path(options.results).expanduser().glob("**/*_volumes.tsv"))
+    if not tables:
+        raise InputError(f"{options.results}: no results there (*_volumes.tsv). Give the --output_dir of a run.")
     expected, sizes = (np.array([read_column(path, ids, name) for path in tables]) for name in ("expected_dsc", "mm3"))
     volumes = np.array(list(people.values()))
     limits = fit(volumes, other_side, expected)

@@ -12,6 +12,7 @@ import argparse
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
 from reports import run_command
 
@@ -39,8 +40,11 @@ def pool_scores(options: argparse.Namespace) -> None:
             columns = columns or scores
             for row in rows if scores == columns else ():
                 case = found.setdefault((row["subject"], row["modalities"]), {})
-                case[row["region"]] = [float(row[name]) for name in columns]
-        except (OSError, UnicodeDecodeError, ValueError, LookupError) as error:
+                numbers = [float(row[name]) for name in columns]
+                if row["region"] in case or not np.isfinite(numbers).all():
+                    raise ValueError(f"{row['subject']}, {row['modalities']}, {row['region']}: two rows, or NaN")
+                case[row["region"]] = numbers
+        except (OSError, ValueError, LookupError, TypeError) as error:
             raise InputError(
                 f"{path}: no table of region scores ({error}). Expected scores.tsv of evaluate.json."
             ) from error
@@ -49,7 +53,11 @@ def pool_scores(options: argparse.Namespace) -> None:
         if twice := sorted(set(values) & set(found)):
             raise InputError(f"{path}: {twice[0][0]} was scored in another table too. A case is in one fold.")
         values |= found
-    regions = tuple(next(iter(values.values())))
+        regions = tuple(next(iter(values.values())))
+        if other := [list(rows) for rows in found.values() if set(rows) != set(regions)]:
+            raise InputError(
+                f"{path}: it has a case with the regions {other[0]}; expected {list(regions)}, as in others."
+            )
     stacked = torch.tensor([[rows[name] for name in regions] for rows in values.values()])
     subjects, subsets = map(list, zip(*values, strict=True))
     write_region_tables(options.output_dir, subjects, subsets, stacked, regions)

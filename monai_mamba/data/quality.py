@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -13,6 +13,7 @@ from monai_mamba.files import MISSING, read_tsv
 from monai_mamba.labels import other_side
 
 COLUMNS = ("name", "low_mm3", "high_mm3", "high_asymmetry", "low_expected_dsc")
+NEEDED = "needs"  # a further column where there are modalities
 # A head has few structures that are odd, nonsense has many; a lesion changes a structure, or the parts of one.
 FAILING_SHARE, FAILING_COUNT = 1 / 3, 3
 NAMED = 4  # structures that a reason names
@@ -39,19 +40,24 @@ class QualityLimits:
     Attributes:
         limits: name -> smallest and largest volume in mm3, largest difference of left and right (relative to their
             mean), lowest expected DSC; NaN where there is no limit.
+        needs: name -> the modality without which a region is not found well, where that is so.
     """
 
     limits: Mapping[str, Limits]
+    needs: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def load(cls, path: str | Path) -> QualityLimits:
-        """Read a TSV file with the columns `COLUMNS`; a cell `n/a` is no limit.
+        """Read a TSV file with the columns `COLUMNS`, and maybe `NEEDED`; a cell `n/a` is no limit.
 
         Raises:
             InputError: it cannot be read.
         """
         try:
-            return cls({row["name"]: tuple(_number(row[column]) for column in COLUMNS[1:]) for row in read_tsv(path)})
+            rows = read_tsv(path)
+            limits = {row["name"]: tuple(_number(row[column]) for column in COLUMNS[1:]) for row in rows}
+            needs = {row["name"]: row[NEEDED] for row in rows if row.get(NEEDED, MISSING) != MISSING}
+            return cls(limits, needs)
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"{path}: no table of limits ({error}). Expected columns: {', '.join(COLUMNS)}."
@@ -60,23 +66,34 @@ class QualityLimits:
     def rate(self, table: str | Path) -> Quality:
         """Grade the results of a scan by its table of volumes (`..._volumes.tsv`).
 
-        A structure outside its limits is `look`, a third of them (three at least) `fail`. Of a pair that is too
-        different, the smaller one is outside.
+        A structure outside its limits, or without the modality that it needs (by the column `modalities`), is `look`, a
+        third of them (three at least) `fail`. Of a pair that is too different, the smaller one is outside. What the
+        column `doubts` says of the scan is `look`.
         """
         try:
             rows = read_tsv(table)
             volumes = {row["name"]: float(row["mm3"]) for row in rows}
             promised = {row["name"]: _number(row.get("expected_dsc", MISSING)) for row in rows}
-        except (OSError, KeyError, TypeError, ValueError) as error:  # changed by hand: the other scans keep their grade
+            present = {row["name"]: str(row["modalities"]).split("+") for row in rows if "modalities" in row}
+        except (
+            OSError,
+            KeyError,
+            TypeError,
+            ValueError,
+            AttributeError,
+        ) as error:  # changed by hand: the other scans keep their grade
             return Quality("fail", f"the table of volumes cannot be read ({error})")
+        doubts = list({str(row["doubts"]) for row in rows if row.get("doubts", MISSING) != MISSING})
         odd = {}
         for name, (low, high, asymmetry, expected) in self.limits.items():
             if name not in volumes:
                 odd[name] = "not in the table of volumes"
                 continue
-            volume = volumes[name]
+            volume, needed = volumes[name], self.needs.get(name)
             other = volumes.get(other_side(name), volume)
-            if volume == 0 and low > 0:
+            if needed and needed not in present.get(name, [needed]):
+                odd[name] = f"found without {needed}" if volume else f"not found, without {needed}"
+            elif volume == 0 and low > 0:
                 odd[name] = "not found"
             elif volume < low or volume > high:
                 odd[name] = f"{volume:.0f} mm3, usual are {low:.0f} to {high:.0f}"
@@ -84,13 +101,12 @@ class QualityLimits:
                 odd[name] = f"{volume:.0f} mm3, on the other side {other:.0f}"
             elif promised[name] < expected:
                 odd[name] = f"expected DSC {promised[name]:g}"
-        if not odd:
-            return Quality("pass", "")
-        named = [f"{name} ({what})" for name, what in list(odd.items())[:NAMED]]
-        more = f" and {len(odd) - NAMED} more" if len(odd) > NAMED else ""
-        reason = f"{len(odd)} of {len(self.limits)} structures are unusual: {', '.join(named)}{more}"
+        if odd:
+            named = [f"{name} ({what})" for name, what in list(odd.items())[:NAMED]]
+            more = f" and {len(odd) - NAMED} more" if len(odd) > NAMED else ""
+            doubts.append(f"{len(odd)} of {len(self.limits)} structures are unusual: {', '.join(named)}{more}")
         failing = len(odd) >= max(FAILING_COUNT, FAILING_SHARE * len(self.limits))
-        return Quality("fail" if failing else "look", reason)
+        return Quality("fail" if failing else "look" if doubts else "pass", "; ".join(doubts))
 
 
 def _number(text: str) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,14 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
         rows = read_tsv(path)
         if rows and (missing := [name for name in COLUMNS if name not in rows[0]]):
             raise InputError(f"{path}: there is no column {missing[0]}; expected {', '.join(COLUMNS)}.")
+        names = [row["subject"] for row in rows]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"{twice[0]} has {names.count(twice[0])} rows, expected one")
         numbers = {"fold": int, "draws": float}
+        if odd := [row["subject"] for row in rows if not 0 < float(row["draws"]) < math.inf]:
+            raise ValueError(f"'draws' of {odd[0]} is not above 0")
+        for row in rows:
+            row["missing"] = ",".join(str(int(label)) for label in row["missing"].split(",") if label)
         return {row["subject"]: {name: numbers.get(name, str)(row[name]) for name in COLUMNS[1:]} for row in rows}
-    except (OSError, UnicodeDecodeError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError) as error:  # the last two: a row that is too short
         raise InputError(f"{path}: no table of scans ({error}). Expected a TSV file: {', '.join(COLUMNS)}.") from error

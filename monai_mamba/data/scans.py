@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ DERIVATIVES = ("_dseg", "_mask", "_probseg")
 RESULTS = {"labels": "_dseg.nii.gz", "volumes": "_volumes.tsv", "picture": "_picture.png"}
 EXTRA_RESULTS = {"mgz": "_dseg.mgz", "stats": "_aseg.stats"}  # not of every scan
 NAMES_LOGGED = 5  # of the files of a kind that are left out
+LONGEST_NAME = 255 - 30  # bytes; the longest ending has 12, and a file that is not complete yet 18 more
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +54,8 @@ def find_scans(source: str | Sequence[str], output_dir: str, task: str, overwrit
     Raises:
         InputError: nothing was found, or none of the scans can be processed.
     """
+    if isinstance(source, Mapping):
+        raise InputError(f"{source}: expected one image a scan, not one for each modality. Give its path.")
     found: dict[Path, tuple[Path, bool]] = {}
     left_out: LeftOut = {}
     for one in source if isinstance(source, (list, tuple)) else [source]:
@@ -103,6 +107,11 @@ def plan_results(
         item, title = {**entries, "output": output}, entries.get("name", entries["image"])
         images = entries["image"].values() if isinstance(entries["image"], Mapping) else [entries["image"]]
         try:
+            if len(os.fsencode(Path(output).name)) > LONGEST_NAME:
+                raise InputError(
+                    f"{title}: the names of its results would be longer than file systems allow (255 bytes). Rename "
+                    "the file, or give a link to it that has a shorter name."
+                )
             if not overwrite and output not in first_of and is_finished(output):
                 if not may_be_labels_of(output + RESULTS["labels"], images):
                     raise InputError(

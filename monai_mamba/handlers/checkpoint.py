@@ -20,8 +20,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from monai_mamba.bundle import options_in_use
 from monai_mamba.errors import InputError, WeightsError
-from monai_mamba.files import write_atomically
-from monai_mamba.handlers.weights import read_tensors
+from monai_mamba.handlers.weights import read_tensors, write_tensors
 
 
 class ResumableCheckpoint:
@@ -142,13 +141,17 @@ class ResumableCheckpoint:
         engine.set_data(loader)
 
     def save(self, engine: Engine) -> None:
-        """Write the state; in a distributed run the first rank does."""
+        """Write the state; in a distributed run the first rank does.
+
+        Raises:
+            OutputError: it cannot be written; the file of the epoch before stays.
+        """
         if idist.get_rank() != 0:
             return
         checkpoint = {name: item.state_dict() for name, item in self.content.items()}
         checkpoint |= self.about
         checkpoint["trainer"] = {"epoch": engine.state.epoch, "iteration": engine.state.iteration}
-        write_atomically(self.path, lambda file: torch.save(checkpoint, file))
+        write_tensors(self.path, checkpoint)
 
 
 def _load_state(optimizer: Optimizer, state: dict[str, Any]) -> None:

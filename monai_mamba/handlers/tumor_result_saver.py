@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from monai_mamba.files import MISSING
 from monai_mamba.handlers.result_saver import ResultSaver
 from monai_mamba.labels import RegionTable
 
@@ -14,7 +15,9 @@ from monai_mamba.labels import RegionTable
 class TumorResultSaver(ResultSaver):
     """`ResultSaver` for cases of several modalities: the volumes are those of the regions and of the labels.
 
-    * `<output>_volumes.tsv`: `name`, `labels` (ids that make it up), `voxels`, `mm3` (voxels times voxel volume).
+    * `<output>_volumes.tsv`: `name`, `labels` (ids that make it up), `voxels`, `mm3` (voxels times voxel volume),
+      `modalities` (what was there of the case, such as `FLAIR+T2`) and `doubts` (see `find_doubts`), both the same in
+      each row.
 
     Args:
         label_convention: see `RegionTable`.
@@ -27,8 +30,9 @@ class TumorResultSaver(ResultSaver):
     def _volume_table(self, counts: np.ndarray, voxel_mm3: float, meta: Mapping[str, Any]) -> str:
         rows = [(f"{region.title} ({region.name})", self.regions.ids_of(region)) for region in self.regions.regions]
         rows += [(entry.name, (entry.id,)) for entry in self.table.structures]
-        lines = ["name\tlabels\tvoxels\tmm3"]
+        lines = ["name\tlabels\tvoxels\tmm3\tmodalities\tdoubts"]
         for name, ids in rows:
             voxels = int(counts[list(ids)].sum())
-            lines.append(f"{name}\t{'+'.join(map(str, ids))}\t{voxels}\t{voxels * voxel_mm3:.1f}")
+            cells = [name, "+".join(map(str, ids)), voxels, f"{voxels * voxel_mm3:.1f}"]
+            lines.append("\t".join(map(str, [*cells, meta["modalities"], meta["doubts"] or MISSING])))
         return "\n".join(lines) + "\n"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
-import pickle
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +13,8 @@ from typing import Any
 import torch
 from ignite.engine import Engine, Events
 
-from monai_mamba.errors import WeightsError
+from monai_mamba.data.unpacking import first_line
+from monai_mamba.errors import WeightsError, writing
 from monai_mamba.files import read_json, read_whole, write_atomically
 from monai_mamba.ranks import rank_and_size
 
@@ -102,10 +102,27 @@ def read_tensors(path: str | Path, map_location: str | torch.device | None = "cp
     _check_archive(path, content)
     try:
         return torch.load(io.BytesIO(content), map_location=map_location, weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+    except Exception as error:  # random bytes make the unpickler raise anything
         raise WeightsError(
             f"{path}: not a file of plain tensors as written by torch.save(network.state_dict(), ...)."
         ) from error
+
+
+def write_tensors(path: str | Path, content: Any) -> None:
+    """Write what `read_tensors` reads, complete or not at all.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+
+    def write(file: Path) -> None:
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:  # what PyTorch makes of a full disk
+            raise OSError(first_line(error)) from error
+
+    with writing(str(path)):
+        write_atomically(path, write)
 
 
 def _check_archive(path: str | Path, content: bytes) -> None:
@@ -166,11 +183,14 @@ def save_weights(path: str | Path, network: torch.nn.Module) -> None:
     """Write a network's state dict, on the CPU, for `read_weights`; the file is complete or not there.
 
     In a distributed run the first rank writes.
+
+    Raises:
+        OutputError: it cannot be written.
     """
     if rank_and_size()[0] != 0:
         return
     state = {name: value.cpu() for name, value in network.state_dict().items()}
-    write_atomically(path, lambda file: torch.save(state, file))
+    write_tensors(path, state)
 
 
 class WeightsLoader:

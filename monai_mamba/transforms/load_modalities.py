@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Hashable, Mapping
 
 import numpy as np
@@ -17,14 +16,12 @@ from monai_mamba.data.image_reader import VerifyingNibabelReader
 from monai_mamba.data.modalities import DISPLAY, MODALITIES, REFERENCE_ORDER, subset_name
 from monai_mamba.data.pairs import same_grid
 from monai_mamba.errors import InputError
-from monai_mamba.grids import bounding_box, one_affine, sample_linearly, voxel_map, voxel_volume
+from monai_mamba.grids import one_affine, sample_linearly, voxel_map, voxel_volume
 from monai_mamba.transforms.check_image import CheckImaged
+from monai_mamba.transforms.modality_doubts import find_doubts
 from monai_mamba.transforms.registration import register_modalities
 
 MIN_INSIDE = 0.5
-MAX_BRAIN = 0.75  # a brain fills about half of its own box
-# Of rank correlations: T1 and T1ce are more alike than either and T2 by 0.6 to 1.2 in eight cases (BraTS 2021, TCGA).
-EXCHANGED = 0.3
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +69,8 @@ class LoadModalitiesd(MapTransform):
         """Return the data with float32 images `(4, H, W, D)`.
 
         Their meta data are those of the modality that the results are for, with `volume`, its index in a 4-D file;
-        positions are in its millimeters. The entry `modalities` names what is there.
+        positions are in its millimeters. The entry `modalities`, here and there, names what the image has; `doubts`
+        says there what seems to be wrong with it (see `find_doubts`), as does a warning.
 
         Raises:
             InputError: a file cannot be used, no modality is left, or two do not show the same part of space.
@@ -86,10 +84,14 @@ class LoadModalitiesd(MapTransform):
             if missing:
                 name = result.get("name", result[key])
                 logger.info("%s: %s missing; the others are used.", name, subset_name(missing).replace("+", ", "))
-            result[key] = self._stack(volumes, result.get(self.label_key))
-            if {"t1", "t1ce", "t2"} <= set(volumes):
-                _warn_of_exchange(result[key].numpy(), result.get("name", result[key].meta.get("filename_or_obj")))
-            result["modalities"] = subset_name(volumes)
+            image, doubts = self._stack(volumes, result.get(self.label_key))
+            present = [modality for modality in MODALITIES if modality in volumes]
+            doubts |= find_doubts(image.numpy(), present, voxel_volume(one_affine(image.affine)))
+            for doubt, advice in doubts.items():
+                name = result.get("name", image.meta.get("filename_or_obj"))
+                logger.warning("%s: %s. %s", name, doubt, advice)
+            result[key], result["modalities"] = image, subset_name(volumes)
+            image.meta |= {"modalities": result["modalities"], "doubts": "; ".join(doubts)}
         return result
 
     def _read(self, source: object, channels: str | None, wanted: str | None) -> dict[str, MetaTensor]:
@@ -120,25 +122,17 @@ class LoadModalitiesd(MapTransform):
         values = image.as_tensor()[inside]
         if values.min() == values.max():
             raise InputError(f"{path}: every voxel that is not 0 is {values[0]:g}; expected an image, not a mask.")
-        box = bounding_box(inside, lambda mask: mask)
-        filled = len(values) / math.prod(part.stop - part.start for part in box)
-        if filled > MAX_BRAIN:
-            logger.warning(
-                "%s: nonzero voxels fill %.0f %% of the box around them; a brain fills about half. The skull seems to "
-                "be present: strip it first, for example with SynthStrip or HD-BET.",
-                path,
-                100 * filled,
-            )
         return image
 
-    def _stack(self, volumes: dict[str, MetaTensor], label: str | None) -> MetaTensor:
+    def _stack(self, volumes: dict[str, MetaTensor], label: str | None) -> tuple[MetaTensor, dict[str, str]]:
+        """The image, and doubts about its registration."""
         order = [name for name in REFERENCE_ORDER if name in volumes]
         sizes = {name: voxel_volume(one_affine(volumes[name].affine)) for name in order}
         reference = next(name for name in order if sizes[name] <= 1.001 * min(sizes.values()))
-        moves = dict.fromkeys(order, np.eye(4))
+        moves, doubts = dict.fromkeys(order, np.eye(4)), {}
         if self.register:
             reference = "t1ce" if "t1ce" in volumes else reference
-            moves = register_modalities(volumes, reference)
+            moves, doubts = register_modalities(volumes, reference)
         own = self.label_grid if self.label_grid in volumes else reference
         to_own = np.linalg.inv(moves[own])
         affines = {name: to_own @ moves[name] @ one_affine(volumes[name].affine) for name in order}
@@ -163,22 +157,7 @@ class LoadModalitiesd(MapTransform):
                 )
             values = volume[0].as_tensor() if same else _on_grid(volume, affines[name], affine, shape, name, reference)
             image[MODALITIES.index(name)] = values
-        return MetaTensor(image, meta=meta | {"affine": torch.from_numpy(affine)})
-
-
-def _warn_of_exchange(image: np.ndarray, name: object) -> None:
-    """Warn where T2 looks like T1 or T1ce in `(4, H, W, D)`, and these do not look alike."""
-    order = [MODALITIES.index(modality) for modality in ("t1", "t1ce", "t2")]
-    voxels = image[order, ::2, ::2, ::2].reshape(3, -1)
-    ranks = voxels[:, (voxels != 0).all(axis=0)].argsort(axis=1).argsort(axis=1)
-    if ranks.shape[1] < 2:
-        return
-    alike = np.corrcoef(ranks)
-    like_t1, like_t1ce = alike[2, :2]
-    if max(like_t1, like_t1ce) - alike[0, 1] > EXCHANGED:
-        # Where T2 and T1 are exchanged, it is the one called T2 that is like T1ce.
-        other = "T1" if like_t1ce > like_t1 else "T1ce"
-        logger.warning("%s: the images called T2 and %s look exchanged. Check which file is which.", name, other)
+        return MetaTensor(image, meta=meta | {"affine": torch.from_numpy(affine)}), doubts
 
 
 def _on_grid(

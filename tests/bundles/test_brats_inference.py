@@ -12,12 +12,15 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+import tumor_phantom
 from monai.bundle import ConfigParser, ConfigWorkflow
 from moved_phantom import GRIDS, RADII, TUMOR, motion, save_moved_case
 from moved_phantom import points as moved_points
 from tumor_phantom import MODALITIES, SHAPE, TumorNetwork, make_tumor, middle_affine, save, save_case
 
+from monai_mamba.files import read_tsv
 from monai_mamba.labels import RegionTable
+from monai_mamba.transforms import registration
 
 BUNDLE = Path(__file__).resolve().parents[2] / "bundles" / "brats_multimodal"
 CONFIG = BUNDLE / "configs" / "inference.json"
@@ -75,12 +78,10 @@ def test_four_files_become_a_label_map_volumes_and_a_picture(tmp_path, weights):
     with open(f"{prefix}_volumes.tsv") as file:
         volumes = {row["name"]: row for row in csv.DictReader(file, delimiter="\t")}
     assert volumes["Whole tumor (WT)"]["voxels"] == str((expected > 0).sum())
-    assert volumes["Tumor core (TC)"] == {
-        "name": "Tumor core (TC)",
-        "labels": "1+3",
-        "voxels": str(np.isin(expected, (1, 3)).sum()),
-        "mm3": f"{np.isin(expected, (1, 3)).sum()}.0",
-    }
+    core = np.isin(expected, (1, 3)).sum()
+    assert list(volumes["Tumor core (TC)"].values())[:5] == [
+        "Tumor core (TC)", "1+3", str(core), f"{core}.0", "FLAIR+T1+T1ce+T2"
+    ]  # fmt: skip
     assert volumes["Peritumoral edema"]["voxels"] == str((expected == 2).sum())
 
 
@@ -91,6 +92,21 @@ def test_labels_follow_the_convention(tmp_path, weights, convention, ids):
     np.testing.assert_array_equal(labels_of(tmp_path / "out" / "sub-1_desc-tumor_dseg.nii.gz"), expected)
 
 
+def test_a_small_enhancing_tumor_is_called_necrosis(tmp_path, weights, monkeypatch):
+    monkeypatch.setitem(tumor_phantom.RADII, "ET", 3.0)
+    expected = save_case(tmp_path / "in", "a")
+    assert 0 < (expected == 3).sum() < 200  # voxels of 1 mm3
+    for limit, necrosis in ((0.2, (1, 3)), (0, (1,))):
+        run(tmp_path / "in", tmp_path / str(limit), weights, min_enhancing_ml=limit)
+        found = labels_of(tmp_path / str(limit) / "a_desc-tumor_dseg.nii.gz")
+        np.testing.assert_array_equal(found == 1, np.isin(expected, necrosis))
+        np.testing.assert_array_equal(found == 2, expected == 2)
+        volumes = {row["name"]: row for row in read_tsv(tmp_path / str(limit) / "a_desc-tumor_volumes.tsv")}
+        assert volumes["Enhancing tumor (ET)"]["voxels"] == str((found == 3).sum())
+        assert volumes["Tumor core (TC)"]["voxels"] == str(np.isin(expected, (1, 3)).sum())
+    assert (found == 3).any()
+
+
 def test_one_4d_image_with_a_missing_modality_and_a_turned_grid(tmp_path, weights, caplog):
     affine = middle_affine(SHAPE, axes=np.array([[0, -1.0, 0], [0, 0, 1], [-1, 0, 0]]))
     volumes, expected = make_tumor(SHAPE, affine)
@@ -99,6 +115,11 @@ def test_one_4d_image_with_a_missing_modality_and_a_turned_grid(tmp_path, weight
     with caplog.at_level(logging.INFO, "monai_mamba"):
         run(tmp_path / "all.nii.gz", tmp_path / "out", weights)
     assert "all: FLAIR missing" in caplog.text
+    assert (
+        "all: look at the result. 1 of 6 structures are unusual: Whole tumor (WT) (found without FLAIR)" in caplog.text
+    )
+    (row, *_) = read_tsv(tmp_path / "out" / "all_desc-tumor_volumes.tsv")
+    assert row["modalities"] == "T1+T1ce+T2"
     result = nib.load(tmp_path / "out" / "all_desc-tumor_dseg.nii.gz")
     assert result.shape == SHAPE
     np.testing.assert_array_equal(result.affine, affine)
@@ -120,7 +141,8 @@ def test_other_spacings_are_resampled_to_1_mm_and_back(tmp_path, weights):
         assert 2 * (a & b).sum() / (a.sum() + b.sum()) > 0.8, name
 
 
-def test_moved_modalities_are_registered_and_labels_come_back_on_a_chosen_grid(tmp_path, weights, caplog):
+def test_moved_modalities_are_registered_and_labels_come_back_on_a_chosen_grid(tmp_path, weights, caplog, monkeypatch):
+    monkeypatch.setattr(registration, "LARGEST_TURN", 10.0)
     save_moved_case(tmp_path / "in")
     shape, _ = GRIDS["flair"]
     place = moved_points(shape, np.linalg.inv(motion("flair")) @ nib.load(tmp_path / "in" / "a_flair.nii.gz").affine)
@@ -139,6 +161,8 @@ def test_moved_modalities_are_registered_and_labels_come_back_on_a_chosen_grid(t
     assert overlap[True, "ET"] > 0.75  # a ball of 6 mm radius, in voxels of 1.3 x 1.3 x 4 mm
     assert overlap[False, "ET"] < 0.5
     assert "a_t2.nii.gz: registered to T1ce, turned by 11" in caplog.text
+    (row, *_) = read_tsv(tmp_path / "True" / "a_desc-tumor_volumes.tsv")
+    assert "T2 turned by 11 degrees and moved by" in row["doubts"]  # which is called far here
     assert "--register True registers it" in caplog.text
 
 

@@ -238,6 +238,14 @@ def test_evaluation_reports_all_15_subsets(dataset, tmp_path):
     assert "BraTS 2023" in (tmp_path / "out" / "scores.json").read_text()
 
 
+def test_training_and_evaluation_call_a_small_enhancing_tumor_necrosis_as_inference_does():
+    inference, training = (json.loads((CONFIGS / name).read_text()) for name in ("inference.json", "train.json"))
+    restoring, *_ = training["validate"]["postprocessing"]["transforms"]
+    assert inference["postprocessing"]["transforms"] == [restoring]
+    assert restoring["min_enhancing_ml"] == "@min_enhancing_ml"
+    assert inference["min_enhancing_ml"] == training["min_enhancing_ml"] == 0.2
+
+
 def test_two_processes_train_one_network(dataset, tmp_path):
     options = {
         **OPTIONS,

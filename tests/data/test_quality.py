@@ -108,19 +108,29 @@ def test_hippocampi(case, tmp_path):
     assert shipped("hippocampal_subfields").rate(table(tmp_path, rows)).grade == grade
 
 
+ALL = "FLAIR+T1+T1ce+T2"
 TUMORS = {  # ml of necrotic core, edema, enhancing tumor
-    "a tumor of usual size": ((10, 60, 20), "pass"),
-    "a tumor without enhancement": ((15, 40, 0), "pass"),
-    "a large tumor": ((78, 117, 40), "pass"),
-    "no tumor": ((0, 0, 0), "look"),
-    "edema in a third of the brain": ((5, 420, 5), "look"),
-    "a tumor of most of the brain": ((250, 350, 300), "fail"),
+    "a tumor of usual size": ((10, 60, 20), ALL, "pass"),
+    "a tumor without enhancement": ((15, 40, 0), ALL, "pass"),
+    "a large tumor": ((78, 117, 40), ALL, "pass"),
+    "FLAIR and T1ce only": ((10, 60, 20), "FLAIR+T1ce", "pass"),
+    "no FLAIR": ((10, 60, 20), "T1+T1ce+T2", "look"),
+    "no T1ce": ((10, 60, 0), "FLAIR+T1+T2", "look"),
+    "T1 only, in which no tumor is found": ((0, 0, 0), "T1", "look"),
+    "no tumor": ((0, 0, 0), ALL, "look"),
+    "edema in a third of the brain": ((5, 420, 5), ALL, "look"),
+    "a tumor of most of the brain": ((250, 350, 300), ALL, "fail"),
+}
+REASONS = {
+    "no FLAIR": "1 of 6 structures are unusual: Whole tumor (WT) (found without FLAIR)",
+    "no T1ce": "1 of 6 structures are unusual: Enhancing tumor (ET) (not found, without T1ce)",
+    "no tumor": "1 of 6 structures are unusual: Whole tumor (WT) (not found)",
 }
 
 
 @pytest.mark.parametrize("case", TUMORS)
 def test_tumors(case, tmp_path):
-    (necrosis, edema, enhancing), grade = TUMORS[case]
+    (necrosis, edema, enhancing), modalities, grade = TUMORS[case]
     rows = {
         "Tumor core (TC)": necrosis + enhancing,
         "Whole tumor (WT)": necrosis + edema + enhancing,
@@ -130,11 +140,11 @@ def test_tumors(case, tmp_path):
         "Enhancing tumor": enhancing,
     }
     path = tmp_path / "volumes.tsv"  # a table of regions has no expected DSC
-    path.write_text("\n".join(["name\tmm3", *(f"{name}\t{1000 * volume}" for name, volume in rows.items())]) + "\n")
+    lines = [f"{name}\t{1000 * volume}\t{modalities}" for name, volume in rows.items()]
+    path.write_text("\n".join(["name\tmm3\tmodalities", *lines]) + "\n")
     quality = shipped("brats_multimodal").rate(path)
     assert quality.grade == grade
-    if case == "no tumor":
-        assert quality.reason == "1 of 6 structures are unusual: Whole tumor (WT) (not found)"
+    assert quality.reason == REASONS.get(case, quality.reason)
 
 
 @pytest.mark.parametrize("text", ["", "name\tlow_mm3\nCSF\t2\n", "\t".join(COLUMNS) + "\nCSF\ta\t1\t1\t1\n"])

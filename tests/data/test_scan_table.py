@@ -31,6 +31,12 @@ def test_the_table_says_what_is_known_of_each_scan(tmp_path):
     assert described[2] == {**PAIRS[2], "person": "b", "fold": 1, "missing": "24,77", "draws": 1.0}
 
 
+def test_a_table_of_excel_is_read(tmp_path):
+    path = table(tmp_path)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    assert describe_pairs(PAIRS, path) == describe_pairs(PAIRS, table(tmp_path))
+
+
 def test_without_a_table_every_map_is_complete_and_drawn_alike():
     assert describe_pairs(PAIRS) == [{**pair, "missing": "", "draws": 1.0} for pair in PAIRS]
 
@@ -63,6 +69,10 @@ def test_a_person_in_two_folds_and_a_fold_without_scans_are_refused(tmp_path):
         (ROWS.replace("c\tc\t1\t\t0.5\n", ""), "1 of 4 scans have no row, first c"),
         (ROWS.replace("missing", "lacks"), "no column missing"),
         (ROWS.replace("b\tb\t1", "b\tb\tone"), "no table of scans"),
+        (ROWS + "a\ta\t1\t\t1\n", r"no table of scans \(a has 2 rows, expected one\)"),
+        (ROWS.replace("24,77", "24;77"), "no table of scans .*'24;77'"),
+        (ROWS.replace("c\tc\t1\t\t0.5", "c\tc"), "no table of scans"),
+        (ROWS.replace("0.5", "-1"), "'draws' of c is not above 0"),
     ],
 )
 def test_a_table_that_does_not_fit_is_refused(tmp_path, text, message):

@@ -61,6 +61,13 @@ def test_two_scans_must_not_share_a_result(tmp_path):
     assert "the same name" in scans[1]["problem"]
 
 
+def test_names_that_are_too_long_for_results_are_refused(tmp_path):
+    make(tmp_path, f"in/{'ü' * 105}.nii.gz", "in/a.nii.gz")
+    good, bad = find_scans(str(tmp_path / "in"), str(tmp_path / "out"), "subcortical")
+    assert "problem" not in good
+    assert "would be longer than file systems allow (255 bytes). Rename the file" in bad["problem"]
+
+
 def test_finished_scans_are_marked_unless_asked_for(tmp_path, caplog):
     make(tmp_path, "in/a.nii.gz", "in/b.nii.gz")
     (tmp_path / "out").mkdir()

@@ -4,18 +4,36 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 from ignite.engine import Engine
 
-from monai_mamba.errors import WeightsError
-from monai_mamba.handlers import WeightsLoader, check_weights
+from monai_mamba.errors import OutputError, WeightsError
+from monai_mamba.handlers import WeightsLoader, check_weights, save_weights
 
 
 def network() -> torch.nn.Module:
     return torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 2))
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs limits as Linux has them")
+def test_no_space_for_weights_or_a_checkpoint_leaves_those_before(tmp_path):
+    """A limit on the size of files stands for the full disk."""
+    import resource
+
+    save_weights(tmp_path / "model.pt", network())
+    before = (tmp_path / "model.pt").read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, limits[1]))
+    try:
+        with pytest.raises(OutputError, match=r"model\.pt cannot be written \(.*--output_dir"):
+            save_weights(tmp_path / "model.pt", network())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == {tmp_path / "model.pt": before}
 
 
 @pytest.fixture
@@ -57,6 +75,13 @@ def test_the_weights_of_the_bundle_must_have_the_known_hash(bundle):
     check_weights(bundle / "mine.pt", bundle)
     with pytest.raises(WeightsError, match="no weights file"):
         check_weights(path, bundle)
+
+
+@pytest.mark.parametrize("text", ["hello", "subject\tfold\nsub-1\t0\n"])
+def test_a_text_is_refused(bundle, tmp_path, text):
+    (tmp_path / "other.pt").write_text(text)
+    with pytest.raises(WeightsError, match=r"other\.pt: not a file of plain tensors"):
+        load(tmp_path / "other.pt", bundle)
 
 
 class Payload:

@@ -102,13 +102,16 @@ def test_tumor_results_and_the_modality_that_their_picture_shows(tmp_path):
     edema = RegionTable.load("brats2021").labels.structures[1].id
     labels[5:10, 5:10, 5:10] = edema
     saver = TumorResultSaver("brats2021")
-    meta = {"filename_or_obj": str(scan), "volume": 0}
+    meta = {"filename_or_obj": str(scan), "volume": 0, "modalities": "FLAIR+T1+T2", "doubts": "d"}
     saver.save(MetaTensor(torch.from_numpy(labels)[None], meta=meta), str(tmp_path / "results" / "case_desc-tumor"))
     (result,), problems = find_results(tmp_path / "results")
     assert not problems
     assert result.regions
     assert result.table == RegionTable.load("brats2021").labels
     assert {volume.name: volume.mm3 for volume in result.volumes}["Whole tumor (WT)"] == 1000.0
+    assert result.quality == (
+        "look", "d; 1 of 6 structures are unusual: Enhancing tumor (ET) (not found, without T1ce)"
+    )  # fmt: skip
     (source,) = find_sources([result], tmp_path / "results", [str(scan)]).values()
     assert (source.path, source.volume) == (str(scan), 0)
     empty = tmp_path / "empty"

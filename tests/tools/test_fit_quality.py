@@ -35,6 +35,10 @@ def test_limits_are_the_extremes_of_people_with_a_margin(monkeypatch, tmp_path, 
     arguments = [text for name, value in options.items() for text in (f"--{name}", str(tmp_path / value))]
     monkeypatch.setattr(sys, "argv", ["fit_quality.py", "limits", *arguments])
     assert fit_quality.main() == 0
+    assert "Volumes of 2 people, expected DSC of 3 scans" in capsys.readouterr().out
+    monkeypatch.setattr(sys, "argv", ["fit_quality.py", "limits", *arguments, "--results", str(tmp_path / "ref")])
+    assert fit_quality.main() == 1
+    assert "ref: no results there (*_volumes.tsv)" in capsys.readouterr().err
     limits = QualityLimits.load(tmp_path / "out" / "quality.tsv").limits
     assert limits["Left-Thalamus"] == pytest.approx((20 / 2, 40 * 2, 0, 0.8 * 0.85), rel=1e-3)
     assert limits["Left-Hippocampus"] == pytest.approx((40 / 2, 80 * 2, 2 * 2 / 3, 0.8 * 0.85), rel=1e-3)
@@ -42,7 +46,6 @@ def test_limits_are_the_extremes_of_people_with_a_margin(monkeypatch, tmp_path, 
     assert limits["WM-hypointensities"][:2] == pytest.approx(
         (20 / 2, 20 * 2), rel=1e-3
     )  # the map of b does not know it
-    assert "Volumes of 2 people, expected DSC of 3 scans" in capsys.readouterr().out
     report = (tmp_path / "out" / "report.md").read_text()
     assert "| a | look | 1 of 30 structures are unusual: Left-Hippocampus (19 mm3" in report
 

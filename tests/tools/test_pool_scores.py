@@ -62,6 +62,14 @@ def test_a_case_in_two_folds_and_another_file_are_refused(run, tmp_path):
     status, text = run(one, tmp_path / "0" / "summary.tsv", "--output_dir", tmp_path / "all")
     assert status == 1
     assert "summary.tsv: its scores are" in text
+    for change, said in (
+        (lambda line: line.replace("WT", "XT"), "['TC', 'XT', 'ET']; expected ['TC', 'WT', 'ET']"),
+        (lambda line: line.replace("WT", "TC"), "TC: two rows, or NaN"),
+        (lambda line: line.replace("0.6", "nan"), "two rows, or NaN"),
+    ):
+        (tmp_path / "b.tsv").write_text(change(other.read_text().replace("a\t", "b\t")))
+        status, text = run(one, tmp_path / "b.tsv", "--output_dir", tmp_path / "all")
+        assert (status, said in text) == (1, True), text
     status, text = run(tmp_path / "absent.tsv", "--output_dir", tmp_path / "all")
     assert "absent.tsv: no table of region scores" in text
     assert not (tmp_path / "all").exists()

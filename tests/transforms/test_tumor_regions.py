@@ -49,10 +49,26 @@ def test_values_between_labels_are_refused():
         ToTumorRegionsd("label", "brats2023")({"label": label_map([0, 0.5])})
 
 
-def restore(masks: np.ndarray, affine: np.ndarray, shape: tuple[int, ...], native: np.ndarray) -> MetaTensor:
+def restore(
+    masks: np.ndarray, affine: np.ndarray, shape: tuple[int, ...], native: np.ndarray, convention: str = "brats2023"
+) -> MetaTensor:
     meta = {"affine": torch.from_numpy(affine), "original_affine": native, "spatial_shape": np.array(shape)}
     probabilities = MetaTensor(torch.from_numpy(masks).half(), meta=meta)
-    return RestoreTumorLabelsd("pred", "brats2023")({"pred": probabilities})["pred"]
+    return RestoreTumorLabelsd("pred", convention)({"pred": probabilities})["pred"]
+
+
+@pytest.mark.parametrize(
+    ("spacing", "voxels", "kept"), [(1.0, 199, False), (1.0, 200, True), (2.0, 24, False), (2.0, 26, True)]
+)
+@pytest.mark.parametrize(("convention", "core", "enhancing"), [("brats2021", 1, 4), ("brats_msd", 2, 3)])
+def test_an_enhancing_tumor_below_0_2_ml_is_necrosis(spacing, voxels, kept, convention, core, enhancing):
+    shape, affine = (10, 10, 10), np.diag([spacing] * 3 + [1.0])
+    masks = np.zeros((3, *shape))
+    masks[:2, 2:8, 2:8, 2:8] = 1  # TC, WT
+    masks[2].ravel()[:voxels] = 1  # ET, some of it outside
+    labels = restore(masks, affine, shape, affine, convention)[0].numpy()
+    assert (labels[masks[2] > 0] == (enhancing if kept else core)).all()
+    np.testing.assert_array_equal(labels > 0, masks.any(axis=0))
 
 
 def test_a_turned_and_cropped_grid_gives_exact_labels():

@@ -1,0 +1,75 @@
+"""What seems to be wrong with the modalities of a tumor case, as far as their gray values tell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations, product
+
+import numpy as np
+
+from monai_mamba.data.modalities import DISPLAY, MODALITIES
+from monai_mamba.grids import bounding_box
+
+# Brains of adults have 1.0 to 1.7 l and fill about half of their box; heads have 2.3 l and more, or fill it with noise.
+MAX_BRAIN_ML, MAX_BRAIN_PART = 2000.0, 0.75
+# Dice of the brains in two modalities. In nine cases (BraTS 2021, TCGA): 0.999 in a case, at most 0.945 between two.
+MIN_OVERLAP = 0.95
+# Of rank correlations. In the same cases T1 and T1ce are more alike than any other two (by 0.07 at least), and FLAIR is
+# more like them than T2 is (by 0.1 at least).
+EXCHANGED = 0.05
+
+
+def find_doubts(image: np.ndarray, present: Sequence[str], voxel_mm3: float) -> dict[str, str]:
+    """What seems to be wrong, and what to do about it.
+
+    Args:
+        image: the modalities `(4, H, W, D)` on one grid, 0 outside of the brain.
+        present: those of `MODALITIES` that are there, in this order.
+        voxel_mm3: volume of a voxel.
+    """
+    image, voxel_mm3 = image[:, ::2, ::2, ::2], 8 * voxel_mm3  # as sure, in an eighth of the time
+    brains = {name: image[MODALITIES.index(name)] != 0 for name in present}
+    doubts = {}
+    if heads := [DISPLAY[name] for name in present if _is_head(brains[name], voxel_mm3)]:
+        doubts[f"the skull seems to be present in {', '.join(heads)}"] = (
+            "Strip it first, for example with SynthStrip or HD-BET."
+        )
+    overlaps = {pair: _dice(*(brains[name] for name in pair)) for pair in combinations(present, 2)}
+    if overlaps and (least := min(overlaps.values())) < MIN_OVERLAP:
+        one, other = (DISPLAY[name] for name in min(overlaps, key=overlaps.get))
+        doubts[f"the brains in {one} and {other} overlap by {least:.0%} only"] = (
+            "Check that they are of one person, and registered."
+        )
+    if exchanged := _exchanged(image, present):
+        names = " and ".join(DISPLAY[name] for name in MODALITIES if name in exchanged)
+        doubts[f"the images called {names} look exchanged"] = "Check which file is which."
+    return doubts
+
+
+def _is_head(mask: np.ndarray, voxel_mm3: float) -> bool:
+    voxels = np.count_nonzero(mask)
+    box = bounding_box(mask[None], lambda inside: inside)
+    return voxels * voxel_mm3 > 1000 * MAX_BRAIN_ML or voxels > MAX_BRAIN_PART * mask[box].size
+
+
+def _dice(one: np.ndarray, other: np.ndarray) -> float:
+    return float(2 * np.count_nonzero(one & other) / max(np.count_nonzero(one) + np.count_nonzero(other), 1))
+
+
+def _exchanged(image: np.ndarray, present: Sequence[str]) -> set[str]:
+    """Names of two modalities of which each looks like the other one; T1 and T1ce cannot be told apart."""
+    voxels = image[[MODALITIES.index(name) for name in present]].reshape(len(present), -1)
+    ranks = voxels[:, (voxels != 0).all(axis=0)].argsort(axis=1).argsort(axis=1)
+    if len(present) < 3 or ranks.shape[1] < 2:
+        return set()
+    alike = dict(zip(product(present, present), np.corrcoef(ranks).ravel(), strict=True))
+    weighted = {"t1", "t1ce"} & set(present)
+    if len(weighted) == 2:
+        closest = max(combinations(present, 2), key=alike.get)
+        if alike[closest] - alike["t1", "t1ce"] > EXCHANGED:
+            return weighted ^ set(closest)
+    if weighted and {"flair", "t2"} <= set(present):
+        flair, t2 = (np.mean([alike[name, other] for other in weighted]) for name in ("flair", "t2"))
+        if t2 - flair > EXCHANGED:
+            return {"flair", "t2"}
+    return set()
