@@ -68,6 +68,7 @@ def sections() -> list[Section]:
     import test_geometry as geometry
     import test_integrity as integrity
     import test_itk_image as itk_image
+    import test_label_values as label_values
     import test_load_modalities as modalities
     import test_malformed as malformed
     import test_nonsense as nonsense
@@ -132,6 +133,7 @@ def sections() -> list[Section]:
                 label_maps.test_labels_that_a_scale_has_rounded_are_what_they_were,
                 label_maps.test_labels_that_the_scale_does_not_explain_are_refused,
                 label_maps.test_a_step_of_more_than_one_label_is_refused,
+                label_values.test_a_scan_in_the_place_of_a_label_map_is_refused,
             ),
         ),
         Section("Weights", ((not_finite.WEIGHTS, REFUSED), (not_finite.NAMED, "used, with one line in the log"))),
