@@ -114,6 +114,13 @@ def box_intersection(first: Box, second: Box) -> Box | None:
     return box if all(part.start < part.stop for part in box) else None
 
 
+def grow_box(box: Box, margin: int, shape: Sequence[int]) -> Box:
+    """A box and the margin around it, as far as an image of a shape `(H, W, D)` reaches."""
+    return tuple(
+        slice(max(0, part.start - margin), min(size, part.stop + margin)) for part, size in zip(box, shape, strict=True)
+    )
+
+
 def box_within(box: Box, outer: Box) -> Box:
     """A box by its place in another one."""
     return tuple(slice(a.start - b.start, a.stop - b.start) for a, b in zip(box, outer, strict=True))

@@ -60,8 +60,9 @@ NUMBER_OPTIONS: dict[str, Range] = {
     **dict.fromkeys(("num_workers", "seed", "warmup"), FROM_ZERO),
     **dict.fromkeys(("cache_rate", "dropout_of_modalities", "paste_lesions", "synthetic_fraction"), SHARE),
     **dict.fromkeys(("overlap", "val_fraction"), PART),
-    **dict.fromkeys(("distillation_weight", "feature_weight", "min_enhancing_ml", "weight_decay"), WEIGHT),
-    **dict.fromkeys(("learning_rate", "pixdim"), POSITIVE),
+    **dict.fromkeys(("distillation_weight", "feature_weight", "learning_rate"), WEIGHT),
+    **dict.fromkeys(("min_enhancing_ml", "weight_decay"), WEIGHT),
+    "pixdim": POSITIVE,
 }
 LISTS = {"first_roi_size", "pixdim", "roi_size"}  # of one number for each axis
 

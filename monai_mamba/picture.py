@@ -62,7 +62,8 @@ def draw_labels(
         overlay = colors[labels.take(chosen[axis], axis=axis)]
         for row in range(2):
             show_slice(axes[row, column], part, white, up / across, sides, overlay if row else None)
-        axes[0, column].set_title(name, color="white")
+        # No title of the axes, which would lay out their ticks: a third of the time.
+        axes[0, column].text(0.5, 1.02, name, color="white", size=12, ha="center", transform=axes[0, column].transAxes)
     figure.suptitle(CONVENTION, color="white", fontsize=11)
     figure.savefig(path, dpi=100, format="png")
 

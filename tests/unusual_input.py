@@ -68,6 +68,7 @@ def sections() -> list[Section]:
     import test_geometry as geometry
     import test_integrity as integrity
     import test_itk_image as itk_image
+    import test_label_values as label_values
     import test_load_modalities as modalities
     import test_malformed as malformed
     import test_nonsense as nonsense
@@ -132,6 +133,7 @@ def sections() -> list[Section]:
                 label_maps.test_labels_that_a_scale_has_rounded_are_what_they_were,
                 label_maps.test_labels_that_the_scale_does_not_explain_are_refused,
                 label_maps.test_a_step_of_more_than_one_label_is_refused,
+                label_values.test_a_scan_in_the_place_of_a_label_map_is_refused,
             ),
         ),
         Section("Weights", ((not_finite.WEIGHTS, REFUSED), (not_finite.NAMED, "used, with one line in the log"))),
@@ -170,8 +172,9 @@ def sections() -> list[Section]:
         ),
         Section(
             "Brain tumor cases",
-            ((tumor.BAD, REFUSED), (modalities.EXCHANGED, WARNED)),
+            ((tumor.BAD, REFUSED), (modalities.EXCHANGED, "segmented, and graded `look`")),
             (
+                modalities.test_modalities_of_two_people_and_a_skull_are_noticed,
                 cases.test_a_folder_for_each_modality,
                 cases.test_folders_of_modalities_without_names_in_common_are_refused,
                 cases.test_two_cases_of_one_name_are_an_error,

@@ -259,6 +259,8 @@ def _from_datalist(path: Path, labeled: bool, table: RegionTable | None) -> list
         names = content.get("modality") or content.get("channel_names") or {}
         order = channel_order([names[index] for index in sorted(names, key=int)], path) if names else MODALITIES
         images = [entry["image"] for entry in entries]
+        if not images:
+            raise ValueError(f"its list '{key}' is empty")
     except InputError:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

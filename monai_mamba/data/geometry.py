@@ -19,6 +19,7 @@ from monai_mamba.grids import largest_shift
 
 NOTED_SIZE, LARGEST_SIZE = 0.005, 0.03  # relative differences of voxel sizes that are warned of, and refused
 NOTED_SHIFT = 1.0  # mm
+OTHER_UNITS = {1: "meters", 3: "micrometers"}  # of NIfTI; 2 is mm, 0 is not known
 LARGEST_TURN = 45.0  # degrees; from here on, an axis of the one is nearest to another axis of the other
 
 ADVICE = "Find out from the original data which is right, and write it into the header in both places."
@@ -57,14 +58,15 @@ def check_geometry(name: str | Path, image: nib.spatialimages.SpatialImage) -> s
     check_affine(name, affine)
     if not isinstance(image, nib.Nifti1Image):  # NIfTI-2 included
         return _compare_sizes(name, affine, "the matrix", image.header["delta"], "the voxel sizes")
-    if not int(image.header["sform_code"]):
-        return ""  # made of pixdim, with the quaternion of the qform or with assumed axes
-    has_qform = bool(int(image.header["qform_code"]))
-    sizes = image.header["pixdim"][1:4]
-    warning = _compare_sizes(name, affine, "the sform", sizes, "qform and pixdim" if has_qform else "pixdim")
-    if has_qform:
-        warning = " ".join(filter(None, (warning, _compare_qform(name, image))))
-    return warning
+    warnings = []
+    if unit := OTHER_UNITS.get(int(image.header["xyzt_units"]) & 7):
+        warnings.append(f"{name}: the header gives lengths in {unit}, in which no head has this size; read as mm.")
+    if int(image.header["sform_code"]):  # else it is made of pixdim, with the quaternion of the qform or assumed axes
+        has_qform = bool(int(image.header["qform_code"]))
+        other = "qform and pixdim" if has_qform else "pixdim"
+        warnings.append(_compare_sizes(name, affine, "the sform", image.header["pixdim"][1:4], other))
+        warnings += [_compare_qform(name, image)] if has_qform else []
+    return " ".join(filter(None, warnings))
 
 
 def _compare_sizes(name: str | Path, affine: np.ndarray, used: str, sizes: Sequence[float], other: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from monai_mamba.data.image_header import IMAGE_SUFFIXES
+from monai_mamba.data.scans import is_image
 from monai_mamba.errors import InputError
 
 
@@ -15,7 +16,7 @@ def find_label_maps(dataset_dir: str | Path) -> list[str]:
         InputError: no such folder, or no label map in it.
     """
     root = Path(str(dataset_dir)).expanduser()
-    files = sorted(str(file) for file in root.glob("[!.]*") if file.name.lower().endswith(IMAGE_SUFFIXES))
+    files = sorted(map(str, filter(is_image, root.glob("*"))))
     if not files:
         found = f"no file in it ends in {', '.join(IMAGE_SUFFIXES)}" if root.is_dir() else "there is no such folder"
         raise InputError(f"{root}: {found}. Set dataset_dir to a folder with label maps of whole heads.")

@@ -12,6 +12,8 @@ from monai_mamba.data.image_file import read_image, stored_scale
 from monai_mamba.errors import InputError
 
 LARGEST_ID = 2**20
+# Neighbors of equal value: 0.85 to 1 of them in label maps, 0.01 to 0.3 in scans, which have many values.
+SAME_NEIGHBORS, MANY_VALUES, ENOUGH = 0.4, 64, 1000
 
 
 def read_label_ids(path: str | Path) -> np.ndarray:
@@ -54,13 +56,15 @@ def to_label_ids(values: np.ndarray, name: str | Path, scale: float = np.nan) ->
         scale: `scl_slope` of the file, NaN for none.
 
     Raises:
-        InputError: values that are no whole numbers from 0 to 2^20, which the scale does not explain either.
+        InputError: values that are no whole numbers from 0 to 2^20, which the scale does not explain either; or those
+            of a scan.
     """
     scaled = np.isfinite(scale)
     if np.isfinite(values).all() and values.min() > -1 and values.max() <= LARGEST_ID and not (scaled and scale > 1):
         ids = np.rint(values).astype(np.int32)
         rounding = scale / 2 + 1e-6 * values.max() if scaled else 0.0  # the second part is that of float32
         if np.max(np.abs(values - ids)) <= rounding and ids.min() >= 0:
+            _refuse_scan(ids, name)
             return ids
     odd = np.unique(values[~np.isin(values, np.arange(LARGEST_ID + 1))])[:4]
     found = f"; found {', '.join(f'{value:g}' for value in odd)}" if odd.size else ""
@@ -71,3 +75,16 @@ def to_label_ids(values: np.ndarray, name: str | Path, scale: float = np.nan) ->
             "the label map as integers without a scale."
         )
     raise InputError(f"{problem} Is this an image, or a label map that was resampled with interpolation?")
+
+
+def _refuse_scan(ids: np.ndarray, name: str | Path) -> None:
+    """Refuse whole numbers that differ from voxel to voxel, as gray values do."""
+    one, other = ids[..., 1:], ids[..., :-1]
+    inside = (one > 0) & (other > 0)
+    pairs = np.count_nonzero(inside)
+    same = np.count_nonzero(inside & (one == other))
+    if pairs >= ENOUGH and same < SAME_NEIGHBORS * pairs and len(np.unique(ids)) > MANY_VALUES:
+        raise InputError(
+            f"{name}: {same / pairs:.0%} of its neighboring voxels have one value; expected a label map, in which most "
+            "have. It looks like a scan: are image and label map exchanged?"
+        )

@@ -13,6 +13,7 @@ import numpy as np
 
 from monai_mamba.data.image_file import open_image
 from monai_mamba.data.image_header import IMAGE_SUFFIXES, check_header
+from monai_mamba.data.scans import bare_name, is_image
 from monai_mamba.errors import InputError
 from monai_mamba.files import files_below
 from monai_mamba.grids import largest_shift
@@ -112,11 +113,8 @@ def _person(pair: dict[str, str]) -> str:
 def _stems(folder: Path) -> dict[str, Path]:
     """Image files below a folder by their path relative to it, without the suffix, in forward slashes."""
     stems: dict[str, Path] = {}
-    for path in files_below(folder):
-        suffix = next((suffix for suffix in IMAGE_SUFFIXES if path.name.lower().endswith(suffix)), None)
-        if suffix is None or path.name.startswith(".") or not path.is_file():
-            continue
-        stem = path.relative_to(folder).as_posix()[: -len(suffix)]
+    for path in filter(is_image, files_below(folder)):
+        stem = path.relative_to(folder).with_name(bare_name(path)).as_posix()
         if stem in stems:
             raise InputError(f"{path}: {stems[stem].name} has the same name with another suffix. Keep one of the two.")
         stems[stem] = path

@@ -227,11 +227,8 @@ def fixed_part(pattern: Path) -> Path:
 
 def bare_name(path: Path) -> str:
     """File name without the endings of image files."""
-    name = path.name
-    for suffix in sorted(IMAGE_SUFFIXES, key=len, reverse=True):
-        if name.lower().endswith(suffix):
-            return name[: -len(suffix)]
-    return name
+    ending = next((suffix for suffix in IMAGE_SUFFIXES if path.name.lower().endswith(suffix)), "")
+    return path.name[: len(path.name) - len(ending)]
 
 
 def describe_left_out(left_out: LeftOut) -> str:

@@ -128,8 +128,7 @@ class ScanEvaluator(SupervisedEvaluator):
 
     def _read_results(self, scan: Mapping[str, Any]) -> tuple[dict[str, str], Quality | None]:
         path = scan["output"] + RESULTS["volumes"]
-        volumes = read_volumes(path)
-        return volumes, self.quality.rate(path) if self.quality and volumes else None
+        return read_volumes(path), self.quality.rate(path) if self.quality else None
 
     def _run_one(self, batch: Future, global_epoch: int) -> None:
         whole = self.data_loader

@@ -4,25 +4,19 @@ from monai_mamba.handlers.checkpoint import ResumableCheckpoint
 from monai_mamba.handlers.ema import ResumableEMA
 from monai_mamba.handlers.missing_classes import MissingClasses
 from monai_mamba.handlers.nan_stop import NaNStop
-from monai_mamba.handlers.region_scores import RegionScores, RegionTables
 from monai_mamba.handlers.result_saver import ResultSaver
-from monai_mamba.handlers.structure_scores import ScoreTables, StructureScores
+from monai_mamba.handlers.score_writer import ScoreWriter
 from monai_mamba.handlers.tumor_result_saver import TumorResultSaver
-from monai_mamba.handlers.volume_similarity import VolumeSimilarity
 from monai_mamba.handlers.weights import WeightsLoader, check_weights, load_weights, read_weights, save_weights
 
 __all__ = [
     "MissingClasses",
     "NaNStop",
-    "RegionScores",
-    "RegionTables",
     "ResultSaver",
     "ResumableCheckpoint",
     "ResumableEMA",
-    "ScoreTables",
-    "StructureScores",
+    "ScoreWriter",
     "TumorResultSaver",
-    "VolumeSimilarity",
     "WeightsLoader",
     "check_weights",
     "load_weights",

@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 
 import ignite.distributed as idist
-import torch
 from ignite.engine import Engine, Events
 from monai.utils import string_list_all_gather
 
 
-class ScoreWriter(ABC):
-    """Base of handlers that write what a metric has left in `engine.state.metric_details`, on the first rank for all.
+class ScoreWriter:
+    """Writes what a metric has left in `engine.state.metric_details`, on the first rank for all.
 
     Args:
         output_dir: folder for the files.
         metric: name of the metric in the engine.
         batch_transform: takes what names the cases out of `engine.state.batch`: a list, or several in a tuple, such as
             `from_engine("subject")` and `from_engine(["subject", "modalities"])`.
+        write: called with the folder, the lists of `batch_transform` for all N cases, and their scores `(N, ...)`; such
+            as `write_score_tables` or `write_region_tables`, with what else they need.
     """
 
-    def __init__(self, output_dir: str | Path, metric: str, batch_transform: Callable) -> None:
+    def __init__(self, output_dir: str | Path, metric: str, batch_transform: Callable, write: Callable) -> None:
         self.output_dir = Path(output_dir)
         self.metric = metric
         self.batch_transform = batch_transform
+        self.write = write
         self._names: list[str] = []  # those of a case joined by line breaks, so that they are gathered together
-
-    @abstractmethod
-    def write(self, scores: torch.Tensor, *names: list[str]) -> None:
-        """Write the scores `(N, ...)` of all cases; `names` are the lists of `batch_transform`, N long."""
 
     def attach(self, engine: Engine) -> None:
         """Follow an evaluator; attach it after the metric, as the `handlers` of MONAI's engines are."""
@@ -47,4 +44,4 @@ class ScoreWriter(ABC):
         scores = engine.state.metric_details[self.metric].cpu()
         names = [case.split("\n") for case in string_list_all_gather(self._names) if case]  # a rank may have no case
         if idist.get_rank() == 0:
-            self.write(scores, *map(list, zip(*names, strict=True)))
+            self.write(self.output_dir, *map(list, zip(*names, strict=True)), scores)

@@ -17,7 +17,7 @@ from scipy import ndimage
 from torch.nn import functional
 
 from monai_mamba.errors import NotFiniteError
-from monai_mamba.grids import Box, bounding_box, box_within
+from monai_mamba.grids import Box, bounding_box, box_within, grow_box
 from monai_mamba.inferers.autocast import AutocastInferer
 from monai_mamba.inferers.sliding_window import SlidingWindowProbabilityInferer, name_in_front
 
@@ -86,7 +86,7 @@ class CoarseToFineInferer(Inferer):
         whole = tuple(slice(0, size) for size in inputs.shape[2:])
         look = self.look and self._count(whole) > FEW_WINDOWS
         box = self.find_box(inputs, network, *args, **kwargs) if look else None
-        region = _grown(box, inputs.shape[2:]) if box else whole
+        region = grow_box(box, RIM, inputs.shape[2:]) if box else whole
         even = copy.copy(self.windows)
         even.overlap = tuple(overlap for _, overlap in self._cover(region))
         try:
@@ -122,7 +122,7 @@ class CoarseToFineInferer(Inferer):
         low = np.maximum(0, np.floor(low - self.margin)).astype(int)
         high = np.minimum(inputs.shape[2:], np.ceil(high + self.margin)).astype(int)
         box = tuple(slice(int(start), int(stop)) for start, stop in zip(low, high, strict=True))
-        windows = self._count(_grown(box, inputs.shape[2:]))
+        windows = self._count(grow_box(box, RIM, inputs.shape[2:]))
         logger.info(f"{name_in_front(inputs)}structures in a box of {_size(high - low)} mm: {windows} windows.")
         return box
 
@@ -156,13 +156,6 @@ def _cut(image: MetaTensor, box: Box) -> MetaTensor:
     part = MetaTensor(image.as_tensor()[(..., *box)]).copy_meta_from(image)
     part.affine = image.affine @ to_image
     return part
-
-
-def _grown(box: Box, shape: Sequence[int]) -> Box:
-    """A box and the rim around it, as far as the image reaches."""
-    return tuple(
-        slice(max(0, part.start - RIM), min(size, part.stop + RIM)) for part, size in zip(box, shape, strict=True)
-    )
 
 
 def _cover_line(size: int, roi: int, overlap: float) -> tuple[int, float]:

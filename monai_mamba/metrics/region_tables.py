@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import torch
 from monai_mamba.files import table_text
 from monai_mamba.metrics.region_scores import EMPTY_RULE, LESION_RULE, LESION_SCORES, REGION_SCORES
 from monai_mamba.metrics.score_tables import number_text, write_scores
+
+logger = logging.getLogger(__name__)
 
 MEAN = "mean"
 ALL_SUBSETS = "mean over subsets"
@@ -81,6 +84,9 @@ def write_region_tables(
     notes = REGION_NOTES | (LESION_NOTES if len(_columns(scores)) > len(REGION_SCORES) else {})
     case = (subjects, subsets, scores, regions)
     write_scores(folder, notes, region_table(*case), region_summary(*case))
+    means = zip(regions, scores[:, :, :2].mean(dim=0).tolist(), strict=True)
+    text = ", ".join(f"{name} DSC {dsc:.3f} HD95 {hd95:.1f} mm" for name, (dsc, hd95) in means)
+    logger.info("Means: %s. %s", text, EMPTY_RULE)
 
 
 def _columns(scores: torch.Tensor) -> tuple[str, ...]:

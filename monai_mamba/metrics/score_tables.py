@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from monai_mamba.errors import writing
 from monai_mamba.files import MISSING, table_text, write_text
 from monai_mamba.labels import LabelEntry
 from monai_mamba.metrics.structure_scores import ABSENT_RULE, SCORES, mean_over_scans
+
+logger = logging.getLogger(__name__)
 
 ALL = "mean over structures"
 MOMENTS = tuple(f"{name}_{moment}" for name in SCORES for moment in ("mean", "sd"))
@@ -77,6 +80,8 @@ def write_score_tables(
     """
     notes = {**COLUMN_NOTES, "grid": grid}
     write_scores(folder, notes, score_table(subjects, scores, structures), summary_table(scores, structures))
+    means = zip(SCORES, mean_over_scans(scores).nanmean(dim=0), strict=True)
+    logger.info("Means: %s. %s", ", ".join(f"{name} {value:.3f}" for name, value in means), ABSENT_RULE)
 
 
 def write_scores(folder: str | Path, notes: Mapping[str, str], scores: str, summary: str) -> None:
@@ -85,6 +90,7 @@ def write_scores(folder: str | Path, notes: Mapping[str, str], scores: str, summ
     with writing(f"{folder}: the scores"):
         for name, text in files.items():
             write_text(Path(folder) / name, text)
+    logger.info("Scores written to %s.", folder)
 
 
 def _summary(label: int | str, name: str, values: torch.Tensor) -> list:

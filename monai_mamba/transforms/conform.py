@@ -7,16 +7,17 @@ import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import Orientation
-from nibabel.affines import apply_affine, voxel_sizes
+from nibabel.affines import apply_affine, from_matvec, voxel_sizes
 
 from monai_mamba.errors import InputError
-from monai_mamba.grids import map_box, sample_linearly, voxel_map
+from monai_mamba.grids import box_within, grow_box, map_box, sample_linearly, voxel_map
 from monai_mamba.transforms.each_entry import EachEntryTransform
 
 LIA = np.array([[-1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
 SIZE = 256
 BINS = 1000
 IGNORED = 0.001
+MARGIN = 8  # as many zeros around a scan as `CropForegroundd` of the bundles keeps around a head
 
 
 def robust_range(data: np.ndarray) -> tuple[float, float]:
@@ -65,29 +66,35 @@ def conform_affine(
     return size, conformed
 
 
-def conform(image: np.ndarray, affine: np.ndarray, center: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+def conform(
+    image: np.ndarray, affine: np.ndarray, center: np.ndarray | None = None, margin: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Resample an image `(H, W, D)` to 1 mm, LIA, 256 voxels along each axis, 8 bit, as FastSurfer does.
 
     The gray scale is computed on the image as it is and applied after the linear interpolation; voxels that are exactly
     0 stay 0. Images of type uint8 keep their values. Arguments as in `conform_affine`; the image is finite, not
-    constant. Source: Henschel et al., FastSurfer, NeuroImage 219 (2020), https://github.com/Deep-MI/FastSurfer.
+    constant. `margin` cuts the cube to the image and so many voxels around it.
+
+    Source: Henschel et al., FastSurfer, NeuroImage 219 (2020), https://github.com/Deep-MI/FastSurfer.
 
     Returns:
-        The conformed image, `(256, 256, 256)` uint8 (larger cubes for larger fields of view), and its affine.
+        The conformed image, `(256, 256, 256)` uint8 (larger cubes for larger fields of view) or a part of it, and its
+        affine.
     """
     size, conformed_affine = conform_affine(image.shape, affine, center)
     back = voxel_map(conformed_affine, affine)
-    conformed = np.zeros((size,) * 3, dtype=np.uint8)
-    last = np.asarray(image.shape) - 1
-    box = map_box(voxel_map(affine, conformed_affine), np.zeros(3), last, conformed.shape)
+    cube, last = (size,) * 3, np.asarray(image.shape) - 1
+    box = map_box(voxel_map(affine, conformed_affine), np.zeros(3), last, cube)
     if box is None:
-        return conformed, conformed_affine
+        return np.zeros(cube, dtype=np.uint8), conformed_affine
+    part = grow_box(box, size if margin is None else margin, cube)
+    conformed = np.zeros([axis.stop - axis.start for axis in part], dtype=np.uint8)
     values = sample_linearly(image if image.dtype == np.float32 else image.astype(np.float64), back, box)
     if image.dtype != np.uint8:
         low, high = robust_range(image)
         values = np.where(values == 0, 0, np.clip((values - low) * (255 / (high - low)), 0, 255))
-    conformed[box] = np.rint(values)
-    return conformed, conformed_affine
+    conformed[box_within(box, part)] = np.rint(values)
+    return conformed, conformed_affine @ from_matvec(np.eye(3), [axis.start for axis in part])
 
 
 class Conformd(EachEntryTransform):
@@ -104,7 +111,7 @@ class Conformd(EachEntryTransform):
         self.orientation = Orientation(axcodes="RAS", labels=None)
 
     def apply(self, image: MetaTensor) -> MetaTensor:
-        """Image, float32 `(1, 256, 256, 256)` (larger cubes for larger fields of view).
+        """Image, float32 `(1, H, W, D)`: the part of the cube of `conform` that the scan reaches, and 8 voxels around.
 
         Raises:
             InputError: only voxels between those of the 1 mm grid differ from the rest, so nothing is to be seen.
@@ -113,7 +120,7 @@ class Conformd(EachEntryTransform):
         # From RAS, all 48 orientations of a scan give the same image; from a whole voxel, a 1 mm scan is not blurred.
         image = self.orientation(image)
         center = np.floor(np.asarray(image.shape[1:]) / 2)
-        conformed, affine = conform(image[0].numpy(), np.asarray(image.affine, dtype=float), center)
+        conformed, affine = conform(image[0].numpy(), np.asarray(image.affine, dtype=float), center, MARGIN)
         if conformed.min() == conformed.max():
             name = image.meta.get("filename_or_obj", "image")
             raise InputError(f"{name}: no contrast is left at 1 mm. Check how the file was made.")

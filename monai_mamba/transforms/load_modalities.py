@@ -84,14 +84,14 @@ class LoadModalitiesd(MapTransform):
             if missing:
                 name = result.get("name", result[key])
                 logger.info("%s: %s missing; the others are used.", name, subset_name(missing).replace("+", ", "))
-            result[key] = self._stack(volumes, result.get(self.label_key))
-            image, name = result[key], result.get("name", result[key].meta.get("filename_or_obj"))
+            image, doubts = self._stack(volumes, result.get(self.label_key))
             present = [modality for modality in MODALITIES if modality in volumes]
-            doubts = find_doubts(image.numpy(), present, voxel_volume(one_affine(image.affine)))
+            doubts |= find_doubts(image.numpy(), present, voxel_volume(one_affine(image.affine)))
             for doubt, advice in doubts.items():
+                name = result.get("name", image.meta.get("filename_or_obj"))
                 logger.warning("%s: %s. %s", name, doubt, advice)
-            image.meta["doubts"] = "; ".join(doubts)
-            result["modalities"] = image.meta["modalities"] = subset_name(volumes)
+            result[key], result["modalities"] = image, subset_name(volumes)
+            image.meta |= {"modalities": result["modalities"], "doubts": "; ".join(doubts)}
         return result
 
     def _read(self, source: object, channels: str | None, wanted: str | None) -> dict[str, MetaTensor]:
@@ -124,14 +124,15 @@ class LoadModalitiesd(MapTransform):
             raise InputError(f"{path}: every voxel that is not 0 is {values[0]:g}; expected an image, not a mask.")
         return image
 
-    def _stack(self, volumes: dict[str, MetaTensor], label: str | None) -> MetaTensor:
+    def _stack(self, volumes: dict[str, MetaTensor], label: str | None) -> tuple[MetaTensor, dict[str, str]]:
+        """The image, and doubts about its registration."""
         order = [name for name in REFERENCE_ORDER if name in volumes]
         sizes = {name: voxel_volume(one_affine(volumes[name].affine)) for name in order}
         reference = next(name for name in order if sizes[name] <= 1.001 * min(sizes.values()))
-        moves = dict.fromkeys(order, np.eye(4))
+        moves, doubts = dict.fromkeys(order, np.eye(4)), {}
         if self.register:
             reference = "t1ce" if "t1ce" in volumes else reference
-            moves = register_modalities(volumes, reference)
+            moves, doubts = register_modalities(volumes, reference)
         own = self.label_grid if self.label_grid in volumes else reference
         to_own = np.linalg.inv(moves[own])
         affines = {name: to_own @ moves[name] @ one_affine(volumes[name].affine) for name in order}
@@ -156,7 +157,7 @@ class LoadModalitiesd(MapTransform):
                 )
             values = volume[0].as_tensor() if same else _on_grid(volume, affines[name], affine, shape, name, reference)
             image[MODALITIES.index(name)] = values
-        return MetaTensor(image, meta=meta | {"affine": torch.from_numpy(affine)})
+        return MetaTensor(image, meta=meta | {"affine": torch.from_numpy(affine)}), doubts
 
 
 def _on_grid(

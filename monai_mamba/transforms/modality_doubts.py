@@ -10,8 +10,8 @@ import numpy as np
 from monai_mamba.data.modalities import DISPLAY, MODALITIES
 from monai_mamba.grids import bounding_box
 
-# Brains of adults have 1.0 to 1.7 l and fill about half of their box; heads have 2.3 l and more, or fill it with noise.
-MAX_BRAIN_ML, MAX_BRAIN_PART = 2000.0, 0.75
+# Stripped brains of 20 adults have 1.2 to 2.17 l and fill about half of their box; six heads have 2.34 l and more.
+MAX_BRAIN_ML, MAX_BRAIN_PART = 2250.0, 0.75
 # Dice of the brains in two modalities. In nine cases (BraTS 2021, TCGA): 0.999 in a case, at most 0.945 between two.
 MIN_OVERLAP = 0.95
 # Of rank correlations. In the same cases T1 and T1ce are more alike than any other two (by 0.07 at least), and FLAIR is

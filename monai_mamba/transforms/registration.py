@@ -28,19 +28,22 @@ LARGEST_TURN, LARGEST_MOVE = 30.0, 60.0  # degrees and mm: more is unlikely with
 logger = logging.getLogger(__name__)
 
 
-def register_modalities(volumes: Mapping[str, MetaTensor], reference: str) -> dict[str, np.ndarray]:
+def register_modalities(
+    volumes: Mapping[str, MetaTensor], reference: str
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Register scans `(1, H, W, D)` to one of them, the `reference`, see `register_rigidly`.
 
     Those on its grid count as registered.
 
     Returns:
-        For each modality a matrix `(4, 4)` from its millimeters to those of the reference.
+        For each modality a matrix `(4, 4)` from its millimeters to those of the reference; and what makes the result
+        doubtful, with what to do, as of `find_doubts`.
 
     Raises:
         InputError: a modality cannot be registered.
     """
     fixed, affine = volumes[reference][0].numpy(), one_affine(volumes[reference].affine)
-    moves = dict.fromkeys(volumes, np.eye(4))
+    moves, doubts = dict.fromkeys(volumes, np.eye(4)), {}
     for name, volume in volumes.items():
         moving, its_affine = volume[0].numpy(), one_affine(volume.affine)
         if same_grid(moving.shape, its_affine, fixed.shape, affine):
@@ -60,9 +63,11 @@ def register_modalities(volumes: Mapping[str, MetaTensor], reference: str) -> di
         text = "%s: registered to %s, turned by %.1f degrees and moved by %.1f mm."
         logger.info(text, path, DISPLAY[reference], angle, shift)
         if angle > LARGEST_TURN or shift > LARGEST_MOVE:
-            text = "%s: that is far for one examination. The registration is probably wrong; look at the result."
-            logger.warning(text, path)
-    return moves
+            doubt = (
+                f"{DISPLAY[name]} turned by {angle:.0f} degrees and moved by {shift:.0f} mm to fit {DISPLAY[reference]}"
+            )
+            doubts[doubt] = "That is far for one examination: the registration is probably wrong."
+    return moves, doubts
 
 
 def register_rigidly(

@@ -9,6 +9,7 @@ import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 
+from monai_mamba.errors import InputError
 from monai_mamba.files import read_tsv
 from monai_mamba.grids import (
     Box,
@@ -43,6 +44,9 @@ class RestoreLabelsd(EachEntryTransform):
         labels: the label table, or its name or path, see `LabelTable.load`.
         calibration: TSV file with the columns `id` and `factor`, by which the expected DSC of a structure is
             multiplied, as `tools/fit_quality.py` writes it; ids that it does not list have none.
+
+    Raises:
+        InputError: `calibration` is no such file.
     """
 
     def __init__(self, keys: KeysCollection, labels: LabelTable | str, calibration: str | Path | None = None) -> None:
@@ -50,7 +54,12 @@ class RestoreLabelsd(EachEntryTransform):
         self.table = LabelTable.load(labels)
         self.factors: dict[int, float] | None = None
         if calibration is not None:
-            self.factors = {int(row["id"]): float(row["factor"]) for row in read_tsv(calibration)}
+            try:
+                self.factors = {int(row["id"]): float(row["factor"]) for row in read_tsv(calibration)}
+            except (OSError, KeyError, TypeError, ValueError) as error:
+                raise InputError(
+                    f"{calibration}: no table of factors ({error}). Expected columns: id, factor."
+                ) from error
 
     def apply(self, probabilities: MetaTensor) -> MetaTensor:
         """Label map `(1, H, W, D)`, of the input's shape and affine.

@@ -20,6 +20,7 @@ from tumor_phantom import MODALITIES, SHAPE, TumorNetwork, make_tumor, middle_af
 
 from monai_mamba.files import read_tsv
 from monai_mamba.labels import RegionTable
+from monai_mamba.transforms import registration
 
 BUNDLE = Path(__file__).resolve().parents[2] / "bundles" / "brats_multimodal"
 CONFIG = BUNDLE / "configs" / "inference.json"
@@ -140,7 +141,8 @@ def test_other_spacings_are_resampled_to_1_mm_and_back(tmp_path, weights):
         assert 2 * (a & b).sum() / (a.sum() + b.sum()) > 0.8, name
 
 
-def test_moved_modalities_are_registered_and_labels_come_back_on_a_chosen_grid(tmp_path, weights, caplog):
+def test_moved_modalities_are_registered_and_labels_come_back_on_a_chosen_grid(tmp_path, weights, caplog, monkeypatch):
+    monkeypatch.setattr(registration, "LARGEST_TURN", 10.0)
     save_moved_case(tmp_path / "in")
     shape, _ = GRIDS["flair"]
     place = moved_points(shape, np.linalg.inv(motion("flair")) @ nib.load(tmp_path / "in" / "a_flair.nii.gz").affine)
@@ -159,6 +161,8 @@ def test_moved_modalities_are_registered_and_labels_come_back_on_a_chosen_grid(t
     assert overlap[True, "ET"] > 0.75  # a ball of 6 mm radius, in voxels of 1.3 x 1.3 x 4 mm
     assert overlap[False, "ET"] < 0.5
     assert "a_t2.nii.gz: registered to T1ce, turned by 11" in caplog.text
+    (row, *_) = read_tsv(tmp_path / "True" / "a_desc-tumor_volumes.tsv")
+    assert "T2 turned by 11 degrees and moved by" in row["doubts"]  # which is called far here
     assert "--register True registers it" in caplog.text
 
 

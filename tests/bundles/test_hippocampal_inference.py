@@ -24,7 +24,7 @@ OPTIONS = {
     "device": "cpu",
     "progress": False,
     "amp": False,
-    "first_roi_size": [48, 48, 48],
+    "first_roi_size": [80, 80, 72],
     "first_network_def": {"_target_": "head_phantom.IntensityNetwork"},
     "first_windows#mirror": None,  # it tells the sides by their gray values
     "network_def": {"_target_": "hippocampus_phantom.HalvesNetwork"},

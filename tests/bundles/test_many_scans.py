@@ -78,7 +78,7 @@ def command(dataset: Path, output_dir: Path, weights: str, *configs: str) -> lis
         "weights": weights,
         "network_def": "{'_target_': 'head_phantom.IntensityNetwork'}",
         "mirror": "False",
-        "roi_size": "[64, 64, 64]",
+        "roi_size": "[56, 56, 56]",
         "device": "cpu",
     }
     words = [text for key, value in options.items() for text in (f"--{key}", str(value))]
@@ -165,7 +165,7 @@ def test_a_single_process_writes_the_same_table(tmp_path, weights):
         "output_dir": tmp_path / "out",
         "weights": weights,
         "network_def": {"_target_": "head_phantom.IntensityNetwork"},
-        "roi_size": [64, 64, 64],
+        "roi_size": [56, 56, 56],
     }
     for expected in (["done", "done", "failed"], ["skipped", "skipped", "failed"]):
         with pytest.raises(RuntimeError) as failure:
@@ -205,7 +205,7 @@ def test_the_next_scan_is_read_while_one_is_computed_and_no_more(tmp_path, weigh
 
     monkeypatch.setattr(CheckImaged, "__call__", note)
     monkeypatch.setattr(IntensityNetwork, "forward", wait_for_the_next)
-    options = {"network_def": {"_target_": "head_phantom.IntensityNetwork"}, "roi_size": [64, 64, 64]}
+    options = {"network_def": {"_target_": "head_phantom.IntensityNetwork"}, "roi_size": [56, 56, 56]}
     run([CONFIGS / "inference.json"], input=tmp_path / "in", output_dir=tmp_path / "out", weights=weights, **options)
     assert set(seen) == {(0, "ab"), (1, "abc"), (2, "abc")}
 

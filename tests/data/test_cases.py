@@ -110,9 +110,10 @@ def test_a_datalist_with_files_and_another_order(tmp_path):
     path.write_text(json.dumps({"training": entries}))
     with pytest.raises(InputError, match="the case a has 2 files; expected 4"):
         find_labeled_cases(str(path), "brats2023")
-    path.write_text("[]")
-    with pytest.raises(InputError, match="not a datalist"):
-        find_cases(str(path), str(tmp_path / "out"), "tumor")
+    for text, said in (("[]", "not a datalist"), ('{"training": []}', "not a datalist .its list 'training' is empty")):
+        path.write_text(text)
+        with pytest.raises(InputError, match=said):
+            find_cases(str(path), str(tmp_path / "out"), "tumor")
 
 
 def test_labeled_cases_know_persons_and_grids(tmp_path):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
 
-from monai_mamba.data.label_values import to_label_ids, with_label_ids
+from monai_mamba.data.label_values import read_label_ids, to_label_ids, with_label_ids
 from monai_mamba.errors import InputError
 
 
@@ -25,3 +27,10 @@ def test_values_within_half_a_step_of_the_scale_are_ids():
 def test_other_values_are_refused(scale, found):
     with pytest.raises(InputError, match=rf"^map: its values are no label ids .* found 16\.9.*{found}"):
         to_label_ids(np.array([0.0, 16.9]), "map", scale)
+
+
+def test_a_scan_in_the_place_of_a_label_map_is_refused():
+    sample = Path(__file__).resolve().parents[2] / "bundles" / "subcortical" / "sample_data"
+    assert 17 in read_label_ids(sample / "sub-0001_desc-aseg_dseg.nii.gz")
+    with pytest.raises(InputError, match=r"T1w\.nii\.gz: \d+% of its neighboring voxels have one value"):
+        read_label_ids(sample / "sub-0001_T1w.nii.gz")

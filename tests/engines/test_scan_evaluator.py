@@ -8,6 +8,7 @@ import pytest
 import torch
 from monai.data import DataLoader, Dataset
 
+from monai_mamba.data import QualityLimits
 from monai_mamba.engines import ScanEvaluator
 from monai_mamba.errors import BatchError, DeviceError
 
@@ -53,3 +54,14 @@ def test_a_single_scan_raises_its_own_error(tmp_path):
         evaluator([2], tmp_path).run()
     assert not (tmp_path / "cases.tsv").exists()
     evaluator([1], tmp_path).run()
+
+
+def test_results_that_cannot_be_read_any_more_are_no_pass(tmp_path):
+    (tmp_path / "4_volumes.tsv").write_text("name\tmm3\nA\t1\n", encoding="utf-16")
+    engine = evaluator([4, 4], tmp_path)
+    engine.quality = QualityLimits({"A": (1, 2, 0, 0)})
+    engine.run()
+    with (tmp_path / "cases.tsv").open(newline="") as file:
+        row, _ = csv.DictReader(file, delimiter="\t")
+    assert row["quality"] == "fail"
+    assert row["message"].startswith("the table of volumes cannot be read")

@@ -19,7 +19,7 @@ from monai_mamba.errors import InputError
 
 __all__ = ["options"]  # a fixture
 AFFINE = centered_affine(SHAPE, np.eye(3))
-PIXDIM, QUATERNION = 76, 256  # bytes of a NIfTI header
+PIXDIM, UNITS, QUATERNION = 76, 123, 256  # bytes of a NIfTI header
 ORIENTED, COSINES = 28, 42  # bytes of an MGH header: goodRASFlag, direction cosines
 
 
@@ -48,6 +48,13 @@ def head(
 def no_rotation(path: Path) -> Path:
     content = bytearray(head(path).read_bytes())
     content[QUATERNION : QUATERNION + 12] = np.full(3, 0.9, np.float32).tobytes()
+    path.write_bytes(content)
+    return path
+
+
+def in_meters(path: Path) -> Path:
+    content = bytearray(head(path).read_bytes())
+    content[UNITS] = 1
     path.write_bytes(content)
     return path
 
@@ -136,6 +143,7 @@ DOUBTS: dict[str, tuple[str, Callable[[Path], Path], str]] = {
         lambda path: head(path, qform=turned(20) @ AFFINE),
         "place the voxels differently, by up to 6.14 mm and 20 degrees; the sform is used",
     ),
+    "lengths in meters": ("s.nii", in_meters, "the header gives lengths in meters, in which no head has this size"),
     "a qform that is no rotation": ("s.nii", no_rotation, "the qform of the header is no rotation; the sform is used"),
 }
 

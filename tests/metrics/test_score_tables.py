@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import csv
 import json
+from functools import partial
 from io import StringIO
+from pathlib import Path
 
 import forked
 import pytest
 import torch
 from ignite.engine import Engine
+from monai.handlers import IgniteMetricHandler
 
 from monai_mamba.errors import OutputError
-from monai_mamba.handlers.structure_scores import ScoreTables, StructureScores
+from monai_mamba.handlers import ScoreWriter
 from monai_mamba.labels import LabelTable
+from monai_mamba.metrics import StructureScoresMetric
 from monai_mamba.metrics.score_tables import score_table, summary_table, write_score_tables
 
 NAN = float("nan")
@@ -77,6 +81,14 @@ def test_interrupted_write_keeps_the_old_table(tmp_path, monkeypatch):
     assert len(list(tmp_path.iterdir())) == 3
 
 
+def attach(engine: Engine, folder: str | Path) -> None:
+    """The handlers of evaluate.json."""
+    metric = StructureScoresMetric([entry.index for entry in TABLE.structures])
+    IgniteMetricHandler(metric_fn=metric).attach(engine, "scores")
+    write = partial(write_score_tables, structures=TABLE.structures, grid="test")
+    ScoreWriter(folder, "scores", lambda batch: batch["subject"], write).attach(engine)
+
+
 def test_handlers_write_the_tables_of_an_evaluation(tmp_path):
     reference = torch.zeros(1, 6, 6, 6, dtype=torch.uint8)
     reference[..., :2] = 1
@@ -87,8 +99,7 @@ def test_handlers_write_the_tables_of_an_evaluation(tmp_path):
 
     engine = Engine(step)
     engine.state.metric_details = {}
-    StructureScores(TABLE).attach(engine, "scores")
-    ScoreTables(tmp_path, TABLE, "scores", lambda batch: batch["subject"], grid="test").attach(engine)
+    attach(engine, tmp_path)
     batches = [{"pred": [reference], "subject": ["a"]}, {"pred": [shifted], "subject": ["b"]}]
     for _ in range(2):  # a second run must not carry over the first
         engine.run(batches)
@@ -104,8 +115,7 @@ def evaluate_in_two_processes(rank: int, folder: str, rendezvous: str) -> None:
     reference[..., :2] = 1
     engine = Engine(lambda _, batch: ([reference.roll(rank, dims=3)], [reference]))
     engine.state.metric_details = {}
-    StructureScores(TABLE).attach(engine, "scores")
-    ScoreTables(folder, TABLE, "scores", lambda batch: batch["subject"], grid="test").attach(engine)
+    attach(engine, folder)
     engine.run([{"subject": [f"scan of rank {rank}"]}])
     torch.distributed.destroy_process_group()
 

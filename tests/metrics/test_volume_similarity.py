@@ -1,12 +1,12 @@
-"""Volume similarity against its formula, and the ignite handler on an engine."""
+"""Volume similarity against its formula, and as the metric of an engine."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 from ignite.engine import Engine
+from monai.handlers import IgniteMetricHandler
 
-from monai_mamba.handlers.volume_similarity import VolumeSimilarity
 from monai_mamba.metrics.volume_similarity import VolumeSimilarityMetric, compute_volume_similarity
 
 
@@ -65,7 +65,7 @@ def test_handler_reports_the_mean_and_the_details():
     batches = [(masks(64, 30), masks(64, 10)), (masks(64, 8), masks(64, 8))]
     engine = Engine(lambda _, batch: batch)
     engine.state.metric_details = {}
-    VolumeSimilarity(include_background=False).attach(engine, "val_vs")
+    IgniteMetricHandler(metric_fn=VolumeSimilarityMetric(include_background=False)).attach(engine, "val_vs")
     engine.run(batches)
     assert engine.state.metrics["val_vs"] == pytest.approx(0.75)
     assert engine.state.metric_details["val_vs"].flatten().tolist() == pytest.approx([0.5, 1.0])

@@ -65,6 +65,16 @@ def test_a_1_mm_image_is_not_interpolated(shape):
         assert result[0][tuple(np.rint(index).astype(int))] == expected[tuple(voxel)]
 
 
+def test_the_part_with_a_margin_is_all_of_the_cube_that_is_not_0():
+    image = np.random.default_rng(0).uniform(1, 100, (20, 31, 24)).astype(np.float32)
+    affine = np.array([[0, 0, -1.5, 40], [0.9, 0, 0, -7], [0, 1.1, 0, 3], [0, 0, 0, 1.0]])
+    (cube, cube_affine), (part, part_affine) = (conform(image, affine, margin=margin) for margin in (None, 8))
+    start = np.rint(np.linalg.inv(cube_affine) @ part_affine[:, 3]).astype(int)[:3]
+    box = tuple(slice(first, first + size) for first, size in zip(start, part.shape, strict=True))
+    np.testing.assert_array_equal(cube[box], part)
+    assert np.count_nonzero(cube) == np.count_nonzero(part[8:-8, 8:-8, 8:-8]) > 0
+
+
 def test_an_image_that_vanishes_between_the_voxels_is_refused():
     image = torch.zeros(1, 60, 60, 60)
     image[0, 31, 31, 31] = 1  # of 0.1 mm, beside every voxel of the 1 mm grid

@@ -30,6 +30,14 @@ def restore(image: MetaTensor) -> MetaTensor:
     return RestoreLabelsd("pred", "subcortical")({"pred": image})["pred"]
 
 
+@pytest.mark.parametrize("text", [None, "id\tfactor\n10\tx\n", "id\n10\n"])
+def test_a_file_without_factors_is_refused(tmp_path, text):
+    if text:
+        (tmp_path / "a.tsv").write_text(text)
+    with pytest.raises(InputError, match=r"a\.tsv: no table of factors"):
+        RestoreLabelsd("pred", "subcortical", tmp_path / "a.tsv")
+
+
 def test_on_the_same_lattice_the_labels_are_exact():
     shape = (14, 16, 12)
     affine = np.array([[-1.0, 0, 0, 9], [0, 0, 1, -4], [0, -1, 0, 6], [0, 0, 0, 1]])  # LIA

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from monai_mamba.data.image_header import IMAGE_SUFFIXES
-from monai_mamba.data.scans import RESULTS
+from monai_mamba.data.scans import RESULTS, bare_name, is_image
 from monai_mamba.errors import InputError
 from monai_mamba.files import MISSING, read_tsv
 
@@ -47,9 +47,7 @@ def find_label_set(name: str, source: str) -> LabelSet:
         found = [(match["subject"], path) for path, match in matches if match]
     else:
         root = Path(source).expanduser()
-        suffix = re.compile("(" + "|".join(map(re.escape, IMAGE_SUFFIXES)) + ")$", re.IGNORECASE)
-        paths = [path for path in root.rglob("[!.]*") if suffix.search(path.name) and path.is_file()]
-        stems = [(suffix.sub("", path.name), path) for path in paths]
+        stems = [(bare_name(path), path) for path in filter(is_image, root.rglob("*"))]
         stems = [item for item in stems if item[0].endswith("_dseg")] or stems
         found = [(re.sub(r"(_desc-[^_]*)?_dseg$", "", stem), path) for stem, path in stems]
     files: dict[str, Path] = {}
