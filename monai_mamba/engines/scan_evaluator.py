@@ -119,7 +119,7 @@ class ScanEvaluator(SupervisedEvaluator):
         volumes, quality = self._read_results(scan)
         if quality and quality.grade != "pass":
             what = "look at the result" if quality.grade == "look" else "the result is probably wrong"
-            logger.warning("%s: %s. %s.", name, what, quality.reason)
+            logger.warning("%s: %s: %s.", name, what, quality.reason)
         return CaseOutcome(name, "done", took, volumes=volumes, quality=quality)
 
     def _skipped(self, scan: Mapping[str, Any]) -> CaseOutcome:

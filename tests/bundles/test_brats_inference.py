@@ -116,7 +116,7 @@ def test_one_4d_image_with_a_missing_modality_and_a_turned_grid(tmp_path, weight
         run(tmp_path / "all.nii.gz", tmp_path / "out", weights)
     assert "all: FLAIR missing" in caplog.text
     assert (
-        "all: look at the result. 1 of 6 structures are unusual: Whole tumor (WT) (found without FLAIR)" in caplog.text
+        "all: look at the result: 1 of 6 structures are unusual: Whole tumor (WT) (found without FLAIR)" in caplog.text
     )
     (row, *_) = read_tsv(tmp_path / "out" / "all_desc-tumor_volumes.tsv")
     assert row["modalities"] == "T1+T1ce+T2"

@@ -83,7 +83,7 @@ def test_results_that_are_probably_wrong_say_so_and_with_strict_end_in_an_error(
     with caplog.at_level(logging.WARNING, "monai_mamba"):
         run(tmp_path / "s.nii", options)
     assert (
-        "the result is probably wrong. 30 of 31 structures are unusual: Left-Lateral-Ventricle (not found)"
+        "the result is probably wrong: 30 of 31 structures are unusual: Left-Lateral-Ventricle (not found)"
         in caplog.text
     )
     written = {path: path.read_bytes() for path in results(tmp_path)}
