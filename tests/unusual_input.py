@@ -79,6 +79,7 @@ def sections() -> list[Section]:
     import test_scaled_label_maps as label_maps
     import test_scans as scans
     import test_typed_options as bundle_options
+    import test_unknown_options as unknown_options
 
     return [
         Section("Files that are no scan", ((malformed.BAD, REFUSED), (odd.REFUSED, REFUSED))),
@@ -184,23 +185,23 @@ def sections() -> list[Section]:
         Section(
             "Options",
             (
-                (options.UNKNOWN, REFUSED),
+                (unknown_options.UNKNOWN, REFUSED),
                 (options.OUT_OF_RANGE, REFUSED),
                 (options.NO_PYTHON, REFUSED),
-                (options.MONAI_ITSELF, "an error of MONAI, with its traceback"),
+                (unknown_options.MONAI_ITSELF, "an error of MONAI, with its traceback"),
             ),
             (
                 bundle_options.test_folders_are_those_that_were_typed,
                 bundle_options.test_options_of_another_config_are_not_passed_over,
-                options.test_a_reference_to_no_entry_is_refused,
+                unknown_options.test_a_reference_to_no_entry_is_refused,
                 options.test_an_option_given_twice_is_refused,
                 options.test_names_are_taken_as_they_are,
                 options.test_texts_from_python_that_monai_has_changed_are_refused,
                 options.test_an_empty_name_is_refused,
                 options.test_an_option_without_a_value_is_refused,
                 options.test_a_number_where_a_name_is_due_is_refused,
-                options.test_unknown_ids_are_refused,
-                options.test_options_of_tracking_without_tracking_are_refused,
+                unknown_options.test_unknown_ids_are_refused,
+                unknown_options.test_options_of_tracking_without_tracking_are_refused,
             ),
         ),
         Section(

@@ -9,18 +9,22 @@ from other gray values and noise.
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from reports import made_by, write_files
+from reports import made_by, run_command, write_files
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from monai_mamba.files import write_atomically
+from monai_mamba.data.label_maps import find_label_maps
+from monai_mamba.data.label_values import read_label_ids
+from monai_mamba.errors import InputError
 from monai_mamba.grids import sample_linearly, voxel_map, voxel_volume
-from monai_mamba.transforms.intracranial import COMPARED_MM, FOLDER, MM, AverageHead, centers_of_mass, fit_affine
+from monai_mamba.transforms.intracranial import COMPARED_MM, MM, AverageHead, centers_of_mass, fit_affine
 from monai_mamba.version import __version__
 
 BRAIN_END, CORD, CEREBELLUM = 500, 512, (7, 8, 46, 47)
@@ -41,7 +45,7 @@ GRAY = {
     0.15: (4, 43, 509),
     0.0: (0,),
 }
-ROUNDS = 2
+ROUNDS, MIN_HEADS = 2, 3
 CONTRAST, NOISE = 0.1, 0.05  # standard deviations of gray values that are 0..1
 SHAPE, ORIGIN = (47, 60, 54), (-92.0, -128.0, -100.0)  # of the average; its origin is the middle of the structures
 
@@ -57,12 +61,19 @@ class Head:
     centers: dict[int, np.ndarray]
 
     @classmethod
-    def load(cls, path: Path) -> Head:
-        """Read a label map of 1 mm, RAS."""
-        file = nib.load(path)
-        ids, half = np.asarray(file.dataobj), file.affine @ np.diag([2.0, 2.0, 2.0, 1.0])
-        inside = inside_of_skull(ids[::2, ::2, ::2])
-        return cls(ids, file.affine, inside, half, centers_of_mass(ids, file.affine, CENTERS))
+    def load(cls, path: str) -> Head:
+        """Read a label map of 1 mm, RAS.
+
+        Raises:
+            InputError: it is none, or has not all structures.
+        """
+        ids, affine = read_label_ids(path), nib.load(path).affine
+        centers = centers_of_mass(ids, affine, CENTERS)
+        if missing := sorted(set(CENTERS) - set(centers)):
+            raise InputError(f"{path}: it has no voxel of {missing}. Expected a whole head in FreeSurfer's ids.")
+        if not np.allclose(affine[:3, :3], np.eye(3), atol=1e-3):
+            raise InputError(f"{path}: its voxels are not those of RAS and 1 mm. Resample it first.")
+        return cls(ids, affine, inside_of_skull(ids[::2, ::2, ::2]), affine @ np.diag([2.0, 2.0, 2.0, 1.0]), centers)
 
     @property
     def volume(self) -> float:
@@ -90,7 +101,7 @@ def inside_of_skull(ids: np.ndarray) -> np.ndarray:
     return ndimage.binary_fill_holes(mask)
 
 
-def mean_centers(heads: list[Head]) -> dict[int, np.ndarray]:
+def mean_centers(heads: Sequence[Head]) -> dict[int, np.ndarray]:
     """Means of the centers of structures, after turning each head to the others; their own mean is the origin."""
     points = np.array([[head.centers[label] for label in CENTERS] for head in heads])
     points -= points.mean(axis=1, keepdims=True)
@@ -120,46 +131,73 @@ def other_contrast(head: Head, seed: int) -> np.ndarray:
     return np.clip(head.image + changes[head.ids] + noise, 0, 1)
 
 
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("label_maps", help="folder with label maps of whole heads, RAS, 1 mm")
-    parser.add_argument("--average", default=FOLDER, type=Path, help="folder of the average head")
-    parser.add_argument("--output_dir", default="eval", type=Path, help="folder of the report")
-    options = parser.parse_args()
-    heads = [Head.load(path) for path in sorted(Path(options.label_maps).glob("*.nii.gz"))]
-    centers = mean_centers(heads)
-    target = np.diag([MM, MM, MM, 1.0])
+def align(heads: Sequence[Head]) -> tuple[AverageHead, np.ndarray]:
+    """The average of heads, and the image and the inside of the skull of each on its grid, `(N, 2, *SHAPE)`."""
+    centers, target = mean_centers(heads), np.diag([MM, MM, MM, 1.0])
     target[:3, 3] = ORIGIN
     matrices = [fit_affine(centers, head.centers) for head in heads]
     for turn in range(ROUNDS + 1):
-        pairs = [
-            [resample(volume, h.half, m, target) for volume in (h.image[::2, ::2, ::2], h.inside)]
-            for h, m in zip(heads, matrices, strict=True)
-        ]
-        average = AverageHead(*np.mean(pairs, axis=0), target, centers)
+        volumes = [(head.image[::2, ::2, ::2], head.inside) for head in heads]
+        aligned = np.array(
+            [
+                [resample(volume, head.half, matrix, target) for volume in pair]
+                for head, matrix, pair in zip(heads, matrices, volumes, strict=True)
+            ]
+        )
+        average = AverageHead(*aligned.mean(axis=0), target, centers)
         if turn < ROUNDS:
-            matrices = [register(average, h, h.image, m) for h, m in zip(heads, matrices, strict=True)]
-    options.average.mkdir(parents=True, exist_ok=True)
-    voxels = np.stack([average.image * 255, average.inside * 255], axis=-1).round().astype(np.uint8)
-    write_atomically(options.average / "head.nii.gz", lambda path: nib.save(nib.Nifti1Image(voxels, target), path))
-    rows = [f"{label}\t" + "\t".join(f"{x:.2f}" for x in place) for label, place in centers.items()]
-    write_files(options.average, {"centers.tsv": "\n".join(["id\tx\ty\tz", *rows]) + "\n"})
+            matrices = [register(average, head, head.image, m) for head, m in zip(heads, matrices, strict=True)]
+    return average, aligned
 
+
+def leave_one_out(heads: Sequence[Head], average: AverageHead, aligned: np.ndarray) -> list[float]:
+    """Error in % of the volume of each head, with the average of the others."""
     errors = []
     for index, head in enumerate(heads):
-        others = AverageHead(*np.mean(np.delete(pairs, index, axis=0), axis=0), target, centers)
-        matrix = register(others, head, other_contrast(head, index), fit_affine(centers, head.centers))
+        others = replace(average, **dict(zip(("image", "inside"), np.delete(aligned, index, 0).mean(0), strict=True)))
+        start = fit_affine(average.centers, head.centers)
+        matrix = register(others, head, other_contrast(head, index), start)
         errors.append(100 * (others.volume * np.linalg.det(matrix[:3, :3]) / head.volume - 1))
+    return errors
+
+
+def make_average(options: argparse.Namespace) -> None:
+    """Write the average of label maps and the report on it.
+
+    Raises:
+        InputError: there are fewer than three label maps, or one cannot be used.
+        OutputError: the output folder cannot be written to.
+    """
+    paths = find_label_maps(options.label_maps)
+    if len(paths) < MIN_HEADS:
+        raise InputError(f"{options.label_maps}: there are {len(paths)} label maps, expected {MIN_HEADS} or more.")
+    heads = [Head.load(path) for path in paths]
+    average, aligned = align(heads)
+    voxels = np.stack([average.image * 255, average.inside * 255], axis=-1).round().astype(np.uint8)
+    rows = [f"{label}\t" + "\t".join(f"{x:.2f}" for x in place) for label, place in average.centers.items()]
+    errors = leave_one_out(heads, average, aligned)
     low, middle, high = np.percentile(np.abs(errors), (25, 50, 75))
     text = (
         f"Intracranial volume of {len(heads)} label maps, each with the average of the others: error in % "
         f"{', '.join(f'{error:+.1f}' for error in errors)}; mean {np.mean(errors):+.1f}, standard deviation "
         f"{np.std(errors, ddof=1):.1f}, absolute {middle:.1f} (median; quartiles {low:.1f} to {high:.1f}).\n"
     )
-    write_files(options.output_dir, {"report.md": f"# Average head\n\n{made_by(__version__ + '.')}\n{text}"})
+    files = {
+        "head.nii.gz": lambda path: nib.save(nib.Nifti1Image(voxels, average.affine), path),
+        "centers.tsv": "\n".join(["id\tx\ty\tz", *rows]) + "\n",
+        "report.md": f"# Average head\n\n{made_by(__version__ + '.')}\n{text}",
+    }
+    write_files(Path(options.output_dir), files)
     print(text, end="")
 
 
+def main() -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("label_maps", help="folder with label maps of whole heads, RAS, 1 mm")
+    parser.add_argument("--output_dir", default="eval", help="folder of the average head and the report")
+    return run_command(make_average, parser.parse_args())
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

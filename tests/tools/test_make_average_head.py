@@ -1,9 +1,15 @@
-"""What counts as the inside of the skull in a label map."""
+"""What counts as the inside of the skull in a label map, and which label maps are refused."""
 
 from __future__ import annotations
 
+from argparse import Namespace
+
+import nibabel as nib
 import numpy as np
-from make_average_head import CEREBELLUM, CORD, inside_of_skull
+import pytest
+from make_average_head import CENTERS, CEREBELLUM, CORD, inside_of_skull, make_average
+
+from monai_mamba.errors import InputError
 
 FLUID, BRAIN, SKULL, VESSEL = 24, 2, 515, 24
 
@@ -21,3 +27,23 @@ def test_brain_and_fluid_are_inside_and_vessels_of_the_neck_are_not():
     assert np.count_nonzero(found != inside) < 0.02 * np.count_nonzero(inside)  # edges are rounded
     assert found[40:42, 30, 30].all()
     assert not found[:, :, 55:].any()
+
+
+REFUSED = {
+    "too few": (2, CENTERS, 1.0, r"there are 2 label maps, expected 3 or more"),
+    "a structure missing": (3, CENTERS[:-1], 1.0, r"0\.nii\.gz: it has no voxel of \[60\]"),
+    "another grid": (3, CENTERS, 2.0, r"0\.nii\.gz: its voxels are not those of RAS and 1 mm"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_label_maps_that_cannot_be_used_are_refused(case, tmp_path):
+    count, ids, spacing, said = REFUSED[case]
+    maps, output = tmp_path / "maps", tmp_path / "output"
+    maps.mkdir()
+    voxels = np.resize(ids, (4, 4, 4)).astype(np.int16)
+    for index in range(count):
+        nib.save(nib.Nifti1Image(voxels, np.diag([spacing, 1, 1, 1])), maps / f"{index}.nii.gz")
+    with pytest.raises(InputError, match=said):
+        make_average(Namespace(label_maps=str(maps), output_dir=str(output)))
+    assert not output.exists()
