@@ -187,6 +187,7 @@ def sections() -> list[Section]:
             "Brain tumor cases",
             ((tumor.BAD, REFUSED), (modalities.EXCHANGED, "segmented, and graded `look`")),
             (
+                modalities.test_modalities_in_the_place_of_another_one_and_copies_are_noticed,
                 modalities.test_modalities_of_two_people_and_a_skull_are_noticed,
                 cases.test_a_folder_for_each_modality,
                 cases.test_folders_of_modalities_without_names_in_common_are_refused,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import combinations, product
+from itertools import chain, combinations, product
 
 import numpy as np
 
@@ -17,6 +17,7 @@ MIN_OVERLAP = 0.95
 # Of rank correlations. In the same cases T1 and T1ce are more alike than any other two (by 0.07 at least), and FLAIR is
 # more like them than T2 is (by 0.1 at least).
 EXCHANGED = 0.05
+SAME = 0.98  # correlation of gray values; in eight of the cases T1 and T1ce have 0.36 to 0.80, others less
 
 
 def find_doubts(image: np.ndarray, present: Sequence[str], voxel_mm3: float) -> dict[str, str]:
@@ -40,7 +41,10 @@ def find_doubts(image: np.ndarray, present: Sequence[str], voxel_mm3: float) -> 
         doubts[f"the brains in {one} and {other} overlap by {least:.0%} only"] = (
             "Check that they are of one person, and registered."
         )
-    if exchanged := _exchanged(image, present):
+    if same := [pair for pair in overlaps if _correlation(*(image[MODALITIES.index(name)] for name in pair)) > SAME]:
+        names = " and ".join(DISPLAY[name] for name in MODALITIES if name in set(chain(*same)))
+        doubts[f"the images called {names} are the same"] = "Leave out what is missing; a copy does not replace it."
+    elif exchanged := _exchanged(image, present):
         names = " and ".join(DISPLAY[name] for name in MODALITIES if name in exchanged)
         doubts[f"the images called {names} look exchanged"] = "Check which file is which."
     return doubts
@@ -54,6 +58,12 @@ def _is_head(mask: np.ndarray, voxel_mm3: float) -> bool:
 
 def _dice(one: np.ndarray, other: np.ndarray) -> float:
     return float(2 * np.count_nonzero(one & other) / max(np.count_nonzero(one) + np.count_nonzero(other), 1))
+
+
+def _correlation(one: np.ndarray, other: np.ndarray) -> float:
+    voxels = np.stack([one, other])[:, (one != 0) & (other != 0)].astype(np.float64)
+    with np.errstate(invalid="ignore"):  # NaN for a constant
+        return float(np.corrcoef(voxels)[0, 1]) if voxels.shape[1] > 1 else 0.0
 
 
 def _exchanged(image: np.ndarray, present: Sequence[str]) -> set[str]:

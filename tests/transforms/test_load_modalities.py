@@ -110,7 +110,7 @@ EXCHANGED = {
 }
 
 
-def test_modalities_in_the_place_of_another_one_are_noticed(caplog):
+def test_modalities_in_the_place_of_another_one_and_copies_are_noticed(caplog):
     suffixes = dict(zip(MODALITIES, ("t2f", "t1n", "t1c", "t2w"), strict=True))
     paths = {name: str(SAMPLE / f"{SAMPLE.name}-{suffix}.nii.gz") for name, suffix in suffixes.items()}
     with caplog.at_level(logging.WARNING, "monai_mamba"):
@@ -121,6 +121,8 @@ def test_modalities_in_the_place_of_another_one_are_noticed(caplog):
             case = LOAD({"image": paths | {one: paths[other], other: paths[one]}})
             assert case["image"].meta["doubts"] == f"the images called {names} {said}"
             assert f"the images called {names} {said}. Check which file is which." in caplog.text
+        copied = LOAD({"image": paths | {"t1ce": paths["t1"]}})["image"].meta["doubts"]
+        assert copied == "the images called T1 and T1ce are the same"
 
 
 def test_modalities_of_two_people_and_a_skull_are_noticed():
