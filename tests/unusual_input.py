@@ -179,6 +179,7 @@ def sections() -> list[Section]:
                 scans.test_two_scans_must_not_share_a_result,
                 scans.test_names_that_are_too_long_for_results_are_refused,
                 scans.test_results_of_another_scan_are_not_taken_for_those_of_this_one,
+                scans.test_a_damaged_result_is_made_again,
                 bids.test_of_parts_and_echoes_one_is_taken_and_every_run_and_acquisition,
                 bids.test_bidsignore_is_respected,
             ),

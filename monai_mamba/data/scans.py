@@ -112,7 +112,7 @@ def plan_results(
                     f"{title}: the names of its results would be longer than file systems allow (255 bytes). Rename "
                     "the file, or give a link to it that has a shorter name."
                 )
-            if not overwrite and output not in first_of and is_finished(output):
+            if not overwrite and output not in first_of and is_finished(output) and _is_whole(output):
                 if not may_be_labels_of(output + RESULTS["labels"], images):
                     raise InputError(
                         f"{title}: {output}{RESULTS['labels']} is there and lies on another grid, so it is of another "
@@ -143,6 +143,16 @@ def plan_results(
 def is_finished(output: str) -> bool:
     """Whether all results of a scan are there; each appears under its final name only when complete."""
     return all(Path(output + ending).is_file() for ending in RESULTS.values())
+
+
+def _is_whole(output: str) -> bool:
+    """Whether the label map of a finished scan is still readable, with a warning if not."""
+    try:
+        check_header(output + RESULTS["labels"])
+    except InputError as error:
+        logger.warning("%s The scan is segmented again.", error)
+        return False
+    return True
 
 
 def _check(path: Path, is_named: bool) -> str | None:

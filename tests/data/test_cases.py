@@ -144,8 +144,9 @@ def test_predictions_beside_the_scans_are_no_reference(tmp_path):
 
 def test_finished_cases_are_marked(tmp_path):
     tiny(tmp_path / "a_t1.nii.gz")
-    for ending in ("_dseg.nii.gz", "_volumes.tsv", "_picture.png"):
-        (tmp_path / "out").mkdir(exist_ok=True)
+    (tmp_path / "out").mkdir()
+    tiny(tmp_path / "out" / "a_desc-tumor_dseg.nii.gz")
+    for ending in ("_volumes.tsv", "_picture.png"):
         (tmp_path / "out" / f"a_desc-tumor{ending}").touch()
     source = [str(tmp_path / "a_t1.nii.gz")]
     for overwrite in (False, True):

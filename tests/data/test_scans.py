@@ -10,6 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from monai_mamba.data.image_header import IMAGE_SUFFIXES
 from monai_mamba.data.scans import RESULTS, find_scans
 from monai_mamba.errors import InputError
 
@@ -17,6 +18,9 @@ from monai_mamba.errors import InputError
 def make(root: Path, *names: str) -> None:
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
+        if not name.endswith(IMAGE_SUFFIXES):
+            (root / name).touch()
+            continue
         kind = nib.MGHImage if name.endswith("z") and not name.endswith("gz") else nib.Nifti1Image
         nib.save(kind(np.ones((8, 8, 8), dtype=np.float32), np.eye(4)), root / name)
 
@@ -70,14 +74,23 @@ def test_names_that_are_too_long_for_results_are_refused(tmp_path):
 
 def test_finished_scans_are_marked_unless_asked_for(tmp_path, caplog):
     make(tmp_path, "in/a.nii.gz", "in/b.nii.gz")
-    (tmp_path / "out").mkdir()
-    for ending in RESULTS.values():
+    for ending in reversed(RESULTS.values()):
         assert len(outputs(str(tmp_path / "in"), tmp_path)) == 2
-        (tmp_path / "out" / f"a_desc-subcortical{ending}").touch()
+        make(tmp_path, f"out/a_desc-subcortical{ending}")
     with caplog.at_level(logging.INFO, "monai_mamba"):
         assert outputs(str(tmp_path / "in"), tmp_path) == ["b_desc-subcortical"]
     assert "Finished before: 1 of 2, in" in caplog.text
     assert len(outputs(str(tmp_path / "in"), tmp_path, overwrite=True)) == 2
+
+
+@pytest.mark.parametrize("length", [0, 60])
+def test_a_damaged_result_is_made_again(length, tmp_path, caplog):
+    make(tmp_path, "in/a.nii.gz", *(f"out/a_desc-subcortical{ending}" for ending in RESULTS.values()))
+    label_map = tmp_path / "out" / f"a_desc-subcortical{RESULTS['labels']}"
+    label_map.write_bytes(label_map.read_bytes()[:length])
+    assert outputs(str(tmp_path / "in"), tmp_path) == ["a_desc-subcortical"]
+    assert caplog.messages[0].startswith(f"{label_map}: ")
+    assert caplog.messages[0].endswith("The scan is segmented again.")
 
 
 def test_results_of_another_scan_are_not_taken_for_those_of_this_one(tmp_path):
@@ -104,9 +117,7 @@ def test_one_bad_header_is_noted_and_only_bad_ones_are_an_error(tmp_path):
     with pytest.raises(InputError, match="empty"):
         find_scans(str(tmp_path / "in/b.nii"), str(tmp_path / "out"), "subcortical")
     # Where the others are finished, the run goes on to its table.
-    (tmp_path / "out").mkdir()
-    for ending in RESULTS.values():
-        (tmp_path / "out" / f"a_desc-subcortical{ending}").touch()
+    make(tmp_path, *(f"out/a_desc-subcortical{ending}" for ending in RESULTS.values()))
     finished, broken = find_scans(str(tmp_path / "in"), str(tmp_path / "out"), "subcortical")
     assert finished["finished"]
     assert "empty (0 bytes)" in broken["problem"]
