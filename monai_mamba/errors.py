@@ -5,10 +5,18 @@ Every message is a sentence a user can act on: it names the file, what was found
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import TracebackType
+from types import FrameType, TracebackType
+
+# Of a batch system or a container, and of a terminal that is closed; Windows lacks the second.
+STOPS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+_kept = "Complete results are kept."
 
 
 class MonaiMambaError(Exception):
@@ -68,7 +76,8 @@ def writing(what: str, advice: str = "Free some space, or choose another folder 
 def show_errors_briefly() -> None:
     """From now on, end the program with the sentence of a `MonaiMambaError` instead of the traceback that led to it.
 
-    Likewise for Ctrl-C, and for an argument that a component does not have. Characters that the streams cannot write,
+    Likewise for Ctrl-C, for the signals `STOPS`, which clean up as Ctrl-C does and then end the program with status
+    128 + signal, and for an argument that a component does not have. Characters that the streams cannot write,
     such as those of a file name in a terminal that knows ASCII only, are escaped. For programs that run a bundle; the
     exception itself is unchanged, so callers from Python still get all of it. Other exceptions are shown as before.
     """
@@ -79,7 +88,7 @@ def show_errors_briefly() -> None:
 
     def show(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
         if issubclass(kind, KeyboardInterrupt):
-            print("Interrupted. Complete results are kept.", file=sys.stderr)
+            print(f"Interrupted. {_kept}", file=sys.stderr)
             return
         for cause in causes(error):
             wrong_argument = isinstance(cause, TypeError) and "unexpected keyword argument" in str(cause)
@@ -89,3 +98,36 @@ def show_errors_briefly() -> None:
         show_traceback(kind, error, traceback)
 
     sys.excepthook = show
+    for number in STOPS if _is_main_thread() else ():
+        if signal.getsignal(number) == signal.SIG_DFL:  # nohup ignores one
+            signal.signal(number, _stop)
+
+
+def say_what_is_kept(text: str) -> None:
+    """From now on, this is the sentence about what a run that is stopped leaves."""
+    global _kept
+    _kept = text
+
+
+@contextmanager
+def as_before() -> Iterator[None]:
+    """Undo at the end what `show_errors_briefly` and `say_what_is_kept` have changed, for callers from Python."""
+    hook, kept, handlers = sys.excepthook, _kept, {number: signal.getsignal(number) for number in STOPS}
+    try:
+        yield
+    finally:
+        sys.excepthook = hook
+        say_what_is_kept(kept)
+        for number, handler in handlers.items() if _is_main_thread() else ():
+            signal.signal(number, handler)
+
+
+def _is_main_thread() -> bool:  # no other one may say what a signal does
+    return threading.current_thread() is threading.main_thread()
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_IGN)  # a second one must not disturb the cleaning up
+    # Not print: the signal may have come while something is printed.
+    os.write(2, f"Stopped by {signal.Signals(number).name}. {_kept}\n".encode(errors="backslashreplace"))
+    raise SystemExit(128 + number)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import tempfile
 import warnings
 from collections.abc import Mapping
@@ -21,8 +20,9 @@ from monai.utils import SpaceKeys
 
 from monai_mamba.bundle import shipped_bundles
 from monai_mamba.data.geometry import check_affine
+from monai_mamba.data.quality import Quality
 from monai_mamba.data.scans import RESULTS
-from monai_mamba.errors import InputError, own_error
+from monai_mamba.errors import InputError, as_before, own_error
 from monai_mamba.files import MISSING, read_tsv
 
 Image = str | os.PathLike | np.ndarray | torch.Tensor
@@ -36,10 +36,12 @@ class Segmentation(NamedTuple):
         labels: label ids `(1, H, W, D)` on the grid of the scan, with its affine.
         volumes: rows of the table of volumes, a dictionary by column as in `..._volumes.tsv`; None where a structure
             has no value.
+        quality: whether they can be right, and why not; None with `quality_limits=None`.
     """
 
     labels: MetaTensor
     volumes: list[dict[str, Any]]
+    quality: Quality | None
 
 
 def segment(
@@ -58,7 +60,7 @@ def segment(
         **options: options of the bundle, such as `device="cpu"`, `mirror=False`.
 
     Returns:
-        Labels and volumes.
+        Labels, volumes and their grade.
 
     Raises:
         InputError: there is no such bundle or option, or the image cannot be processed.
@@ -67,8 +69,7 @@ def segment(
     bundles = shipped_bundles()
     if bundle not in bundles:
         raise InputError(f"There is no bundle '{bundle}'. Choose one of {', '.join(bundles)}.")
-    hook = sys.excepthook
-    with tempfile.TemporaryDirectory(prefix="monai_mamba_") as folder:
+    with as_before(), tempfile.TemporaryDirectory(prefix="monai_mamba_") as folder:
         if isinstance(image, Mapping):
             source = {name: _as_file(part, affine, Path(folder, f"{name}.nii")) for name, part in image.items()}
         else:
@@ -87,12 +88,11 @@ def segment(
             if own := own_error(error):
                 raise own from None
             raise
-        finally:
-            sys.excepthook = hook  # a bundle changes it, for the command line
         output = scans[0]["output"]
         labels = LoadImage(NibabelReader, dtype=None, ensure_channel_first=True)(output + RESULTS["labels"])
         labels.meta["filename_or_obj"] = str(source)
-        return Segmentation(labels, _read_table(output + RESULTS["volumes"]))
+        table, limits = output + RESULTS["volumes"], workflow.evaluator.quality
+        return Segmentation(labels, _read_table(table), limits.rate(table) if limits else None)
 
 
 def _workflow(bundle: Path, **options: Any) -> ConfigWorkflow:

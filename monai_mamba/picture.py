@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import nibabel as nib
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
 from monai_mamba.labels import LabelTable
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 VIEWS = (("sagittal", 0, ("P", "A")), ("coronal", 1, ("L", "R")), ("axial", 2, ("L", "R")))
 OPACITY = 0.6
 CLOSE_UP_MM = 20.0
 CONVENTION = "Neurological convention: the patient's left (L) is on the left"
+PANEL, GAP, TOP = 392, 8, 64  # pixels: side of a panel, what lies between panels, and above them
 
 
 def draw_labels(
@@ -32,10 +30,6 @@ def draw_labels(
         table: gives the colors.
         close_up: cut the image to the labels and 20 mm around them.
     """
-    # Here, because importing matplotlib takes a second that nobody else should pay.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     to_ras = nib.io_orientation(source.affine)
     image = np.asanyarray(source.dataobj).reshape(source.shape[:3])
     image, labels = nib.apply_orientation(image, to_ras), nib.apply_orientation(labels, to_ras)
@@ -53,19 +47,30 @@ def draw_labels(
     slices = [image.take(chosen[axis], axis=axis).astype(np.float32) for _, axis, _ in VIEWS]
     slices = [np.nan_to_num(part, posinf=0.0, neginf=0.0) for part in slices]
     white = white_level(slices)
-    figure = Figure(figsize=(12, 8.5), facecolor="black")  # without a layout engine, which is slow
-    FigureCanvasAgg(figure)
-    edges = {"left": 0.01, "right": 0.99, "bottom": 0.01, "top": 0.91, "wspace": 0.02, "hspace": 0.02}
-    axes = figure.subplots(2, 3, gridspec_kw=edges)
-    for column, ((name, axis, sides), part) in enumerate(zip(VIEWS, slices, strict=True)):
-        across, up = (spacing[other] for other in range(3) if other != axis)
-        overlay = colors[labels.take(chosen[axis], axis=axis)]
-        for row in range(2):
-            show_slice(axes[row, column], part, white, up / across, sides, overlay if row else None)
-        # No title of the axes, which would lay out their ticks: a third of the time.
-        axes[0, column].text(0.5, 1.02, name, color="white", size=12, ha="center", transform=axes[0, column].transAxes)
-    figure.suptitle(CONVENTION, color="white", fontsize=11)
-    figure.savefig(path, dpi=100, format="png")
+    canvas = Image.new("RGB", (3 * PANEL + 4 * GAP, TOP + 2 * (PANEL + GAP)))
+    pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(16)
+    pen.text((canvas.width / 2, 14), CONVENTION, font=font, anchor="mm")
+    for column, ((name, axis, (first, last)), part) in enumerate(zip(VIEWS, slices, strict=True)):
+        black = min(0.0, float(part.min()))
+        size = np.delete(spacing, axis) * part.shape
+        size = tuple(np.maximum(size * (PANEL / size.max()), 1).astype(int))
+        plain = _pixels(np.clip((part - black) / (white - black), 0, 1)).resize(size).convert("RGB")
+        overlay = _pixels(colors[labels.take(chosen[axis], axis=axis)]).resize(size, Image.Resampling.NEAREST)
+        labeled = plain.copy()
+        labeled.paste(overlay, mask=overlay)
+        left = GAP + column * (PANEL + GAP)
+        pen.text((left + PANEL / 2, TOP - 16), name, font=font, anchor="mm")
+        for row, picture in enumerate((plain, labeled)):
+            top = TOP + row * (PANEL + GAP)
+            canvas.paste(picture, (left + (PANEL - size[0]) // 2, top + (PANEL - size[1]) // 2))
+            pen.text((left + GAP, top + PANEL / 2), first, font=font, anchor="lm")
+            pen.text((left + PANEL - GAP, top + PANEL / 2), last, font=font, anchor="rm")
+    canvas.save(path, "PNG")
+
+
+def _pixels(part: np.ndarray) -> Image.Image:
+    """A slice `(across, up)`, gray, or `(across, up, 4)`, RGBA, of values 0..1, as a picture with up above."""
+    return Image.fromarray(np.ascontiguousarray(part.swapaxes(0, 1)[::-1] * 255).round().astype(np.uint8))
 
 
 def overlay_colors(table: LabelTable) -> np.ndarray:
@@ -80,33 +85,6 @@ def overlay_colors(table: LabelTable) -> np.ndarray:
 def white_level(slices: Sequence[np.ndarray]) -> float:
     """The intensity to show as white: above it lie the brightest 0.5 % of the pixels."""
     return max(float(np.percentile(np.concatenate([part.ravel() for part in slices]), 99.5)), 1e-6)
-
-
-def show_slice(
-    panel: Axes,
-    part: np.ndarray,
-    white: float,
-    aspect: float,
-    sides: tuple[str, str],
-    overlay: np.ndarray | None = None,
-) -> None:
-    """Show a slice of a volume in RAS orientation.
-
-    Args:
-        panel: axes of matplotlib.
-        part: intensities `(across, up)`; black is 0, or the smallest one if that is negative.
-        white: see `white_level`.
-        aspect: height of a pixel divided by its width.
-        sides: what lies on the left and on the right.
-        overlay: colors `(across, up, 4)`, RGBA in 0..1.
-    """
-    panel.imshow(part.T, cmap="gray", vmin=min(0.0, float(part.min())), vmax=white, origin="lower", aspect=aspect)
-    if overlay is not None:
-        panel.imshow(overlay.transpose(1, 0, 2), origin="lower", aspect=aspect, interpolation="nearest")
-    for position, side in zip((0.02, 0.98), sides, strict=True):
-        align = "left" if position < 0.5 else "right"
-        panel.text(position, 0.5, side, color="white", ha=align, va="center", transform=panel.transAxes)
-    panel.set_axis_off()
 
 
 def _telling_slice(labels: np.ndarray, axis: int) -> int:

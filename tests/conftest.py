@@ -6,9 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import forked  # noqa: F401 - so that every process forked here finds PyTorch and MONAI imported
 import pytest
-from monai.bundle import ComponentLocator
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # as many workers as cores: threads would wait for each other
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -19,6 +17,10 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 @pytest.fixture(scope="session", autouse=True)
 def components() -> Iterator[None]:
     """MONAI lists the classes of all its modules for every config anew; here once for the same modules."""
+    # Here, because the process that only hands out the tests need not import PyTorch and MONAI before it does.
+    import forked  # noqa: F401 - so that every process forked here finds them imported
+    from monai.bundle import ComponentLocator
+
     find = ComponentLocator._find_classes_or_functions
     tables: dict[tuple[str, ...], dict[str, list]] = {}
 

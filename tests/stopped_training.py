@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,16 +11,18 @@ from ignite.engine import Events
 from monai.bundle import ConfigWorkflow
 from torch.utils._pytree import tree_flatten
 
+from monai_mamba.errors import as_before
+
 
 def run_until(bundle: ConfigWorkflow, iteration: int) -> None:
-    """Run an initialized bundle and press Ctrl-C when this iteration is complete."""
+    """Run an initialized bundle and end it as a batch system does when this iteration is complete."""
     trainer = bundle.parser.get_parsed_content("train#trainer")
 
     @trainer.on(Events.ITERATION_COMPLETED(once=iteration))
     def interrupt() -> None:
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGTERM)
 
-    with pytest.raises(KeyboardInterrupt):
+    with as_before(), pytest.raises(SystemExit):
         bundle.run()
 
 

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 import pytest
 
-from monai_mamba.errors import InputError, show_errors_briefly
+from monai_mamba.errors import STOPS, InputError, as_before, say_what_is_kept, show_errors_briefly
 
 
 @pytest.fixture
 def show(monkeypatch):
     """Show an exception as the end of a program does; others than ours go to a hook that prints OTHER."""
     monkeypatch.setattr(sys, "excepthook", lambda *_: print("OTHER", file=sys.stderr))
-    show_errors_briefly()
 
     def end(error: BaseException) -> None:
         sys.excepthook(type(error), error, error.__traceback__)
 
-    return end
+    with as_before():
+        show_errors_briefly()
+        yield end
 
 
 def test_our_errors_are_one_sentence_however_deep_they_lie(show, capsys):
@@ -53,3 +55,32 @@ def test_ctrl_c_is_no_error_of_the_scan_it_interrupts(show, capsys):
     except KeyboardInterrupt as error:
         show(error)
     assert capsys.readouterr().err.startswith("Interrupted.")
+
+
+@pytest.mark.parametrize("number", STOPS)
+def test_a_signal_to_stop_ends_in_one_sentence_and_its_status(show, number, capfd):
+    say_what_is_kept("Two cups are full.")
+    with pytest.raises(SystemExit) as caught:
+        signal.raise_signal(number)
+    assert caught.value.code == 128 + number
+    signal.raise_signal(number)  # while it cleans up
+    assert capfd.readouterr().err == f"Stopped by {number.name}. Two cups are full.\n"
+
+
+def test_callers_from_python_get_their_own_handling_back():
+    before = [sys.excepthook, *map(signal.getsignal, STOPS)]
+    with as_before():
+        show_errors_briefly()
+        assert [sys.excepthook, *map(signal.getsignal, STOPS)] != before
+    assert [sys.excepthook, *map(signal.getsignal, STOPS)] == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal")
+def test_what_nohup_ignores_is_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with as_before():
+            show_errors_briefly()
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
 import sys
@@ -22,6 +21,7 @@ from tumor_phantom import TumorNetwork, make_tumor, middle_affine
 from monai_mamba import segment
 from monai_mamba.__main__ import main
 from monai_mamba.errors import InputError
+from monai_mamba.files import read_tsv
 
 ROOT = Path(__file__).resolve().parents[1]
 MATRIX = np.array([[0, -1.5, 0], [-1, 0, 0.1], [0, 0.1, 1.2]])  # turned, flipped, oblique
@@ -54,14 +54,16 @@ def assert_same(found: MetaTensor, expected: np.ndarray, affine: np.ndarray) -> 
 
 def test_paths_and_arrays_give_what_the_command_line_writes(here, monkeypatch):
     save_head(here / "scan#1.nii.gz", (40, 34, 36), MATRIX)
+    save_head(here / "scan#2.nii.gz", (40, 34, 36), np.eye(3))
     monkeypatch.setattr(sys, "argv", ["monai_mamba"])
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
-    main(["run", "subcortical", "--input", "scan#1.nii.gz", "--device", "cpu", "--progress", "False"])
+    main(["run", "subcortical", "--input", "scan#?.nii.gz", "--device", "cpu", "--progress", "False"])
     written = nib.load(here / "eval" / "scan#1_desc-subcortical_dseg.nii.gz")
     expected = np.asanyarray(written.dataobj)
     assert {LEFT, RIGHT} <= set(np.unique(expected))
-    with (here / "eval" / "scan#1_desc-subcortical_volumes.tsv").open(newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t"))
+    rows = read_tsv(here / "eval" / "scan#1_desc-subcortical_volumes.tsv")
+    graded = read_tsv(here / "eval" / "cases.tsv")[0]
+    assert graded["quality"] == "fail"
 
     files, hook, disabled = set(here.rglob("*")), sys.excepthook, logging.root.manager.disable
     image = LoadImage(NibabelReader)("scan#1.nii.gz")
@@ -73,7 +75,8 @@ def test_paths_and_arrays_give_what_the_command_line_writes(here, monkeypatch):
         (np.asarray(voxels.dataobj, dtype=">f8"), {"affine": voxels.affine}),
     )
     for source, options in inputs:
-        labels, volumes = segment(source, **options, **QUIET)
+        labels, volumes, quality = segment(source, **options, **QUIET)
+        assert quality == (graded["quality"], graded["message"])
         assert_same(labels, expected, written.affine)
         assert [list(row) for row in volumes] == [list(row) for row in rows]
         for row, cells in zip(volumes, rows, strict=True):
@@ -90,10 +93,11 @@ def test_a_tumor_case_is_a_mapping(monkeypatch, tmp_path):
     volumes, expected = make_tumor()
     torch.save(TumorNetwork().state_dict(), tmp_path / "weights.pt")
     network = {"_target_": "tumor_phantom.TumorNetwork"}
-    options = {"network_def": network, "pixdim": [1.0] * 3, "roi_size": [32] * 3, **QUIET}
+    options = {"network_def": network, "pixdim": [1.0] * 3, "roi_size": [32] * 3, "quality_limits": None}
     affine = middle_affine(expected.shape)
-    found = segment(volumes, "brats_multimodal", affine=affine, weights=tmp_path / "weights.pt", **options)
+    found = segment(volumes, "brats_multimodal", affine=affine, weights=tmp_path / "weights.pt", **options, **QUIET)
     np.testing.assert_array_equal(found.labels[0].numpy(), expected)
+    assert found.quality is None
     whole = next(row for row in found.volumes if row["name"] == "Whole tumor (WT)")
     assert whole == {**whole, "labels": "1+2+3", "voxels": np.count_nonzero(expected)}
 

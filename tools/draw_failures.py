@@ -20,6 +20,7 @@ from typing import NamedTuple
 import nibabel as nib
 import numpy as np
 from evaluation.label_sets import LabelSet, find_label_set
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from reports import run_command, write_files
 from tqdm import tqdm
@@ -32,7 +33,7 @@ from monai_mamba.data.pairs import check_same_grid
 from monai_mamba.errors import InputError
 from monai_mamba.labels import LabelEntry, LabelTable, without_side
 from monai_mamba.metrics.structure_scores import structure_scores
-from monai_mamba.picture import CONVENTION, VIEWS, overlay_colors, show_slice, white_level
+from monai_mamba.picture import CONVENTION, VIEWS, overlay_colors, white_level
 
 PICTURE = "failures.png"
 MARGIN_MM = 12.0
@@ -132,6 +133,33 @@ def draw_failures(path: Path, failures: Sequence[Failure], table: LabelTable) ->
                 panel.contour(reference[cut].T, levels=[0.5], colors="white", linewidths=1)
         row.suptitle(failure.title, color="white", fontsize=9)
     figure.savefig(path, dpi=100, format="png")
+
+
+def show_slice(
+    panel: Axes,
+    part: np.ndarray,
+    white: float,
+    aspect: float,
+    sides: tuple[str, str],
+    overlay: np.ndarray | None = None,
+) -> None:
+    """Show a slice of a volume in RAS orientation.
+
+    Args:
+        panel: axes of matplotlib.
+        part: intensities `(across, up)`; black is 0, or the smallest one if that is negative.
+        white: see `white_level`.
+        aspect: height of a pixel divided by its width.
+        sides: what lies on the left and on the right.
+        overlay: colors `(across, up, 4)`, RGBA in 0..1.
+    """
+    panel.imshow(part.T, cmap="gray", vmin=min(0.0, float(part.min())), vmax=white, origin="lower", aspect=aspect)
+    if overlay is not None:
+        panel.imshow(overlay.transpose(1, 0, 2), origin="lower", aspect=aspect, interpolation="nearest")
+    for position, side in zip((0.02, 0.98), sides, strict=True):
+        align = "left" if position < 0.5 else "right"
+        panel.text(position, 0.5, side, color="white", ha=align, va="center", transform=panel.transAxes)
+    panel.set_axis_off()
 
 
 def read_volumes(case: Case) -> tuple[list[np.ndarray], np.ndarray]:

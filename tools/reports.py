@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from monai_mamba.errors import MonaiMambaError, OutputError
+from monai_mamba.errors import MonaiMambaError, OutputError, show_errors_briefly
 from monai_mamba.files import MISSING, write_atomically
 
 Row = Mapping[str, object]  # a result: what `describe` in benchmarks.machine says, and figures
@@ -18,6 +18,7 @@ Row = Mapping[str, object]  # a result: what `describe` in benchmarks.machine sa
 
 def run_command(run: Callable[[argparse.Namespace], int | None], options: argparse.Namespace) -> int:
     """Call `run` with the options of a command; return its exit status, or 1 after one sentence if it failed."""
+    show_errors_briefly()
     try:
         return run(options) or 0
     except MonaiMambaError as error:

@@ -1,5 +1,6 @@
 """Handlers of MONAI engines: what goes into a run and what comes out of it."""
 
+from monai_mamba.handlers.brief_errors import BriefErrors
 from monai_mamba.handlers.checkpoint import ResumableCheckpoint
 from monai_mamba.handlers.ema import ResumableEMA
 from monai_mamba.handlers.missing_classes import MissingClasses
@@ -10,6 +11,7 @@ from monai_mamba.handlers.tumor_result_saver import TumorResultSaver
 from monai_mamba.handlers.weights import WeightsLoader, check_weights, load_weights, read_weights, save_weights
 
 __all__ = [
+    "BriefErrors",
     "MissingClasses",
     "NaNStop",
     "ResultSaver",

@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from monai_mamba.bundle import options_in_use
-from monai_mamba.errors import InputError, WeightsError
+from monai_mamba.errors import InputError, WeightsError, say_what_is_kept
 from monai_mamba.handlers.weights import read_tensors, write_tensors
 
 
@@ -107,6 +107,7 @@ class ResumableCheckpoint:
                 "or start over with --resume False."
             ) from error
         engine.state.epoch, engine.state.iteration = epoch, iteration
+        self._say_what_is_kept(engine)
         self.logger.info("Continuing %s after epoch %d of %d.", self.path, epoch, engine.state.max_epochs)
         for name, old, new in _changes(before, self.about):
             self.logger.info("--%s is now %s (before: %s).", name, _short(new), _short(old))
@@ -152,6 +153,11 @@ class ResumableCheckpoint:
         checkpoint |= self.about
         checkpoint["trainer"] = {"epoch": engine.state.epoch, "iteration": engine.state.iteration}
         write_tensors(self.path, checkpoint)
+        self._say_what_is_kept(engine)
+
+    def _say_what_is_kept(self, engine: Engine) -> None:
+        epochs = f"{engine.state.epoch} of {engine.state.max_epochs} epochs are complete"
+        say_what_is_kept(f"{epochs}; the same command continues from {self.path}.")
 
 
 def _load_state(optimizer: Optimizer, state: dict[str, Any]) -> None:

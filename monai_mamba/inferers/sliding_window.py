@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -83,7 +81,8 @@ class SlidingWindowProbabilityInferer(SlidingWindowInferer):
 
         Args:
             inputs: images `(1, in_channels, H, W, D)`.
-            network: maps windows `(B, in_channels, *roi_size)` to logits `(B, C, *roi_size)`.
+            network: maps windows `(B, in_channels, *roi_size)` to logits `(B, C, *roi_size)`. On a CPU its method
+                `slabs` is called instead, if it has one as `MedSegMamba` does.
             args: further arguments of the network.
             kwargs: further keyword arguments of the network.
 
@@ -92,27 +91,33 @@ class SlidingWindowProbabilityInferer(SlidingWindowInferer):
         """
         device = inputs.device.type
         amp = self.amp and has_native_bfloat16(inputs.device)
+        autocast = partial(torch.autocast, device, dtype=torch.bfloat16, enabled=amp)
 
-        def run(window: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-            with torch.autocast(device, dtype=torch.bfloat16, enabled=amp):
-                return network(window.float(), *args, **kwargs)
-
-        def predict(window: torch.Tensor, places: list[list[slice]], *args: Any, **kwargs: Any) -> torch.Tensor:
-            _give_back_freed_memory()
-            logits = run(window, *args, **kwargs)
-            if not is_finite(logits):
-                place = next(place for place, part in zip(places, logits, strict=True) if not is_finite(part))
-                origin = first_not_finite(network, partial(run, window, *args, **kwargs))
-                raise NotFiniteError(_not_finite(inputs, place, origin))
-            return logits
+        def run(images: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+            with autocast():
+                return network(images.float(), *args, **kwargs)
 
         def vote(window: torch.Tensor, places: list[list[slice]], *args: Any, **kwargs: Any) -> torch.Tensor:
-            if self.mirror is None:
-                return self._probabilities(predict(window, places, *args, **kwargs))
-            both = window, window.roll(3 * [self.mirror_shift], (2, 3, 4)).flip(2)
-            if device == "cpu":  # twins at once take a third less time
-                return self._probabilities(*predict(torch.cat(both), 2 * places, *args, **kwargs).chunk(2))
-            return self._probabilities(*(predict(part, places, *args, **kwargs) for part in both))
+            images, adders = [window], [_add]
+            if self.mirror is not None:
+                images.append(window.roll(3 * [self.mirror_shift], (2, 3, 4)).flip(2))
+                adders.append(self._add_mirrored)
+            at_once = len(images) if device == "cpu" else 1  # there, twins at once take a third less time
+            votes = None
+            for first in range(0, len(images), at_once):
+                batch = torch.cat(images[first : first + at_once])
+                with autocast():
+                    for start, logits in _slabs(network, batch, *args, **kwargs):
+                        if not is_finite(logits):
+                            bad = next(i for i, part in enumerate(logits) if not is_finite(part))
+                            origin = first_not_finite(network, partial(run, batch, *args, **kwargs))
+                            raise NotFiniteError(_not_finite(inputs, places[bad % len(places)], origin))
+                        parts = self._probabilities(logits).chunk(at_once)
+                        if votes is None:
+                            votes = parts[0].new_zeros(*parts[0].shape[:2], *window.shape[2:])
+                        for add, part in zip(adders[first:], parts, strict=False):
+                            add(votes, part, start)
+            return votes if self.mirror is None else votes.div_(2)
 
         # MONAI sums the votes in the type of the image. Half precision still tells 256 gray values well apart. Without
         # meta data, because MONAI would turn the result back into float32 with them.
@@ -120,33 +125,35 @@ class SlidingWindowProbabilityInferer(SlidingWindowInferer):
         probabilities = super().__call__(image.half(), vote, *args, **kwargs)
         return MetaTensor(probabilities).copy_meta_from(inputs) if isinstance(inputs, MetaTensor) else probabilities
 
-    def _probabilities(self, logits: torch.Tensor, mirrored: torch.Tensor | None = None) -> torch.Tensor:
-        """Votes of windows, float16, from logits `(B, C, H, W, D)` of theirs and of the mirrored ones.
+    def _probabilities(self, logits: torch.Tensor) -> torch.Tensor:
+        return (torch.sigmoid if self.sigmoid else _softmax)(logits.float()).half()
 
-        A few slices at once, which stay in a processor's cache, and nothing else of all channels: they are large.
-        """
-        function = torch.sigmoid if self.sigmoid else _softmax
-        height = logits.shape[2]
-        step = SLICES_IN_CACHE if logits.device.type == "cpu" else height
-        votes = torch.empty(logits.shape, dtype=torch.float16, device=logits.device)
-        for here in (slice(start, start + step) for start in range(0, height, step)):
-            part = function(logits[:, :, here].float()).half()
-            if mirrored is not None:
-                there = [(height - 1 - self.mirror_shift - index) % height for index in range(height)[here]]
-                other = function(mirrored[:, :, there].float()).half()[:, self.mirror[: part.shape[1]]]
-                part = (part + other.roll(2 * [-self.mirror_shift], (3, 4))).div_(2)
-            votes[:, :, here] = part
-        return votes
+    def _add_mirrored(self, votes: torch.Tensor, part: torch.Tensor, start: int) -> None:
+        """Add slices from `start` of a mirrored window to the votes of the window."""
+        height = votes.shape[2]
+        part = part[:, self.mirror[: part.shape[1]]].roll(2 * [-self.mirror_shift], (3, 4))
+        for index in range(part.shape[2]):
+            votes[:, :, (height - 1 - self.mirror_shift - start - index) % height] += part[:, :, index]
 
 
-def _give_back_freed_memory() -> None:
-    """Have glibc return what it keeps of freed memory to the system; elsewhere nothing happens.
+def _add(votes: torch.Tensor, part: torch.Tensor, start: int) -> None:
+    votes[:, :, start : start + part.shape[2]] += part
 
-    It keeps blocks of up to 32 MiB, as activations are. Between blocks in use they break into pieces that the next
-    activations do not fit into: 0.3 GiB in the course of a head.
-    """
-    if os.name == "posix":
-        getattr(ctypes.CDLL(None), "malloc_trim", lambda pad: None)(0)
+
+def _slabs(
+    network: Callable[..., torch.Tensor], images: torch.Tensor, *args: Any, **kwargs: Any
+) -> Iterator[tuple[int, torch.Tensor]]:
+    """Logits and the first slice of each of them: on a CPU of few slices at once, which stay in its cache."""
+    cpu = images.device.type == "cpu"
+    if cpu and hasattr(network, "slabs"):
+        slabs = network.slabs(images.float(), *args, **kwargs)
+    else:
+        logits = network(images.float(), *args, **kwargs)
+        slabs = logits.split(SLICES_IN_CACHE if cpu else logits.shape[2], dim=2)
+    start = 0
+    for slab in slabs:
+        yield start, slab
+        start += slab.shape[2]
 
 
 def _softmax(logits: torch.Tensor) -> torch.Tensor:

@@ -166,7 +166,7 @@ def test_the_table_of_scans_says_who_is_held_out_and_what_maps_lack(dataset, tmp
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
-def test_a_training_that_was_stopped_equals_one_that_was_not(dataset, label_maps, tmp_path, num_workers):
+def test_a_training_that_was_stopped_equals_one_that_was_not(dataset, label_maps, tmp_path, num_workers, capfd):
     network = {**NETWORK, "dropout_rate": 0.2, "drop_path_rate": 0.3}
     options = {**OPTIONS, "dataset_dir": str(dataset), "num_workers": num_workers, "network_def": network}
     options |= {"label_maps": str(label_maps), "synthetic_fraction": 0.5}
@@ -174,13 +174,16 @@ def test_a_training_that_was_stopped_equals_one_that_was_not(dataset, label_maps
     run("train.json", output_dir=str(tmp_path / "whole"), **options)
     stopped = workflow("train.json", output_dir=str(tmp_path / "parts"), **options)
     stopped.initialize()
+    capfd.readouterr()
     run_until(stopped, iteration=2 * STEPS + 1)  # in the third epoch
+    kept = f"2 of 4 epochs are complete; the same command continues from {tmp_path / 'parts' / 'checkpoint.pt'}."
+    assert capfd.readouterr().err.splitlines()[-1] == f"Stopped by SIGTERM. {kept}"
     assert checkpoint(tmp_path / "parts")["trainer"] == {"epoch": 2, "iteration": 2 * STEPS}
     run("train.json", output_dir=str(tmp_path / "parts"), **options)
     assert_equal_files(tmp_path / "whole", tmp_path / "parts")
 
 
-def test_a_loss_that_is_not_finite_stops_the_training_and_leaves_its_files(label_maps, tmp_path):
+def test_a_loss_that_is_not_finite_stops_the_training_and_leaves_its_files(label_maps, tmp_path, caplog):
     options = {"dataset_dir": None, "label_maps": str(label_maps)}
     train(tmp_path, epochs=1, **options)
     before = {path.name: path.read_bytes() for path in tmp_path.glob("*.pt")}
@@ -198,6 +201,7 @@ def test_a_loss_that_is_not_finite_stops_the_training_and_leaves_its_files(label
     assert re.search(r"in iteration 5 \(epoch 2\), scan .*map_[012]\.nii\.gz", message), message
     assert f"the output of layer '{name}' (LayerNorm) is the first that is not finite" in message
     assert {path.name: path.read_bytes() for path in tmp_path.glob("*.pt")} == before
+    assert message not in caplog.text  # it is said once, at the end of the program
 
 
 def test_training_starts_from_given_weights(dataset, tmp_path):

@@ -6,8 +6,9 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
-from monai_mamba.errors import InputError
+from monai_mamba.errors import InputError, NotFiniteError
 from monai_mamba.inferers import SlidingWindowProbabilityInferer
+from monai_mamba.networks.nets import MedSegMamba
 
 
 class PlacedNetwork(torch.nn.Module):
@@ -102,6 +103,26 @@ def test_mirrored_windows_can_be_shifted_there_and_back():
             SlidingWindowProbabilityInferer(16, amp=False, mirror=mirror, mirror_shift=n)(image, same) for n in (0, 1)
         ]
         torch.testing.assert_close(both[0], both[1], atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize("mirror", [None, [0, 2, 1]])
+def test_a_network_with_slabs_gives_what_its_whole_logits_give(mirror):
+    torch.manual_seed(0)
+    network = MedSegMamba(out_channels=3, channels=(8, 8, 8), depth=1, d_state=2, stem_stride=2).eval()
+    torch.nn.init.normal_(network.head.weight)  # subvoxels start equal
+    image = torch.rand(1, 1, 16, 16, 24)
+    infer = SlidingWindowProbabilityInferer(16, sw_batch_size=2, amp=False, mirror=mirror, mirror_shift=1)
+    with torch.no_grad():
+        whole = infer(image, lambda window: network(window))
+        torch.testing.assert_close(infer(image, network), whole, atol=1e-3, rtol=0)
+
+
+def test_what_is_not_finite_in_one_slab_is_found():
+    network = MedSegMamba(out_channels=3, channels=(8, 8, 8), depth=0, d_state=2).eval()
+    image = torch.rand(1, 1, 16, 16, 24)
+    image[..., 9, 9, 22] = torch.inf
+    with torch.no_grad(), pytest.raises(NotFiniteError, match="voxels 0-15 x 0-15 x 8-23"):
+        SlidingWindowProbabilityInferer(16, amp=False)(image, network)
 
 
 def test_regions_have_probabilities_of_their_own_and_gaussian_windows_trust_their_middle():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import logging
 import os
+import signal
 import struct
 import sys
 from collections.abc import Callable
@@ -18,7 +19,7 @@ import torch
 from head_phantom import IntensityNetwork, centered_affine, make_head, save_head
 from monai.bundle import ConfigWorkflow
 
-from monai_mamba.errors import DeviceError, InputError, MonaiMambaError, OutputError, WeightsError
+from monai_mamba.errors import DeviceError, InputError, MonaiMambaError, OutputError, WeightsError, as_before
 
 CONFIG = Path(__file__).resolve().parents[2] / "bundles" / "subcortical" / "configs" / "inference.json"
 SHAPE = (24, 26, 22)
@@ -307,19 +308,23 @@ def test_out_of_memory_says_what_to_lower(tmp_path, options):
     assert results(tmp_path) == []
 
 
-def test_a_kill_while_writing_leaves_no_result(tmp_path, options, monkeypatch):
-    """Whatever stops the writer of the last file, no label map is there and the next run does the scan again."""
+EARLIER = ("volumes.tsv", "picture.png")  # of the results of a scan, before the label map
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_stopped_while_it_writes_leaves_no_half_file(number, tmp_path, options, monkeypatch):
+    """No label map is there, nor a part of one, and the next run does the scan again."""
     scan = head(tmp_path / "scan.nii.gz")
 
     def interrupted(image: nib.Nifti1Image, path: Path) -> None:
         Path(path).write_bytes(gzip.compress(b"half a file")[:10])
-        raise KeyboardInterrupt
+        signal.raise_signal(number)
 
-    with monkeypatch.context() as patched:
+    with monkeypatch.context() as patched, as_before():
         patched.setattr(nib, "save", interrupted)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises((KeyboardInterrupt, SystemExit)):
             run(scan, options)
-    assert not [path for path in results(tmp_path) if path.name.endswith(".nii.gz")]
+    assert {path.name for path in results(tmp_path)} == {f"scan_desc-subcortical_{name}" for name in EARLIER}
     run(scan, options)
     assert len(results(tmp_path)) == 3
 

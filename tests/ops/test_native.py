@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import forked
 import pytest
 import torch
 from scan_problems import (
@@ -216,26 +217,9 @@ def test_order_that_is_no_permutation_is_refused(token: int | None) -> None:
 @pytest.mark.skipif(platform.system() != "Linux", reason="memory can be limited like this on Linux")
 def test_without_memory_there_is_an_error() -> None:
     """Not the end of the process, which an exception of C++ would be that goes through its threads."""
-    code = """
-import resource, torch
-from monai_mamba.ops import cross_selective_scan
-torch.set_num_threads(2)
-def run(states):
-    delta, A = torch.zeros(1, 2, 3, 1), torch.zeros(2, 1, states)
-    rows = A[None].expand(1, 2, 3, states)
-    return cross_selective_scan(delta[:, 0], delta, A, rows, rows, None, None, backend="native")
-run(10)
-used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (used + 150_000_000, resource.RLIM_INFINITY))
-for threads in (2, 1):
-    torch.set_num_threads(threads)
-    try:
-        run(4_000_000)
-    except MemoryError as error:
-        print(error)
-"""
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert result.stdout == 2 * "The C++ scan: out of memory.\n", result.stderr
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    ended = forked.run([sys.executable, "-m", "out_of_memory"], env=environment)
+    assert ended.stdout == 2 * "The C++ scan: out of memory.\n"
 
 
 @pytest.mark.parametrize("merge", ["sum", None])

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import product
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -16,7 +15,6 @@ from monai_mamba.networks.blocks.vss3d import SS3D, VSSBlock3D
 from monai_mamba.networks.layers.convolution import pointwise_conv3d
 from monai_mamba.networks.layers.input_size import check_spatial_size
 from monai_mamba.networks.nets.residual_unet import ResidualUNetBase
-from monai_mamba.ops.recording import is_recording
 
 
 class MedSegMamba(ResidualUNetBase):
@@ -108,29 +106,31 @@ class MedSegMamba(ResidualUNetBase):
         check_spatial_size(x, self)
         if subvoxel is not None and not 0 <= subvoxel < self.stem_stride**3:
             raise InputError(f"subvoxel is {subvoxel}, expected 0 to {self.stem_stride**3 - 1}.")
-        if self.stem_stride > 1:
-            x = pixelunshuffle(x, 3, self.stem_stride)
         x = self.features(x)
         if subvoxel is not None:
-            return self._one_subvoxel(x, subvoxel)
-        if self.stem_stride > 1 and not torch.is_grad_enabled() and not is_recording():
-            return self._all_subvoxels(x)
-        x = self.head(x)
-        return pixelshuffle(x, 3, self.stem_stride) if self.stem_stride > 1 else x
+            one = slice(subvoxel, None, self.stem_stride**3)
+            return pointwise_conv3d(x, self.head.weight[one], self.head.bias[one])
+        return self._logits(x)
 
-    def _one_subvoxel(self, x: torch.Tensor, subvoxel: int) -> torch.Tensor:
-        one = slice(subvoxel, None, self.stem_stride**3)
-        return pointwise_conv3d(x, self.head.weight[one], self.head.bias[one])
+    def slabs(self, x: torch.Tensor) -> Iterator[torch.Tensor]:
+        """Yield the logits of `forward` slice by slice along H, ``(B, out_channels, stem_stride, W, D)``.
 
-    def _all_subvoxels(self, x: torch.Tensor) -> torch.Tensor:
-        """Head and pixel shuffle, but the logits, which are large, are in memory once, not twice."""
-        s = self.stem_stride
-        for subvoxel, (i, j, k) in enumerate(product(range(s), repeat=3)):
-            part = self._one_subvoxel(x, subvoxel)
-            if subvoxel == 0:
-                logits = part.new_empty(*part.shape[:2], *(s * size for size in part.shape[2:]))
-            logits[..., i::s, j::s, k::s] = part
-        return logits
+        Logits of all classes are much larger than the features they come from. Without gradients only.
+
+        Raises:
+            InputError: as `forward`.
+        """
+        check_spatial_size(x, self)
+        for features in self.features(x).split(1, dim=2):
+            yield self._logits(features)
+
+    def features(self, x: torch.Tensor) -> torch.Tensor:
+        """``(B, in_channels, H, W, D)`` to what the head takes, its sizes divided by ``stem_stride``."""
+        return super().features(pixelunshuffle(x, 3, self.stem_stride) if self.stem_stride > 1 else x)
+
+    def _logits(self, features: torch.Tensor) -> torch.Tensor:
+        logits = self.head(features)
+        return pixelshuffle(logits, 3, self.stem_stride) if self.stem_stride > 1 else logits
 
     def bottleneck(self, x: torch.Tensor) -> torch.Tensor:
         """``(B, C, H, W, D) -> (B, C, H, W, D)``."""

@@ -19,10 +19,22 @@ def test_one_subvoxel_is_a_strided_view_of_the_whole_output(stem_stride):
     s = stem_stride
     logits = network(x).detach()
     with torch.no_grad():
-        torch.testing.assert_close(network(x), logits, rtol=1e-5, atol=1e-6)  # computed one subvoxel at a time
         for i, j, k in torch.cartesian_prod(*[torch.arange(s)] * 3).tolist():
             one = network(x, subvoxel=(i * s + j) * s + k)
             torch.testing.assert_close(one, logits[:, :, i::s, j::s, k::s], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("stem_stride", [1, 2])
+def test_slabs_are_the_output_slice_by_slice(stem_stride):
+    torch.manual_seed(0)
+    network = MedSegMamba(**TINY, stem_stride=stem_stride).eval()
+    x = torch.randn(2, 2, *(network.stride * n for n in (2, 1, 1)))
+    with torch.no_grad():
+        slabs = list(network.slabs(x))
+        assert {slab.shape[2] for slab in slabs} == {stem_stride}
+        torch.testing.assert_close(torch.cat(slabs, dim=2), network(x), rtol=1e-5, atol=1e-6)
+        with pytest.raises(InputError, match="multiple"):
+            next(network.slabs(x[..., 1:]))
 
 
 def test_blocks_go_through_the_orientations_in_turn():
