@@ -62,9 +62,11 @@ def sections() -> list[Section]:
     import test_bids as bids
     import test_brats_malformed as tumor
     import test_cases as cases
+    import test_check_image as check_image
     import test_checkpoint as checkpoint
     import test_dicom as dicom
     import test_dicom_files as dicom_files
+    import test_errors as errors
     import test_faults as faults
     import test_geometry as geometry
     import test_integrity as integrity
@@ -83,7 +85,11 @@ def sections() -> list[Section]:
     import test_unknown_options as unknown_options
 
     return [
-        Section("Files that are no scan", ((malformed.BAD, REFUSED), (odd.REFUSED, REFUSED))),
+        Section(
+            "Files that are no scan",
+            ((malformed.BAD, REFUSED), (odd.REFUSED, REFUSED)),
+            (check_image.test_a_mask_is_no_image,),
+        ),
         Section(
             "DICOM",
             ((dicom.REFUSED, REFUSED),),
@@ -129,7 +135,11 @@ def sections() -> list[Section]:
             ),
             (nonsense.test_results_that_are_probably_wrong_say_so_and_with_strict_end_in_an_error,),
         ),
-        Section("Odd but usable files", ((odd.USED, USED), (odd.GEOMETRY, USED))),
+        Section(
+            "Odd but usable files",
+            ((odd.USED, USED), (odd.GEOMETRY, USED)),
+            (check_image.test_a_few_voxels_far_below_all_others_are_clipped,),
+        ),
         Section(
             "Label maps",
             (),
@@ -158,6 +168,8 @@ def sections() -> list[Section]:
                 faults.test_code_in_weights_is_not_run,
                 faults.test_names_of_files_stay_names,
                 faults.test_killing_a_run_twenty_times_loses_nothing,
+                malformed.test_a_run_that_is_stopped_while_it_writes_leaves_no_half_file,
+                errors.test_a_signal_to_stop_ends_in_one_sentence_and_its_status,
             ),
         ),
         Section(

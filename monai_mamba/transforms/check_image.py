@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -15,7 +16,8 @@ from monai_mamba.errors import InputError
 from monai_mamba.transforms.each_entry import EachEntryTransform
 
 MIN_HEAD_MM = 100.0
-MAX_NON_FINITE = 0.01
+MAX_REPAIRED = 0.01
+BINS = 1000
 
 logger = logging.getLogger(__name__)
 
@@ -23,10 +25,11 @@ logger = logging.getLogger(__name__)
 class CheckImaged(EachEntryTransform):
     """Repair, warn about or refuse a loaded image, so that later steps can rely on it.
 
-    Refused (`InputError`): anything but one 3-D volume, a singular affine, a field of view that no head has, a constant
-    image, 1 % or more voxels that are not finite. Repaired with a warning: fewer than 1 % voxels that are not finite
-    become 0. Warned of: a header without orientation or one that contradicts itself (which `VerifyingNibabelReader`
-    leaves in the meta data), a field of view smaller than a head.
+    Refused (`InputError`): anything but one 3-D volume, a singular affine, a field of view that no head has, an image
+    of one or two values, 1 % or more voxels that are not finite. Repaired with a warning: fewer than 1 % voxels that
+    are not finite become 0, and as few that are far below all others become as dark as the darkest of those. Warned of:
+    a header without orientation or one that contradicts itself (which `VerifyingNibabelReader` leaves in the meta
+    data), a field of view smaller than a head.
 
     Args:
         keys: images, `MetaTensor`s `(1, H, W, D)`.
@@ -48,18 +51,41 @@ class CheckImaged(EachEntryTransform):
         _warn_about_geometry(name, image, affine)
         finite = torch.isfinite(image.as_tensor())
         bad = 1 - finite.float().mean().item()
-        if bad >= MAX_NON_FINITE:
+        if bad >= MAX_REPAIRED:
             raise InputError(
-                f"{name}: {bad:.1%} of the voxels are NaN or infinite; at most {MAX_NON_FINITE:.0%} can be repaired. "
+                f"{name}: {bad:.1%} of the voxels are NaN or infinite; at most {MAX_REPAIRED:.0%} can be repaired. "
                 "Repeat the processing step that made this file."
             )
         if bad > 0:
             logger.warning("%s: %d voxels are NaN or infinite; they are set to 0.", name, int((~finite).sum()))
             image = torch.nan_to_num(image, nan=0.0, posinf=0.0, neginf=0.0)
-        low, high = image.min().item(), image.max().item()
+        values = image.as_tensor()
+        low, high = values.min().item(), values.max().item()
         if low == high:
             raise InputError(f"{name}: every voxel is {low:g}; the image shows no head. Check how the file was made.")
+        if not torch.logical_and(values != low, values != high).any():
+            raise InputError(f"{name}: every voxel is {low:g} or {high:g}; expected an image, not a mask.")
+        return _clip_dark_voxels(name, image, low, high)
+
+
+def _clip_dark_voxels(name: str, image: MetaTensor, low: float, high: float) -> MetaTensor:
+    """Clip a few voxels below an empty stretch of more than half of all gray values, which would rule the gray scale.
+
+    Such as -32768 where an earlier step had no data. Bright ones may be a lesion; the scaling clips the brightest.
+    """
+    values = image.as_tensor()
+    filled = torch.histc(values.float(), BINS).cpu().nonzero().flatten().tolist()
+    gaps = [after - before for before, after in pairwise(filled)]
+    if max(gaps, default=0) <= BINS // 2:  # in a range that float32 cannot hold, no bin is filled
         return image
+    last = filled[gaps.index(max(gaps))]
+    dark = values < low + (high - low) * (last + BINS // 4) / BINS  # somewhere in the empty stretch
+    count = int(dark.sum())
+    if count >= MAX_REPAIRED * dark.numel():
+        return image
+    darkest = values[~dark].min().item()
+    logger.warning("%s: %d voxels are far below all others, down to %g; they are set to %g.", name, count, low, darkest)
+    return image.clamp(min=darkest)
 
 
 def _warn_about_geometry(name: str, image: MetaTensor, affine: np.ndarray) -> None:

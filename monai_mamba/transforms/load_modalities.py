@@ -100,7 +100,7 @@ class LoadModalitiesd(MapTransform):
         if isinstance(source, Mapping):
             for name in chosen:
                 if name in source:
-                    volumes[name] = self._checked(self.load(source[name]), source[name])
+                    volumes[name] = self.check({"image": self.load(source[name])})["image"]
             return volumes
         image = self.load(source)
         order = channels.split("+") if channels else MODALITIES
@@ -112,17 +112,9 @@ class LoadModalitiesd(MapTransform):
             )
         for name in chosen:
             if name in order and image[order.index(name)].any():
-                volumes[name] = self._checked(image[order.index(name)][None], source)
+                volumes[name] = self.check({"image": image[order.index(name)][None]})["image"]
                 volumes[name].meta["volume"] = order.index(name)
         return volumes
-
-    def _checked(self, image: MetaTensor, path: str) -> MetaTensor:
-        image = self.check({"image": image})["image"]
-        inside = image.as_tensor() != 0
-        values = image.as_tensor()[inside]
-        if values.min() == values.max():
-            raise InputError(f"{path}: every voxel that is not 0 is {values[0]:g}; expected an image, not a mask.")
-        return image
 
     def _stack(self, volumes: dict[str, MetaTensor], label: str | None) -> tuple[MetaTensor, dict[str, str]]:
         """The image, and doubts about its registration."""
