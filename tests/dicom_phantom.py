@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pydicom
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
+from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 SAMPLE = Path(__file__).resolve().parents[1] / "bundles" / "subcortical" / "sample_data" / "sub-0001_T1w.nii.gz"
 NAME, IDENTITY = "Mustermann^Erika", "MRN-4711"
@@ -71,3 +72,46 @@ def write_series(
         header.save_as(path, enforce_file_format=True)
         files.append(path)
     return files
+
+
+GROUPS = {
+    "PlanePosition": ("ImagePositionPatient",),
+    "PlaneOrientation": ("ImageOrientationPatient",),
+    "PixelMeasures": ("PixelSpacing", "SliceThickness"),
+    "PixelValueTransformation": ("RescaleSlope", "RescaleIntercept"),
+}
+
+
+def join_frames(files: list[Path], path: Path, shared: tuple[str, ...] = ()) -> None:
+    """Put the slices of `write_series` into one enhanced file, in the order of the files, which are removed.
+
+    Args:
+        files: slices of one series.
+        path: the file to write.
+        shared: names of `GROUPS` that all frames share.
+    """
+    headers = [pydicom.dcmread(file) for file in files]
+    whole = headers[0]
+    whole.PixelData = b"".join(header.PixelData for header in headers)
+    frames = [_groups(header, set(GROUPS) - set(shared)) for header in headers]
+    whole.SharedFunctionalGroupsSequence = [_groups(whole, shared)]
+    whole.PerFrameFunctionalGroupsSequence = frames
+    for name in (name for names in GROUPS.values() for name in names if name in whole):
+        del whole[name]
+    whole.file_meta.MediaStorageSOPClassUID = whole.SOPClassUID = EnhancedMRImageStorage
+    whole.NumberOfFrames = len(files)
+    for file in files:
+        file.unlink()
+    whole.save_as(path, enforce_file_format=True)
+
+
+def _groups(header: Dataset, names: Iterable[str]) -> Dataset:
+    groups = Dataset()
+    for name in names:
+        group = Dataset()
+        for key in GROUPS[name]:
+            if key in header:
+                group.add(header[key])
+        if group:
+            setattr(groups, f"{name}Sequence", [group])
+    return groups

@@ -119,6 +119,8 @@ def test_an_exported_file_holds_what_monai_deploy_runs(here, package):
         data["pred"] = parser.get_parsed_content("inferer")(data["image"][None], network)[0]
     labels = parser.get_parsed_content("postprocessing")(data)["pred"]
     assert torch.equal(labels, segment(scan, **QUIET).labels)
+    given = "$torch.jit.load('model.ts').to(@device)"  # in place of the network of the bundle
+    assert torch.equal(labels, segment(scan, network=given, **QUIET).labels)
 
 
 def test_what_cannot_be_segmented_is_refused_with_a_sentence(here):

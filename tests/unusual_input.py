@@ -65,6 +65,7 @@ def sections() -> list[Section]:
     import test_check_image as check_image
     import test_checkpoint as checkpoint
     import test_dicom as dicom
+    import test_dicom_files as dicom_files
     import test_errors as errors
     import test_faults as faults
     import test_geometry as geometry
@@ -95,8 +96,10 @@ def sections() -> list[Section]:
             (
                 dicom.test_places_come_from_the_positions_of_the_slices,
                 dicom.test_values_are_scaled_as_each_slice_says,
-                dicom.test_compressed_slices_are_read,
-                dicom.test_an_unknown_compression_is_refused_when_voxels_are_read,
+                dicom_files.test_compressed_slices_are_read,
+                dicom_files.test_an_unknown_compression_is_refused_when_voxels_are_read,
+                dicom_files.test_frames_lie_where_each_of_them_says,
+                dicom_files.test_frames_that_are_no_volume_are_refused,
                 dicom.test_of_a_study_the_t1_weighted_series_is_taken,
                 dicom.test_of_several_t1_weighted_series_the_user_chooses,
                 dicom.test_the_only_volume_is_taken_whatever_it_is_called,

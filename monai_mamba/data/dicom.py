@@ -1,9 +1,9 @@
 """DICOM series as images: which series lie in folders, which one is T1-weighted, and where its slices are in space.
 
 A series is named by `FOLDER/series-NUMBER`, the folder that holds its files and its series number, as if it were a
-file. Of its header only what follows here is read: nothing about the patient gets into a result, a message or a log.
+file.
 
-Source: DICOM PS3.3 2024, C.7.3.1 (series), C.7.6.2 (image plane), C.8.3 (MR).
+Source: DICOM PS3.3 2024, C.7.3.1 (series).
 """
 
 from __future__ import annotations
@@ -14,50 +14,26 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 
+from monai_mamba.data.dicom_files import CONVERT, Slice, is_dicom, read_slices, read_voxels
 from monai_mamba.data.geometry import LARGEST_SIZE
 from monai_mamba.data.itk_image import LazyVoxels, nifti_image
 from monai_mamba.errors import InputError
 from monai_mamba.files import files_below
 
-MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4"  # SOP class: one slice
-MR_MULTIFRAME = tuple(f"{MR_IMAGE}.{number}" for number in (1, 3, 4))
-PREAMBLE = 128
-SOP_CLASS = re.compile(rb"\x02\x00\x02\x00UI..([\d.]+)", re.DOTALL)  # in the file's own header
-DICOM_SUFFIXES = (".dcm", ".ima", ".dicom")
-NO_HEAD = {"LOCALIZER", "SECONDARY", "P", "MOSAIC", "MPR", "PROJECTION IMAGE"}  # words of the image type
+NO_HEAD = {"LOCALIZER", "SECONDARY", "P", "PHASE", "MOSAIC", "MPR", "PROJECTION IMAGE"}  # words of the image type
 T1_WEIGHTED = re.compile(r"t1|mp.?rage|spgr|bravo", re.IGNORECASE)
 OTHERWISE = re.compile(r"t2|flair|map|post|gad|contrast|\+c|scout|loc", re.IGNORECASE)
 THIN_MM = 2.0
 MIN_SLICES = 8
 SAME_DIRECTION, SAME_PLACE_MM = 1e-3, 0.01  # rounding of cosines and of positions
 STRAIGHT_MM = 0.5
-CONVERT = "Convert it to NIfTI, for example with dcm2niix"
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Slice:
-    """What is read of the header of a file with one slice. Texts are as in the file."""
-
-    path: str
-    study: str
-    uid: str
-    number: int
-    description: str
-    image_type: tuple[str, ...]
-    position: tuple[float, ...]
-    directions: tuple[float, ...]
-    shape: tuple[int, ...]
-    spacing: tuple[float, ...]
-    is_multiframe: bool
-    has_contrast: bool
 
 
 @dataclass(frozen=True)
@@ -66,7 +42,7 @@ class Series:
 
     Attributes:
         path: `FOLDER/series-NUMBER`; where the folder has several of a number, the second ends in `-2`.
-        slices: its files, in any order.
+        slices: its slices, in any order.
         damaged: files of the folder that cannot be read, so that nobody knows whose they are.
     """
 
@@ -115,8 +91,8 @@ class Series:
                 f"{self.damaged} damaged or truncated DICOM file(s) in its folder, so slices may be missing",
                 "Copy the folder again from its source",
             )
-        if any(one.is_multiframe or "MOSAIC" in one.image_type for one in self.slices):
-            raise self._error("several slices in one file (multi-frame or mosaic), which is not read here", CONVERT)
+        if any(one.is_several or "MOSAIC" in one.image_type for one in self.slices):
+            raise self._error("several slices in one image (a mosaic) or colors, which are not read here", CONVERT)
         if any(len(one.position) != 3 or len(one.directions) != 6 or len(one.spacing) != 2 for one in self.slices):
             raise self._error("slices without position, direction or voxel size", CONVERT)
         directions = np.array([one.directions for one in self.slices])
@@ -124,6 +100,8 @@ class Series:
             raise self._error("slices in several directions, as in a localizer", "Choose another series")
         if len({(one.shape, one.spacing) for one in self.slices}) > 1:
             raise self._error("slices of several sizes", CONVERT)
+        if len({(one.path, one.scale) for one in self.slices}) > len({one.path for one in self.slices}):
+            raise self._error("frames of one file with values on several scales", CONVERT)
         if len(self.slices) < MIN_SLICES:
             raise self._error(f"{len(self.slices)} slices; expected at least {MIN_SLICES}", "Choose another series")
         row, column = directions[0, :3], directions[0, 3:]
@@ -162,21 +140,6 @@ def is_series(path: str | Path) -> bool:
     return bool(re.fullmatch(r"series-\d+(-\d+)?", path.name)) and path.parent.is_dir() and not path.exists()
 
 
-def is_dicom(path: Path) -> bool:
-    """Whether a file is DICOM by its ending (`DICOM_SUFFIXES`); by its first bytes if that is missing or a number."""
-    if path.name.startswith("."):
-        return False
-    if path.name.lower().endswith(DICOM_SUFFIXES):
-        return path.is_file()
-    if not re.fullmatch(r"(\.\d*)?", path.suffix):
-        return False
-    try:
-        with path.open("rb") as file:
-            return file.read(PREAMBLE + 4)[PREAMBLE:] == b"DICM"
-    except OSError:
-        return False
-
-
 def open_series(path: str | Path) -> nib.Nifti1Image:
     """Read the headers of a series; its voxels, float32, when they are asked for.
 
@@ -191,7 +154,7 @@ def open_series(path: str | Path) -> nib.Nifti1Image:
         raise InputError(f"{path}: there is no such DICOM series. Expected one of those of its folder:\n{text}")
     slices, affine = found[path].grid()
     shape = (*slices[0].shape, len(slices))
-    return nifti_image(LazyVoxels(shape, np.dtype(np.float32), lambda: _read(path, slices, shape)), affine)
+    return nifti_image(LazyVoxels(shape, np.dtype(np.float32), lambda: read_voxels(path, slices, shape)), affine)
 
 
 def series_of(path: Path) -> Path:
@@ -213,12 +176,11 @@ def series_in(folder: Path, files: Iterable[Path] | None = None) -> list[Series]
     """The MR series of a folder, without its subfolders, by number; `files` are its DICOM files, if they are known."""
     by_uid, damaged = defaultdict(list), 0
     for path in filter(is_dicom, sorted(folder.iterdir())) if files is None else files:
-        state = os.stat(path)
-        header = _read_header(str(path), state.st_mtime_ns, state.st_size)
-        if isinstance(header, Slice):
-            by_uid[header.uid].append(header)
+        slices = read_slices(path)
+        if slices:
+            by_uid[slices[0].uid] += slices
         else:
-            damaged += header
+            damaged += slices is None
     series, copies = [], Counter()
     for slices in sorted(by_uid.values(), key=lambda slices: (slices[0].number, slices[0].uid)):
         name = f"series-{slices[0].number}"
@@ -285,71 +247,3 @@ def _choose(study: Sequence[Series]) -> Series | None:
     if len(volumes) == 1 and uids.count(volumes[0].slices[0].uid) == 1:  # not spread over folders
         return volumes[0]
     return None
-
-
-@lru_cache(maxsize=2**17)
-def _read_header(path: str, _changed: int, _size: int) -> Slice | bool:
-    """The header of a DICOM file; where there is none, whether the file is damaged rather than no MR image."""
-    # Here, because the import takes a second or more that only readers of such files should pay.
-    import itk
-
-    with open(path, "rb") as file:
-        known = SOP_CLASS.search(file.read(4096))
-    kind = known[1].decode() if known else MR_IMAGE
-    if kind not in (MR_IMAGE, *MR_MULTIFRAME):
-        return False
-    io = itk.GDCMImageIO.New()
-    try:
-        if not io.CanReadFile(path):
-            return True
-        io.SetFileName(path)
-        io.ReadImageInformation()
-    except RuntimeError:
-        return True
-    fields = io.GetMetaDataDictionary()
-    keys = set(fields.GetKeys())
-
-    def text(tag: str) -> str:
-        return str(fields[tag]).strip(" \0") if tag in keys else ""
-
-    def numbers(tag: str) -> tuple[float, ...]:
-        try:
-            return tuple(float(part) for part in text(tag).split("\\") if part.strip())
-        except ValueError:
-            return ()
-
-    return Slice(
-        path=path,
-        study=text("0020|000d"),
-        uid=text("0020|000e"),
-        number=abs(int(next(iter(numbers("0020|0011")), 0))),
-        description=" ".join(dict.fromkeys(filter(None, (text("0008|103e"), text("0018|1030"))))),
-        image_type=tuple(part.strip().upper() for part in text("0008|0008").split("\\")),
-        position=numbers("0020|0032"),
-        directions=numbers("0020|0037"),
-        shape=(int(io.GetDimensions(0)), int(io.GetDimensions(1))),
-        spacing=numbers("0028|0030"),
-        is_multiframe=kind != MR_IMAGE or next(iter(numbers("0028|0008")), 1) > 1 or io.GetNumberOfComponents() > 1,
-        has_contrast=bool(text("0018|0010")),
-    )
-
-
-def _read(path: Path, slices: Sequence[Slice], shape: tuple[int, ...]) -> np.ndarray:
-    import itk
-
-    names = [one.path for one in slices]
-    before = [os.stat(name).st_mtime_ns for name in names]
-    reader = itk.ImageSeriesReader[itk.Image[itk.F, 3]].New(FileNames=names, ImageIO=itk.GDCMImageIO.New())
-    try:
-        reader.Update()
-    except RuntimeError as error:
-        raise InputError(
-            f"{path}: its slices cannot be read, because they are damaged, or compressed in a way that ITK does not "
-            f"know. {CONVERT}."
-        ) from error
-    if before != [os.stat(name).st_mtime_ns for name in names]:
-        raise InputError(
-            f"{path}: the files changed while they were read. Wait until nothing writes to them any more, and run "
-            "again."
-        )
-    return itk.array_from_image(reader.GetOutput()).transpose(2, 1, 0).reshape(shape)

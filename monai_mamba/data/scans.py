@@ -11,7 +11,8 @@ from pathlib import Path
 
 from monai_mamba.data.bids import ignored_files, is_raw_dataset, parts_and_echoes, t1_weighted_scans
 from monai_mamba.data.content import may_be_labels_of, other_than_scan
-from monai_mamba.data.dicom import DICOM_SUFFIXES, choose_series, describe_choice, is_dicom, is_series, series_of
+from monai_mamba.data.dicom import choose_series, describe_choice, is_series, series_of
+from monai_mamba.data.dicom_files import DICOM_SUFFIXES, is_dicom
 from monai_mamba.data.freesurfer import beside_scans_of_subjects, subject_of
 from monai_mamba.data.image_header import IMAGE_SUFFIXES, check_header
 from monai_mamba.errors import InputError

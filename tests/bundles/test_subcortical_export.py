@@ -1,4 +1,4 @@
-"""The shipped weights as files that need no monai_mamba: the same labels as the network itself."""
+"""The shipped weights as files that need no monai_mamba: the same logits as the network itself."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from monai.bundle import ConfigWorkflow
 
 import monai_mamba
 
@@ -54,35 +53,11 @@ def network() -> torch.nn.Module:
     return network
 
 
-def segment(source: Path, output_dir: Path, **options: object) -> np.ndarray:
-    bundle = ConfigWorkflow(
-        CONFIG,
-        workflow_type="infer",
-        logging_file=False,
-        input=str(source),
-        output_dir=str(output_dir),
-        device="cpu",
-        progress=False,
-        amp=False,
-        mirror=False,
-        roi_size=[64, 64, 64],
-        **options,
-    )
-    bundle.initialize()
-    bundle.run()
-    return np.asarray(nib.load(output_dir / "part_desc-subcortical_dseg.nii.gz").dataobj)
-
-
-def test_the_bundle_segments_alike_with_the_torchscript_network(torchscript, tmp_path):
-    scan = nib.load(BUNDLE / "sample_data" / "sub-0001_T1w.nii.gz")
-    part = tuple(slice(side.start + 24, side.stop - 24) for side in MIDDLE)  # one window, with its margin
-    nib.save(scan.slicer[part], tmp_path / "part_T1w.nii.gz")
-    expected = segment(tmp_path / "part_T1w.nii.gz", tmp_path / "network")
-    found = segment(
-        tmp_path / "part_T1w.nii.gz", tmp_path / "script", network=f"$torch.jit.load({torchscript!r}).to(@device)"
-    )
-    assert len(np.unique(expected)) > 5
-    assert np.mean(found == expected) > 0.9999  # votes are rounded to half precision, so that classes may tie
+def test_torchscript_gives_the_same_logits(torchscript, window, network):
+    with torch.no_grad():
+        logits, found = network(window), torch.jit.load(torchscript)(window)
+    assert len(logits.argmax(1).unique()) > 5
+    torch.testing.assert_close(found, logits, rtol=0, atol=1e-4)
 
 
 def test_every_format_gives_the_same_logits_and_runs_without_the_package(torchscript, window, network, tmp_path):

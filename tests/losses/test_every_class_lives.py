@@ -7,7 +7,7 @@ from monai.losses import DiceLoss
 from torch import nn
 
 from monai_mamba.handlers.missing_classes import lost_classes
-from monai_mamba.losses import ScheduledDiceCELoss
+from monai_mamba.losses import WeightedDiceCELoss
 
 CLASSES, SIDE = 25, 20
 
@@ -47,4 +47,4 @@ def test_dice_alone_loses_classes_and_with_weighted_cross_entropy_none_is_lost()
     counts = torch.bincount(label.flatten()).float()
     weights = counts**-0.4 / (counts**-0.4).mean()  # as `class_weights` has them
     assert train(DiceLoss(to_onehot_y=True, softmax=True), image, label)
-    assert train(ScheduledDiceCELoss(ce_weight=1.0, ce_weight_after=1.0, class_weights=weights), image, label) == []
+    assert train(WeightedDiceCELoss(weights), image, label) == []

@@ -124,6 +124,19 @@ def test_a_small_cohort_marks_nothing_and_says_why(cohort, tmp_path):
     found = Page(tmp_path / "report.html")
     assert f"Nothing is marked, and there are no z-scores: {MIN_SCANS} scans are" in " ".join(found.text.split())
     assert not [cell for cell in found.attributes("td") if "marked" in (cell.get("class") or "")]
+    assert "Marked values" not in found.text
+
+
+def test_of_many_marked_values_the_first_are_named(study, tmp_path):
+    source, usual = study / "results" / "sub-01" / "sub-01_desc-subcortical", usual_volumes()
+    for number in range(MIN_SCANS):
+        size = 3 if number == 4 else 1 + number / 500
+        copy_results(source, tmp_path / f"{number}_desc-subcortical", {key: size * mm3 for key, mm3 in usual.items()})
+    write_report(tmp_path, tmp_path / "report.html")
+    text = " ".join(Page(tmp_path / "report.html").text.split())
+    (marked,) = re.findall(r"Marked: ((?!more than).*?); and (\d+) more, see the table\.", text)
+    assert marked[0].count("; ") == 4
+    assert int(marked[1]) > len(usual) - 10
 
 
 def test_each_scan_has_its_grade_with_the_reason_and_the_worst_comes_first(study, tmp_path):

@@ -82,7 +82,7 @@
     const position = Array.from(mm).slice(0, 3).map((value) => value.toFixed(1)).join(", ");
     const channel = Math.round(values[1] ? values[1].value : 0);
     const name = channel > 0 ? tables[scans[shown].table].labels[channel] : "no label";
-    get("viewer-where").textContent = `${name} at ${position} mm (right, anterior, superior)`;
+    get("viewer-where").textContent = `${name} at ${position} mm (x to the right, y anterior, z superior)`;
   };
 
   try {
