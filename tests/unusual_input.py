@@ -19,11 +19,10 @@ REFUSED, WARNED, USED, GRADED = "refused", "used, with a warning", "used", "grad
 INTRODUCTION = """\
 # What happens to unusual input
 
-This holds for all bundles, in inference, training and evaluation, and for the tools and the report. "Refused" means:
-one sentence that names the file, what was found, what was expected and what to do; nothing is written under the name
-of a result; the exit status is not zero. Of several scans, the others are still done. The sentence is shown in part;
-"..." and N stand for what differs. The tests try every line of this page, which is made of their tables by
-`python tests/unusual_input.py`.
+This holds for all bundles, trainings, evaluations, tools and the report. "Refused" means: one sentence that names the
+file, what was found, what was expected and what to do; nothing is written under the name of a result;
+the exit status is not zero. Of several scans, the others are still done. The sentence is shown in part;
+"..." and N stand for what differs. The tests try every line; `python tests/unusual_input.py` makes this page of them.
 
 - **Content.** Files are read whole. The checksum of every gzip stream, the length that the header promises, and the
   checksums in weights are verified, and the scan must still be the same when its results are written. Plain `.nii`
@@ -32,7 +31,7 @@ of a result; the exit status is not zero. Of several scans, the others are still
   axes of the Analyze format. What else the header says must agree: voxel sizes within 3 %, the sides, the axes within
   45 degrees. Smaller differences give a warning, from 0.5 % or 1 mm on.
 - **Not finite.** Weights, and the output of a network in each window, must be finite numbers.
-- **MONAI first.** MONAI reads the config and the options before anything of a bundle runs; what it cannot read ends in
+- **MONAI first.** MONAI reads config and options first; what it cannot read ends in
   its own traceback, whose last lines name it. Write `./%name` for a file whose name begins with `%`.
 - **Machines.** `HOME` may be read-only: caches then go to the temporary folder or are left out. For a user without an
   entry in `passwd` (some containers) set `USER` and `HOME`; MONAI itself does not start otherwise.
