@@ -56,6 +56,10 @@ class QualityLimits:
         try:
             rows = read_tsv(path)
             limits = {row["name"]: tuple(_number(row[column]) for column in COLUMNS[1:]) for row in rows}
+            if not limits:
+                raise ValueError("it has no rows, so every result would pass")
+            if odd := [name for name, (low, high, *_) in limits.items() if low > high]:
+                raise ValueError(f"low_mm3 of {odd[0]} is above its high_mm3")
             needs = {row["name"]: row[NEEDED] for row in rows if row.get(NEEDED, MISSING) != MISSING}
             return cls(limits, needs)
         except (OSError, KeyError, TypeError, ValueError) as error:

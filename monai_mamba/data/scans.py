@@ -76,7 +76,7 @@ def find_scans(source: str | Sequence[str], output_dir: str, task: str, overwrit
     if left_out:
         logger.info("Not taken from %s: %s.", source, describe_left_out(left_out))
     if not scans:
-        raise InputError(f"{source}: no scan there. Found {describe_left_out(left_out)}.")
+        raise InputError(f"{source}: no scan there. Found {describe_left_out(left_out) or 'nothing'}.")
     return scans
 
 

@@ -147,7 +147,13 @@ def test_tumors(case, tmp_path):
     assert quality.reason == REASONS.get(case, quality.reason)
 
 
-@pytest.mark.parametrize("text", ["", "name\tlow_mm3\nCSF\t2\n", "\t".join(COLUMNS) + "\nCSF\ta\t1\t1\t1\n"])
+FIRST_LINE = "\t".join(COLUMNS) + "\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "name\tlow_mm3\nCSF\t2\n", f"{FIRST_LINE}CSF\ta\t1\t1\t1\n", FIRST_LINE, f"{FIRST_LINE}CSF\t2\t1\t1\t1\n"],
+)
 def test_a_file_without_limits_is_refused(tmp_path, text):
     (tmp_path / "quality.tsv").write_text(text)
     if not text:
