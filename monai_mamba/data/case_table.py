@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Literal
 
 from monai_mamba.data.quality import Quality
-from monai_mamba.errors import MonaiMambaError, writing
+from monai_mamba.errors import InputError, MonaiMambaError, writing
 from monai_mamba.files import MISSING, read_tsv, table_text, write_text
 from monai_mamba.labels import measure_brain
+
+FIRST_COLUMNS = b"name\tstatus"
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,22 @@ class CaseOutcome:
         return about | dict(self.volumes)
 
 
+def check_case_table(path: str | Path) -> Path:
+    """Where a table of cases may be written: where nothing is yet, or an earlier one.
+
+    Raises:
+        InputError: something else is there, such as a scan.
+    """
+    path = Path(str(path)).expanduser()
+    if path.is_dir():
+        raise InputError(f"--case_table is {path}, a folder; expected a file, such as {path / 'cases.tsv'}.")
+    if path.is_file() and path.stat().st_size:
+        with path.open("rb") as file:
+            if not file.read(len(FIRST_COLUMNS)) == FIRST_COLUMNS:
+                raise InputError(f"--case_table is {path}, which exists and is no table of cases; choose another name.")
+    return path
+
+
 def write_case_table(path: str | Path, outcomes: Sequence[CaseOutcome]) -> None:
     """Write a table (TSV) with a row a case, complete or not at all.
 
@@ -59,7 +77,7 @@ def write_case_table(path: str | Path, outcomes: Sequence[CaseOutcome]) -> None:
     """
     rows = [outcome.row() for outcome in outcomes]
     columns = list(dict.fromkeys(column for row in rows for column in row))
-    path = Path(str(path)).expanduser()
+    path = Path(path)
     advice = "The results of the cases are kept; free some space, and run the same command again."
     with writing(f"{path}: the table of all cases", advice):
         write_text(path, table_text(columns, [[row.get(column, MISSING) for column in columns] for row in rows]))

@@ -15,7 +15,7 @@ from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedEvaluator
 from torch.utils.data import Subset
 
-from monai_mamba.data.case_table import CaseOutcome, read_volumes, write_case_table
+from monai_mamba.data.case_table import CaseOutcome, check_case_table, read_volumes, write_case_table
 from monai_mamba.data.quality import Quality, QualityLimits
 from monai_mamba.data.scans import RESULTS
 from monai_mamba.data.unpacking import first_line
@@ -43,6 +43,9 @@ class ScanEvaluator(SupervisedEvaluator):
             processes are through. A run of one scan has none.
         quality: limits by which results are graded, as a warning in the log and in the table; None does not grade.
         strict: results graded `fail` end the run with an error. They are written all the same.
+
+    Raises:
+        InputError: there is another file, or a folder, where the table would be written.
     """
 
     # Otherwise Ignite continues a run that ended in an error instead of starting the next one.
@@ -57,7 +60,7 @@ class ScanEvaluator(SupervisedEvaluator):
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
-        self.case_table = case_table
+        self.case_table = None if case_table is None else check_case_table(case_table)
         self.quality = quality
         self.strict = strict
 

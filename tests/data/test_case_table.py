@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from monai_mamba.data.case_table import CaseOutcome, read_volumes, write_case_table
+from monai_mamba.data.case_table import CaseOutcome, check_case_table, read_volumes, write_case_table
 from monai_mamba.data.quality import Quality
 from monai_mamba.errors import InputError, OutputError
 from monai_mamba.labels import LabelTable, brain_measures
@@ -50,6 +50,18 @@ def test_any_file_name_comes_back(tmp_path):
     names = ["a b", "tab\there", "two\nlines", 'a "quoted" name', "Zoë", "\udcff not UTF-8"]
     write_case_table(tmp_path / "cases.tsv", [CaseOutcome(name, "done", 1.0) for name in names])
     assert [row["name"] for row in read(tmp_path / "cases.tsv")] == names
+
+
+def test_a_table_takes_the_place_of_an_earlier_one_only(tmp_path):
+    scan, table = tmp_path / "scan.nii", tmp_path / "cases.tsv"
+    scan.write_bytes(b"a scan")
+    write_case_table(table, [CaseOutcome("a", "done")])
+    assert check_case_table(table) == table
+    assert check_case_table(tmp_path / "new.tsv") == tmp_path / "new.tsv"
+    with pytest.raises(InputError, match=r"scan\.nii, which exists and is no table of cases"):
+        check_case_table(scan)
+    with pytest.raises(InputError, match="a folder; expected a file"):
+        check_case_table(tmp_path)
 
 
 def test_a_table_that_cannot_be_written(tmp_path):
