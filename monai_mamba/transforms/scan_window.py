@@ -80,7 +80,7 @@ class RandScanWindowd(RandHeadWindow):
         """Move the gray values of whole structures, smoothly across their borders."""
         shift = torch.zeros(len(self.tissues))
         if self.R.rand() < self.contrast_prob:
-            shift += torch.as_tensor(self.R.normal(0, self.R.uniform(0, 0.04), len(shift)), dtype=torch.float32)
+            shift += torch.as_tensor(self.R.normal(0, self.R.uniform(0, 0.08), len(shift)), dtype=torch.float32)
         tissue = self.tissue[label]
         if self.R.rand() < self.bright_prob and self.white_matter is not None:
             structure = self.deep[0] if self.R.rand() < 0.5 else int(self.R.choice(self.deep))
