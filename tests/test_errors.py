@@ -19,6 +19,8 @@ def show(monkeypatch):
         sys.excepthook(type(error), error, error.__traceback__)
 
     with as_before():
+        for number in STOPS:
+            signal.signal(number, signal.SIG_DFL)  # nohup ignores one
         show_errors_briefly()
         yield end
 

@@ -163,7 +163,9 @@ def test_labels_come_back_from_every_condition(tools, phantom, tmp_path, label):
     affine = nib.load(phantom / "labels.nii.gz").affine
     structure = np.asarray(nib.load(phantom / "labels.nii.gz").dataobj) == label
     expected = np.where(structure, label, 0)
-    nib.save(nib.Nifti1Image(structure.astype(np.float32), affine), tmp_path / "structure.nii")
+    values = structure.astype(np.float32)
+    values[0, 0, 0] = 0.25  # two values alone are a mask
+    nib.save(nib.Nifti1Image(values, affine), tmp_path / "structure.nii")
     scan = conditions.load_scan(tmp_path / "structure.nii", nib.Nifti1Image(np.ones(SHAPE, np.uint8), affine))
     where_it_is_stored = {}
     for condition in conditions.CONDITIONS:
