@@ -60,7 +60,7 @@ def check_case_table(path: str | Path) -> Path:
         raise InputError(f"--case_table is {path}, a folder; expected a file, such as {path / 'cases.tsv'}.")
     if path.is_file() and path.stat().st_size:
         with path.open("rb") as file:
-            if not file.read(len(FIRST_COLUMNS)) == FIRST_COLUMNS:
+            if file.read(len(FIRST_COLUMNS)) != FIRST_COLUMNS:
                 raise InputError(f"--case_table is {path}, which exists and is no table of cases; choose another name.")
     return path
 

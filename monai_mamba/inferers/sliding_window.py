@@ -143,7 +143,7 @@ def _add(votes: torch.Tensor, part: torch.Tensor, start: int) -> None:
 def _slabs(
     network: Callable[..., torch.Tensor], images: torch.Tensor, *args: Any, **kwargs: Any
 ) -> Iterator[tuple[int, torch.Tensor]]:
-    """Logits and the first slice of each of them: on a CPU of few slices at once, which stay in its cache."""
+    """First slice and logits `(B, C, h, W, D)` of some slices at once; on a CPU few, which stay in its cache."""
     cpu = images.device.type == "cpu"
     if cpu and hasattr(network, "slabs"):
         slabs = network.slabs(images.float(), *args, **kwargs)

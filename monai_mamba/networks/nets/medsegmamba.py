@@ -115,10 +115,13 @@ class MedSegMamba(ResidualUNetBase):
     def slabs(self, x: torch.Tensor) -> Iterator[torch.Tensor]:
         """Yield the logits of `forward` slice by slice along H, ``(B, out_channels, stem_stride, W, D)``.
 
-        Logits of all classes are much larger than the features they come from. Without gradients only.
+        Logits of all classes are much larger than the features they come from.
+
+        Args:
+            x: image ``(B, in_channels, H, W, D)``, as in `forward`.
 
         Raises:
-            InputError: as `forward`.
+            InputError: a size is not a multiple of ``self.stride``.
         """
         check_spatial_size(x, self)
         for features in self.features(x).split(1, dim=2):
