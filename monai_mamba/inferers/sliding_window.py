@@ -106,17 +106,16 @@ class SlidingWindowProbabilityInferer(SlidingWindowInferer):
             votes = None
             for first in range(0, len(images), at_once):
                 batch = torch.cat(images[first : first + at_once])
-                with autocast():
-                    for start, logits in _slabs(network, batch, *args, **kwargs):
-                        if not is_finite(logits):
-                            bad = next(i for i, part in enumerate(logits) if not is_finite(part))
-                            origin = first_not_finite(network, partial(run, batch, *args, **kwargs))
-                            raise NotFiniteError(_not_finite(inputs, places[bad % len(places)], origin))
-                        parts = self._probabilities(logits).chunk(at_once)
-                        if votes is None:
-                            votes = parts[0].new_zeros(*parts[0].shape[:2], *window.shape[2:])
-                        for add, part in zip(adders[first:], parts, strict=False):
-                            add(votes, part, start)
+                for start, logits in _slabs(network, autocast, batch, *args, **kwargs):
+                    if not is_finite(logits):
+                        bad = next(i for i, part in enumerate(logits) if not is_finite(part))
+                        origin = first_not_finite(network, partial(run, batch, *args, **kwargs))
+                        raise NotFiniteError(_not_finite(inputs, places[bad % len(places)], origin))
+                    parts = self._probabilities(logits).chunk(at_once)
+                    if votes is None:
+                        votes = parts[0].new_zeros(*parts[0].shape[:2], *window.shape[2:])
+                    for add, part in zip(adders[first:], parts, strict=False):
+                        add(votes, part, start)
             return votes if self.mirror is None else votes.div_(2)
 
         # MONAI sums the votes in the type of the image. Half precision still tells 256 gray values well apart. Without
@@ -141,17 +140,29 @@ def _add(votes: torch.Tensor, part: torch.Tensor, start: int) -> None:
 
 
 def _slabs(
-    network: Callable[..., torch.Tensor], images: torch.Tensor, *args: Any, **kwargs: Any
+    network: Callable[..., torch.Tensor],
+    autocast: Callable[[], torch.autocast],
+    images: torch.Tensor,
+    *args: Any,
+    **kwargs: Any,
 ) -> Iterator[tuple[int, torch.Tensor]]:
-    """First slice and logits `(B, C, h, W, D)` of some slices at once; on a CPU few, which stay in its cache."""
+    """First slice and logits `(B, C, h, W, D)` of some slices at once; on a CPU few, which stay in its cache.
+
+    Only the network runs under `autocast`: on a CPU it refuses to join or roll the float16 of the votes.
+    """
     cpu = images.device.type == "cpu"
     if cpu and hasattr(network, "slabs"):
         slabs = network.slabs(images.float(), *args, **kwargs)
     else:
-        logits = network(images.float(), *args, **kwargs)
-        slabs = logits.split(SLICES_IN_CACHE if cpu else logits.shape[2], dim=2)
+        with autocast():
+            logits = network(images.float(), *args, **kwargs)
+        slabs = iter(logits.split(SLICES_IN_CACHE if cpu else logits.shape[2], dim=2))
     start = 0
-    for slab in slabs:
+    while True:
+        with autocast():
+            slab = next(slabs, None)
+        if slab is None:
+            return
         yield start, slab
         start += slab.shape[2]
 

@@ -19,6 +19,7 @@ class RandHeadWindow(Randomizable, MapTransform):
     Args:
         keys: key of what the window is drawn from.
         roi_size: voxels of the window.
+        mirror_prob: share of windows with left and right exchanged. FreeSurfer's labels are not the same on both sides.
         strip_prob: share of skull-stripped images.
         anywhere_prob: share of windows centered anywhere in the head instead of on a structure, each class equally
             often.
@@ -31,6 +32,7 @@ class RandHeadWindow(Randomizable, MapTransform):
         self,
         keys: KeysCollection,
         roi_size: Sequence[int] = (96, 96, 96),
+        mirror_prob: float = 0.5,
         strip_prob: float = 0.35,
         anywhere_prob: float = 0.2,
         elastic: float = 1.0,
@@ -38,7 +40,7 @@ class RandHeadWindow(Randomizable, MapTransform):
     ) -> None:
         MapTransform.__init__(self, keys)
         self.roi_size = tuple(roi_size)
-        self.strip_prob, self.anywhere_prob = strip_prob, anywhere_prob
+        self.mirror_prob, self.strip_prob, self.anywhere_prob = mirror_prob, strip_prob, anywhere_prob
         self.elastic = elastic
         self.center = center
         self.generator = torch.Generator()

@@ -63,18 +63,28 @@ class RandScanWindowd(RandHeadWindow):
         image = convert_to_tensor(result[key], track_meta=False)[0]
         label = convert_to_tensor(result[self.label_key], track_meta=False)[0]
         self.generator.manual_seed(int(self.R.randint(2**31)))
-        mirrored = self.R.rand() < 0.5
+        mirrored = self.R.rand() < self.mirror_prob
         positions = self.positions(label, torch.arange(len(self.mirror)), mirrored)
         image, label = linear(image, positions), nearest(label, positions)
         if mirrored:
             label = self.mirror[label]
-        image = self._contrast(image, label) * self.R.uniform(0.85, 1.15)
+        image = self._contrast(image, label)
+        image *= self._gain(image, label)
         if self.white_matter is not None:
             image = self.strip(image, label > 0)
         image = self.scan(image, self.R.uniform(0.3, 0.9) if self.R.rand() < 0.3 else 0.0)
         result[key] = convert_to_tensor(image[None], track_meta=get_track_meta())
         result[self.label_key] = convert_to_tensor(label[None].to(torch.uint8), track_meta=get_track_meta())
         return result
+
+    def _gain(self, image: torch.Tensor, label: torch.Tensor) -> float:
+        """Factor of all gray values; every second window, white matter gets any level that scans show."""
+        gain = self.R.uniform(0.85, 1.15)
+        if self.white_matter is not None and self.R.rand() < 0.5:
+            white = image[self.tissue[label] == self.white_matter]
+            if len(white):
+                gain = self.R.uniform(0.4, 0.95) / max(float(white.mean()), 0.1)
+        return gain
 
     def _contrast(self, image: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
         """Move the gray values of whole structures, smoothly across their borders."""

@@ -102,7 +102,7 @@ class RandSynthesizeImaged(RandHeadWindow):
         result = dict(data)
         volume = convert_to_tensor(result.pop(self.first_key(result)), track_meta=False)[0]
         self.generator.manual_seed(int(self.R.randint(2**31)))
-        mirrored = self.R.rand() < 0.5
+        mirrored = self.R.rand() < self.mirror_prob
         ids = nearest(volume, self.positions(volume, self.table.target, mirrored))
         ids = self._resize_ventricles(ids)
         label = self.table.target[ids]

@@ -7,8 +7,8 @@ import torch
 from monai.data import MetaTensor
 
 from monai_mamba.errors import InputError, NotFiniteError
-from monai_mamba.inferers import SlidingWindowProbabilityInferer
-from monai_mamba.networks.nets import MedSegMamba
+from monai_mamba.inferers import SlidingWindowProbabilityInferer, sliding_window
+from monai_mamba.networks.nets import MedSegMamba, medsegmamba_small
 
 
 class PlacedNetwork(torch.nn.Module):
@@ -47,14 +47,20 @@ def test_an_image_smaller_than_the_window_keeps_its_size_and_meta_data():
     assert result.meta["filename_or_obj"] == "scan.nii"
 
 
-def test_mixed_precision_changes_little():
+@pytest.mark.parametrize("mirror", [None, [0, 2, 3, 1]])
+def test_mixed_precision_changes_little(monkeypatch, mirror):
+    monkeypatch.setattr(sliding_window, "has_native_bfloat16", lambda device: True)  # slow elsewhere, but it computes
     torch.manual_seed(0)
-    network = torch.nn.Conv3d(1, 4, 3, padding=1)
+    conv, small = torch.nn.Conv3d(1, 4, 3, padding=1), medsegmamba_small(1, 4).eval()
     image = torch.rand(1, 1, 16, 16, 16)
-    with torch.no_grad():
-        full, mixed = (SlidingWindowProbabilityInferer(16, amp=amp)(image, network) for amp in (False, True))
-    # bfloat16 keeps 8 bits of logits of size about 1.
-    torch.testing.assert_close(mixed.float(), full.float(), atol=0.01, rtol=0)
+    for network, atol in ((conv, 0.01), (small, 0.03)):  # bfloat16 keeps 8 bits of logits of size about 1
+        with torch.no_grad():
+            full, mixed = (
+                SlidingWindowProbabilityInferer(16, amp=amp, mirror=mirror, mirror_shift=1)(image, network)
+                for amp in (False, True)
+            )
+        assert not torch.equal(mixed, full)
+        torch.testing.assert_close(mixed.float(), full.float(), atol=atol, rtol=0)
 
 
 OUT_OF_RANGE = [("overlap", 1), ("overlap", -0.1), ("overlap", "half"), ("overlap", (0.5, 0.5, 1.5))]
