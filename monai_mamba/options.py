@@ -58,7 +58,9 @@ NUMBER_OPTIONS: dict[str, Range] = {
     **dict.fromkeys(("batch_size", "epochs", "iterations_per_epoch", "sw_batch_size"), COUNT),
     **dict.fromkeys(("first_roi_size", "roi_size", "val_interval", "windows_per_case"), COUNT),
     **dict.fromkeys(("num_workers", "seed", "warmup"), FROM_ZERO),
-    **dict.fromkeys(("cache_rate", "dropout_of_modalities", "paste_lesions", "synthetic_fraction"), SHARE),
+    **dict.fromkeys(
+        ("cache_rate", "dropout_of_modalities", "mirror_prob", "paste_lesions", "synthetic_fraction"), SHARE
+    ),
     **dict.fromkeys(("overlap", "val_fraction"), PART),
     **dict.fromkeys(("distillation_weight", "feature_weight", "learning_rate"), WEIGHT),
     **dict.fromkeys(("min_enhancing_ml", "weight_decay"), WEIGHT),

@@ -60,6 +60,27 @@ def test_image_and_labels_are_drawn_at_the_same_places_and_sides_stay_sides():
     assert 3 < mirrored < 25
 
 
+@pytest.mark.parametrize("mirror_prob", [0.0, 1.0])
+def test_the_share_of_mirrored_windows(mirror_prob):
+    transform = plain(mirror_prob=mirror_prob, strip_prob=0.0, center=(19.5, 19.5, 19.5), elastic=0.0)
+    for seed in range(6):
+        sample = transform.set_random_state(seed)(head())
+        image, label = sample["image"][0], sample["label"][0]
+        assert bool(image[label == INDEX[17]].median() > image[label == INDEX[53]].median()) == bool(mirror_prob)
+
+
+def test_every_second_window_has_any_level_of_white_matter():
+    transform = plain(strip_prob=0.0, center=(19.5, 19.5, 19.5), elastic=0.0)
+    transform.scan = lambda image, blur: image
+    levels = []
+    for seed in range(60):
+        sample = transform.set_random_state(seed)(head())
+        levels.append(float(sample["image"][0][sample["label"][0] == INDEX[2]].median()))
+    assert sum(0.8 * 0.85 < level < 0.8 * 1.15 for level in levels) > 30
+    assert min(levels) < 0.5
+    assert 0.92 < max(levels) < 0.96
+
+
 def test_a_structure_becomes_as_bright_as_white_matter_now_and_then_on_both_sides():
     data = head(0.3, 0.3)
     for source, target in ((17, 13), (53, 52)):
