@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
+import sys
 import warnings
 from pathlib import Path
 from uuid import uuid4
@@ -27,7 +29,8 @@ def preflight(
 
     In `initialize` it has no arguments, since options may change in it (see `check_options`). From then on an error of
     the package ends the program with its sentence alone (`show_errors_briefly`), PyTorch has no more threads than the
-    process has processors (`limit_threads`), and MONAI does not warn of a reader that nothing uses.
+    process has processors (`limit_threads`), processes for data are forked on Linux, and MONAI does not warn of readers
+    that nothing uses.
 
     Args:
         output_dir: see `check_output_dir`.
@@ -44,6 +47,9 @@ def preflight(
     """
     show_errors_briefly()
     limit_threads()
+    if sys.platform == "linux" and multiprocessing.get_start_method() == "forkserver":
+        # The default from Python 3.14 on, which hands over 250 tensors at most, fewer than data sets in memory have.
+        multiprocessing.set_start_method("fork", force=True)
     _silence_nvimgcodec()
     check_options()
     check_flags(**flags)

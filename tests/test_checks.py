@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import sys
+
 import pytest
+import torch
 from monai.transforms import LoadImage
+from torch.utils.data import DataLoader
 
 from monai_mamba.checks import check_flags, check_output_dir, preflight
 from monai_mamba.data import VerifyingNibabelReader
@@ -29,6 +34,18 @@ def test_the_output_folder_is_made_and_left_empty(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match=r"file.*--output_dir"):
         check_output_dir(tmp_path / "file")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="macOS and Windows hand over any number of tensors")
+def test_processes_take_any_number_of_tensors_also_from_python_3_14_on():
+    before = multiprocessing.get_start_method()
+    multiprocessing.set_start_method("forkserver", force=True)
+    try:
+        preflight()
+        data = [torch.tensor([float(number)]) for number in range(300)]
+        assert torch.cat(list(DataLoader(data, num_workers=1))).flatten().tolist() == list(range(300))
+    finally:
+        multiprocessing.set_start_method(before, force=True)
 
 
 def test_readers_that_nothing_uses_are_silent(caplog, recwarn):
