@@ -23,6 +23,7 @@ def preflight(
     device: str | torch.device | None = None,
     weights: str | Path | None = None,
     bundle_root: str | Path = ".",
+    checkpoint: str | Path | None = None,
     **flags: object,
 ) -> None:
     """Check what a config was given, as the first entry of its `initialize` and `run`; what is None is not looked at.
@@ -37,11 +38,13 @@ def preflight(
         device: see `check_device`.
         weights: weights file, see `check_weights`.
         bundle_root: folder of the bundle that the weights may have come with.
+        checkpoint: file for the checkpoint of a training, which is first written when its first epoch is complete.
         flags: options that must be True or False, by name, see `check_flags`.
 
     Raises:
-        InputError: an option is not one of the config (see `check_options`), or a flag is no flag.
-        OutputError: results cannot be written to `output_dir`.
+        InputError: an option is not one of the config (see `check_options`), a flag is no flag, or the checkpoint is a
+            folder.
+        OutputError: results cannot be written to `output_dir`, or beside the checkpoint.
         DeviceError: there is no such device.
         WeightsError: the weights file is missing, or damaged.
     """
@@ -55,6 +58,13 @@ def preflight(
     check_flags(**flags)
     if output_dir is not None:
         check_output_dir(output_dir)
+    if checkpoint is not None:
+        path = Path(str(checkpoint)).expanduser()
+        if path.is_dir():
+            raise InputError(
+                f"--checkpoint is {path}, a folder; expected a file. Give one, such as {path / 'checkpoint.pt'}."
+            )
+        check_output_dir(path.parent)
     if device is not None:
         check_device(device)
     if weights is not None:

@@ -7,12 +7,14 @@ import sys
 
 import pytest
 import torch
+from monai.bundle import ConfigWorkflow
 from monai.transforms import LoadImage
 from torch.utils.data import DataLoader
 
+from monai_mamba.bundle import shipped_bundles
 from monai_mamba.checks import check_flags, check_output_dir, preflight
 from monai_mamba.data import VerifyingNibabelReader
-from monai_mamba.errors import InputError, OutputError
+from monai_mamba.errors import InputError, OutputError, as_before, own_error
 
 
 @pytest.mark.parametrize("value", [True, False, 0, 1])
@@ -34,6 +36,17 @@ def test_the_output_folder_is_made_and_left_empty(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match=r"file.*--output_dir"):
         check_output_dir(tmp_path / "file")
+
+
+@pytest.mark.parametrize("bundle", shipped_bundles())
+def test_a_folder_is_no_checkpoint(bundle, tmp_path):
+    config = shipped_bundles()[bundle] / "configs" / "train.json"
+    options = {"checkpoint": tmp_path, "output_dir": tmp_path / "out", "dataset_dir": tmp_path / "absent"}
+    training = ConfigWorkflow(str(config), workflow_type="train", logging_file=False, **options)
+    with as_before(), pytest.raises(RuntimeError) as caught:
+        training.run()
+    message = f"--checkpoint is {tmp_path}, a folder; expected a file. Give one, such as {tmp_path / 'checkpoint.pt'}."
+    assert str(own_error(caught.value)) == message
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="macOS and Windows hand over any number of tensors")
