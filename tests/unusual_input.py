@@ -178,6 +178,7 @@ def sections() -> list[Section]:
                 scans.test_a_freesurfer_subject_is_one_scan,
                 scans.test_values_on_surfaces_are_no_scans,
                 scans.test_two_scans_must_not_share_a_result,
+                scans.test_one_scan_under_two_names_is_noticed,
                 scans.test_names_that_are_too_long_for_results_are_refused,
                 scans.test_results_of_another_scan_are_not_taken_for_those_of_this_one,
                 scans.test_a_damaged_result_is_made_again,
