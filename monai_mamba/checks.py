@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
+import sys
 import warnings
 from pathlib import Path
 from uuid import uuid4
@@ -21,34 +23,48 @@ def preflight(
     device: str | torch.device | None = None,
     weights: str | Path | None = None,
     bundle_root: str | Path = ".",
+    checkpoint: str | Path | None = None,
     **flags: object,
 ) -> None:
     """Check what a config was given, as the first entry of its `initialize` and `run`; what is None is not looked at.
 
     In `initialize` it has no arguments, since options may change in it (see `check_options`). From then on an error of
     the package ends the program with its sentence alone (`show_errors_briefly`), PyTorch has no more threads than the
-    process has processors (`limit_threads`), and MONAI does not warn of a reader that nothing uses.
+    process has processors (`limit_threads`), processes for data are forked on Linux, and MONAI does not warn of readers
+    that nothing uses.
 
     Args:
         output_dir: see `check_output_dir`.
         device: see `check_device`.
         weights: weights file, see `check_weights`.
         bundle_root: folder of the bundle that the weights may have come with.
+        checkpoint: file for the checkpoint of a training, which is first written when its first epoch is complete.
         flags: options that must be True or False, by name, see `check_flags`.
 
     Raises:
-        InputError: an option is not one of the config (see `check_options`), or a flag is no flag.
-        OutputError: results cannot be written to `output_dir`.
+        InputError: an option is not one of the config (see `check_options`), a flag is no flag, or the checkpoint is a
+            folder.
+        OutputError: results cannot be written to `output_dir`, or beside the checkpoint.
         DeviceError: there is no such device.
         WeightsError: the weights file is missing, or damaged.
     """
     show_errors_briefly()
     limit_threads()
+    if sys.platform == "linux" and multiprocessing.get_start_method() == "forkserver":
+        # The default from Python 3.14 on, which hands over 250 tensors at most, fewer than data sets in memory have.
+        multiprocessing.set_start_method("fork", force=True)
     _silence_nvimgcodec()
     check_options()
     check_flags(**flags)
     if output_dir is not None:
         check_output_dir(output_dir)
+    if checkpoint is not None:
+        path = Path(str(checkpoint)).expanduser()
+        if path.is_dir():
+            raise InputError(
+                f"--checkpoint is {path}, a folder; expected a file. Give one, such as {path / 'checkpoint.pt'}."
+            )
+        check_output_dir(path.parent)
     if device is not None:
         check_device(device)
     if weights is not None:

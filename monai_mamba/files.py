@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -60,10 +61,18 @@ def read_json(path: str | Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def read_tsv(path: str | Path) -> list[dict[str, str]]:
-    """Rows of a table with tabs between its cells, by the names of its columns; Excel begins it with a mark (BOM)."""
+def read_tsv(path: str | Path, key: str | None = None) -> list[dict[str, str]]:
+    """Rows of a table with tabs between its cells, by the names of its columns; Excel begins it with a mark (BOM).
+
+    Raises:
+        ValueError: two rows have the same text in the column `key`.
+    """
     with Path(path).open(encoding="utf-8-sig", newline="") as file:
-        return list(csv.DictReader(file, delimiter="\t"))
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    names = Counter(row[key] for row in rows if row.get(key) is not None)
+    if twice := [name for name, count in names.items() if count > 1]:
+        raise ValueError(f"{twice[0]} has {names[twice[0]]} rows, expected one")
+    return rows
 
 
 def table_text(columns: Sequence[str], rows: Iterable[Sequence], delimiter: str = "\t") -> str:

@@ -8,8 +8,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from forked import run_as_two_processes
+import torch
+from forked import CONTEXT, run_as_two_processes
 from monai.bundle import ConfigWorkflow
+from monai.data import DataLoader, Dataset
+from torch.utils._pytree import tree_flatten
 
 
 def run_bundle(files: Sequence[Path], **options: object) -> None:
@@ -44,3 +47,16 @@ def train_as_two_processes(files: Sequence[Path], folder: Path, **options: objec
     sums = [re.search(r"WEIGHTS (\d\S+)", output).group(1) for output in outputs]
     assert sums[0] == sums[1]
     return outputs
+
+
+def assert_every_process_prepares_alike(dataset: Dataset) -> None:
+    """Also one that has only what is pickled for it, as on macOS and Windows, and from Python 3.14 on."""
+    ways = []
+    for context in (None, CONTEXT):
+        torch.manual_seed(0)
+        loader = DataLoader(dataset, batch_size=1, num_workers=1, multiprocessing_context=context)
+        ways.append(tree_flatten(list(loader)))
+    (leaves, names), (others, other_names) = ways
+    assert names == other_names
+    for leaf, other in zip(leaves, others, strict=True):
+        assert torch.equal(leaf, other) if isinstance(leaf, torch.Tensor) else leaf == other

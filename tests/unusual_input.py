@@ -30,11 +30,10 @@ the exit status is not zero. Of several scans, the others are still done. The se
 - **Place.** The sform is used where its code is set, else the qform, else (both codes 0) the voxel sizes with the
   axes of the Analyze format. What else the header says must agree: voxel sizes within 3 %, the sides, the axes within
   45 degrees. Smaller differences give a warning, from 0.5 % or 1 mm on.
-- **Not finite.** Weights, and the output of a network in each window, must be finite numbers.
 - **MONAI first.** MONAI reads config and options first; what it cannot read ends in
   its own traceback, whose last lines name it. Write `./%name` for a file whose name begins with `%`.
-- **Machines.** `HOME` may be read-only: caches then go to the temporary folder or are left out. For a user without an
-  entry in `passwd` (some containers) set `USER` and `HOME`; MONAI itself does not start otherwise.
+- **Machines.** `HOME` may be read-only: caches then go to the temporary folder or are left out. Without an entry in
+  `passwd` (some containers) MONAI needs `USER` and `HOME`.
 """
 
 
@@ -179,6 +178,7 @@ def sections() -> list[Section]:
                 scans.test_a_freesurfer_subject_is_one_scan,
                 scans.test_values_on_surfaces_are_no_scans,
                 scans.test_two_scans_must_not_share_a_result,
+                scans.test_one_scan_under_two_names_is_noticed,
                 scans.test_names_that_are_too_long_for_results_are_refused,
                 scans.test_results_of_another_scan_are_not_taken_for_those_of_this_one,
                 scans.test_a_damaged_result_is_made_again,

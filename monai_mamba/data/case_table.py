@@ -27,6 +27,7 @@ class CaseOutcome:
         error: why it failed.
         volumes: volume in mm3 by structure and brain measure, see `read_volumes`; empty where it has no results.
         quality: grade of its results, where they are graded.
+        note: what else is to be said of it.
     """
 
     name: str
@@ -35,10 +36,11 @@ class CaseOutcome:
     error: MonaiMambaError | None = None
     volumes: Mapping[str, str] = field(default_factory=dict)
     quality: Quality | None = None
+    note: str = ""
 
     def row(self) -> dict[str, str]:
         """Cells of the table by column; a message is one line."""
-        message = str(self.error or (self.quality.reason if self.quality else ""))
+        message = "; ".join(filter(None, [str(self.error or (self.quality.reason if self.quality else "")), self.note]))
         about = {
             "name": self.name,
             "status": self.status,
@@ -89,7 +91,7 @@ def read_volumes(path: str | Path) -> dict[str, str]:
     Nothing if the table cannot be read.
     """
     try:
-        rows = read_tsv(path)
+        rows = read_tsv(path, "name")
         brain = measure_brain({int(row["id"]): float(row["mm3"]) for row in rows if row.get("id", MISSING) != MISSING})
         return {row["name"]: row["mm3"] for row in rows} | {name: f"{mm3:.1f}" for name, mm3 in brain.items()}
     except (OSError, KeyError, ValueError):  # moved or changed by hand meanwhile: the other cases keep their row

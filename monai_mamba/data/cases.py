@@ -18,7 +18,7 @@ from monai_mamba.data.image_file import open_image
 from monai_mamba.data.image_header import check_header
 from monai_mamba.data.modalities import DISPLAY, MODALITIES, NAMES_KNOWN, channel_order, recognize, subset_name
 from monai_mamba.data.modality_folders import in_modality_folders
-from monai_mamba.data.pairs import image_on_grid
+from monai_mamba.data.pairs import image_on_grid, warn_of_copies
 from monai_mamba.data.scans import bare_name, describe_left_out, fixed_part, is_image, matches, plan_results
 from monai_mamba.errors import InputError
 from monai_mamba.files import files_below
@@ -167,6 +167,8 @@ def find_labeled_cases(dataset_dir: str, label_convention: str) -> list[dict]:
         items.append(item | ({"person": person.group()} if person else {}))
     if not items:
         raise InputError(f"{dataset_dir}: no case with modalities and a label map (_seg, -seg). {NAMES_KNOWN}")
+    images = [item["image"] for item in items]
+    warn_of_copies(image if isinstance(image, str) else next(iter(image.values())) for image in images)
     names = [item["subject"] for item in items]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)

@@ -1,7 +1,9 @@
-"""What image files hold, by their headers and some voxels: labels or a scan, and labels of which scan."""
+"""What image files hold, by their headers and some voxels: labels or a scan, and of which scan."""
 
 from __future__ import annotations
 
+import filecmp
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,6 +15,8 @@ from monai_mamba.grids import largest_shift
 
 LARGEST_SHIFT = 1.0  # mm
 SLICES = 5
+SAMPLE = 4096  # bytes
+WITHOUT_VOXELS = (".nhdr", ".mhd")
 SAME_NEIGHBORS = 0.6  # in the label maps looked at, 0.85 to 1; in scans, 0.01 to 0.3
 
 
@@ -50,6 +54,28 @@ def may_be_labels_of(label: str | Path, images: Iterable[str | Path]) -> bool:
         and largest_shift(found.affine, image.affine, image.shape[:3]) <= LARGEST_SHIFT
         for image in candidates
     )
+
+
+def find_copies(paths: Iterable[str]) -> dict[str, str]:
+    """Files with the same bytes as one before them, and that one; DICOM series and bare headers are not compared."""
+    copies: dict[str, str] = {}
+    alike: dict[tuple[int, bytes], list[str]] = {}
+    for path in paths:
+        if path.lower().endswith(WITHOUT_VOXELS):
+            continue
+        try:
+            with open(path, "rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(size // 2)
+                others = alike.setdefault((size, file.read(SAMPLE)), [])
+            same = next((other for other in others if filecmp.cmp(path, other, shallow=False)), None)
+        except OSError:  # a DICOM series has no file of this name
+            continue
+        if same is None:
+            others.append(path)
+        else:
+            copies[path] = same
+    return copies
 
 
 def _are_labels(voxels: np.ndarray) -> bool:

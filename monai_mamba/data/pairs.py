@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from monai_mamba.data.content import find_copies
 from monai_mamba.data.image_file import open_image
 from monai_mamba.data.image_header import IMAGE_SUFFIXES, check_header
 from monai_mamba.data.scans import bare_name, is_image
@@ -25,6 +27,8 @@ RULE = (
     f"Expected in one folder, or in its subfolders, NAME{IMAGE_ENDING}.nii.gz beside NAME{LABEL_ENDING}.nii.gz; or the "
     f"folders imagesTr and labelsTr with a file of the same name in both ({', '.join(IMAGE_SUFFIXES)})."
 )
+
+logger = logging.getLogger(__name__)
 
 
 def find_pairs(dataset_dir: str | Path) -> list[dict[str, str]]:
@@ -66,7 +70,15 @@ def find_pairs(dataset_dir: str | Path) -> list[dict[str, str]]:
         check_header(pair["image"])
         check_header(pair["label"])
         check_same_grid(pair["image"], pair["label"])
+    warn_of_copies(pair["image"] for pair in pairs)
     return pairs
+
+
+def warn_of_copies(images: Iterable[str]) -> None:
+    """Warn where the image of a case is the file of another one."""
+    for path, other in find_copies(images).items():
+        text = "%s is the same file as %s. Keep one of the two: scores on a scan that was trained on are too good."
+        logger.warning(text, path, other)
 
 
 def split_pairs(

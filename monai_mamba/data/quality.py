@@ -54,7 +54,7 @@ class QualityLimits:
             InputError: it cannot be read.
         """
         try:
-            rows = read_tsv(path)
+            rows = read_tsv(path, "name")
             limits = {row["name"]: tuple(_number(row[column]) for column in COLUMNS[1:]) for row in rows}
             if not limits:
                 raise ValueError("it has no rows, so every result would pass")
@@ -75,7 +75,7 @@ class QualityLimits:
         column `doubts` says of the scan is `look`.
         """
         try:
-            rows = read_tsv(table)
+            rows = read_tsv(table, "name")
             volumes = {row["name"]: float(row["mm3"]) for row in rows if row.get("id") != MISSING}
             promised = {row["name"]: _number(row.get("expected_dsc", MISSING)) for row in rows}
             present = {row["name"]: str(row["modalities"]).split("+") for row in rows if "modalities" in row}

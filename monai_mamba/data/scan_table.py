@@ -95,12 +95,9 @@ def draw_weights(pairs: Sequence[dict[str, Any]], maps: Sequence[str], synthetic
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:
     try:
-        rows = read_tsv(path)
+        rows = read_tsv(path, "subject")
         if rows and (missing := [name for name in COLUMNS if name not in rows[0]]):
             raise InputError(f"{path}: there is no column {missing[0]}; expected {', '.join(COLUMNS)}.")
-        names = [row["subject"] for row in rows]
-        if twice := [name for name in names if names.count(name) > 1]:
-            raise ValueError(f"{twice[0]} has {names.count(twice[0])} rows, expected one")
         numbers = {"fold": int, "draws": float}
         if odd := [row["subject"] for row in rows if not 0 < float(row["draws"]) < math.inf]:
             raise ValueError(f"'draws' of {odd[0]} is not above 0")

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from monai_mamba.data.bids import ignored_files, is_raw_dataset, parts_and_echoes, t1_weighted_scans
-from monai_mamba.data.content import may_be_labels_of, other_than_scan
+from monai_mamba.data.content import find_copies, may_be_labels_of, other_than_scan
 from monai_mamba.data.dicom import choose_series, describe_choice, is_series, series_of
 from monai_mamba.data.dicom_files import DICOM_SUFFIXES, is_dicom
 from monai_mamba.data.freesurfer import beside_scans_of_subjects, subject_of
@@ -49,8 +49,9 @@ def find_scans(source: str | Sequence[str], output_dir: str, task: str, overwrit
 
     Returns:
         One dictionary a scan: `image`, its path; `output`, path of its results without their endings (`RESULTS`);
-        `finished`, only where there is nothing to do; and `problem`, only where the file cannot be processed, with the
-        reason. In a run of several processes, all get what the first one found.
+        `finished`, only where there is nothing to do; `problem`, only where the file cannot be processed, with the
+        reason; and `note`, only where it is a copy of another one. In a run of several processes, all get what the
+        first one found.
 
     Raises:
         InputError: nothing was found, or none of the scans can be processed.
@@ -96,7 +97,7 @@ def plan_results(
         left_out: takes the images that are no scans, where some may be.
 
     Returns:
-        The entries with `output`, and `finished` or `problem` where there is one, see `find_scans`.
+        The entries with `output`, and `finished`, `problem` or `note` where there is one, see `find_scans`.
 
     Raises:
         InputError: none of them can be processed.
@@ -106,7 +107,6 @@ def plan_results(
     for entries, name, check in found:
         output = str(Path(str(output_dir)).expanduser() / name.parent / f"{name.name}_desc-{task}")
         item, title = {**entries, "output": output}, entries.get("name", entries["image"])
-        images = entries["image"].values() if isinstance(entries["image"], Mapping) else [entries["image"]]
         try:
             if len(os.fsencode(Path(output).name)) > LONGEST_NAME:
                 raise InputError(
@@ -114,7 +114,7 @@ def plan_results(
                     "the file, or give a link to it that has a shorter name."
                 )
             if not overwrite and output not in first_of and is_finished(output) and _is_whole(output):
-                if not may_be_labels_of(output + RESULTS["labels"], images):
+                if not may_be_labels_of(output + RESULTS["labels"], _files(item)):
                     raise InputError(
                         f"{title}: {output}{RESULTS['labels']} is there and lies on another grid, so it is of another "
                         "scan. Choose another --output_dir, or replace it with --overwrite True."
@@ -132,13 +132,37 @@ def plan_results(
             item["problem"] = str(error)
         first_of.setdefault(output, title)
         items.append(item)
+    _note_copies(items)
     if finished := sum("finished" in item for item in items):
         text = "Finished before: %d of %d, in %s (--overwrite True segments them again)."
         logger.info(text, finished, len(items), output_dir)
+    if changed := [item.get("name", item["image"]) for item in items if "finished" in item and _has_changed(item)]:
+        logger.warning("%d of them changed after their results were made, first %s.", len(changed), changed[0])
     problems = [item["problem"] for item in items if "problem" in item]
     if problems and len(problems) == len(items):
         raise InputError("\n".join(problems))
     return items
+
+
+def _note_copies(items: Sequence[dict]) -> None:
+    """Note and warn where the file of a scan is that of another one, too: one of the names is probably wrong."""
+    item_of: dict[str, dict] = {}
+    for item in items:
+        item_of |= {path: item for path in _files(item) if "problem" not in item}
+    for path, other in find_copies(item_of).items():
+        if item_of[path] is not item_of[other]:
+            item_of[path]["note"] = f"{path} is the same file as {other}"
+            logger.warning("%s, under another name. Check which name is right.", item_of[path]["note"])
+
+
+def _has_changed(item: Mapping) -> bool:
+    """Whether a file of a finished scan was written after its results."""
+    made = os.path.getmtime(item["output"] + RESULTS["labels"])
+    return any(os.path.getmtime(path) > made for path in _files(item) if os.path.isfile(path))
+
+
+def _files(item: Mapping) -> list[str]:
+    return list(item["image"].values()) if isinstance(item["image"], Mapping) else [item["image"]]
 
 
 def is_finished(output: str) -> bool:

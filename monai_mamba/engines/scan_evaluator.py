@@ -123,11 +123,11 @@ class ScanEvaluator(SupervisedEvaluator):
         if quality and quality.grade != "pass":
             what = "look at the result" if quality.grade == "look" else "the result is probably wrong"
             logger.warning("%s: %s: %s.", name, what, quality.reason)
-        return CaseOutcome(name, "done", took, volumes=volumes, quality=quality)
+        return CaseOutcome(name, "done", took, volumes=volumes, quality=quality, note=scan.get("note", ""))
 
     def _skipped(self, scan: Mapping[str, Any]) -> CaseOutcome:
         volumes, quality = self._read_results(scan)
-        return CaseOutcome(_name(scan), "skipped", volumes=volumes, quality=quality)
+        return CaseOutcome(_name(scan), "skipped", volumes=volumes, quality=quality, note=scan.get("note", ""))
 
     def _read_results(self, scan: Mapping[str, Any]) -> tuple[dict[str, str], Quality | None]:
         path = scan["output"] + RESULTS["volumes"]

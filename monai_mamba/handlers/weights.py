@@ -148,8 +148,8 @@ def load_weights(network: torch.nn.Module, path: str | Path, bundle_root: str | 
     """Give a network its weights, and return it.
 
     Raises:
-        WeightsError: see `check_weights` and `read_weights`; or the weights belong to another network, or are not
-            finite.
+        WeightsError: see `check_weights` and `read_weights`; or the weights belong to another network, are not finite
+            or whole numbers, or do not differ within any tensor.
     """
     path = Path(path).expanduser()
     check_weights(path, bundle_root)
@@ -168,12 +168,24 @@ def load_weights(network: torch.nn.Module, path: str | Path, bundle_root: str | 
             f"differences; the file {differences[0]}). Use the network that they were trained with."
         )
     for name, value in own.items():
+        if value.is_floating_point() and not state[name].is_floating_point():
+            raise WeightsError(
+                f"{path}: the values of {name} are {state[name].dtype}, expected {value.dtype}. Convert quantized "
+                "weights back with their scale first."
+            )
         bad = int((~state[name].to(value.dtype).isfinite()).sum())
         if bad:
             raise WeightsError(
                 f"{path}: {bad} of the {value.numel()} values of {name} are NaN or infinite; expected finite weights. "
                 "The training that wrote them has failed: take those of an earlier epoch."
             )
+    several = {name: state[name].flatten() for name in own if own[name].numel() > 1}
+    if several and all((values == values[0]).all() for values in several.values()):
+        name, values = next(iter(several.items()))
+        raise WeightsError(
+            f"{path}: in each of its tensors all values are equal (those of {name} are {values[0]:g}); expected trained"
+            " weights. Save the network after its training."
+        )
     network.load_state_dict(state)
     logger.info("Weights: %s", path)
     return network

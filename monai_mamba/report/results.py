@@ -196,7 +196,7 @@ def _displayed(item: dict, labels: str) -> Source:
 
 def _read_result(path: Path, root: Path, output: str, tables: Sequence[LabelTable]) -> ScanResult:
     try:
-        rows = read_tsv(path)
+        rows = read_tsv(path, "name")
         columns = list(rows[0]) if rows else []
         ids = "id" if "id" in columns else "labels"
         if not {"name", "mm3", ids} <= set(columns):

@@ -2,7 +2,7 @@
 
 from monai_mamba.transforms.allowed_classes import ToAllowedClassesd
 from monai_mamba.transforms.check_image import CheckImaged
-from monai_mamba.transforms.conform import Conformd, ScaleIntensityRobustd
+from monai_mamba.transforms.conform import Conformd, ScaleIntensityRobustd, is_no_air
 from monai_mamba.transforms.crop_margins import RandCropMarginsd
 from monai_mamba.transforms.each_modality import RandEachModalityd
 from monai_mamba.transforms.frontal_horns import clear_frontal_horns
@@ -38,4 +38,5 @@ __all__ = [
     "ToTrainingLabelsd",
     "ToTumorRegionsd",
     "clear_frontal_horns",
+    "is_no_air",
 ]

@@ -16,6 +16,7 @@ from monai_mamba.errors import InputError
 from monai_mamba.transforms.each_entry import EachEntryTransform
 
 MIN_HEAD_MM = 100.0
+LARGEST = 1e30  # a sum over all voxels stays within float32, which ends at 3.4e38
 MAX_REPAIRED = 0.01
 BINS = 1000
 
@@ -26,8 +27,8 @@ class CheckImaged(EachEntryTransform):
     """Repair, warn about or refuse a loaded image, so that later steps can rely on it.
 
     Refused (`InputError`): anything but one 3-D volume, a singular affine, a field of view that no head has, an image
-    of one or two values, 1 % or more voxels that are not finite. Repaired with a warning: fewer than 1 % voxels that
-    are not finite become 0, and as few that are far below all others become as dark as the darkest of those. Warned of:
+    of one or two values, 1 % or more voxels that are not finite or above `LARGEST`. Repaired with a warning: fewer such
+    voxels become 0, and fewer than 1 % that are far below all others become as dark as the darkest of those. Warned of:
     a header without orientation or one that contradicts itself (which `VerifyingNibabelReader` leaves in the meta
     data), a field of view smaller than a head.
 
@@ -49,16 +50,18 @@ class CheckImaged(EachEntryTransform):
         check_affine(name, affine)
         check_extent(name, image.shape[1:], affine)
         _warn_about_geometry(name, image, affine)
-        finite = torch.isfinite(image.as_tensor())
+        finite = image.as_tensor().abs() <= LARGEST  # NaN is not
         bad = 1 - finite.float().mean().item()
         if bad >= MAX_REPAIRED:
             raise InputError(
-                f"{name}: {bad:.1%} of the voxels are NaN or infinite; at most {MAX_REPAIRED:.0%} can be repaired. "
-                "Repeat the processing step that made this file."
+                f"{name}: {bad:.1%} of the voxels are NaN, infinite or above {LARGEST:g}; at most {MAX_REPAIRED:.0%} "
+                "can be repaired. Repeat the processing step that made this file."
             )
         if bad > 0:
-            logger.warning("%s: %d voxels are NaN or infinite; they are set to 0.", name, int((~finite).sum()))
-            image = torch.nan_to_num(image, nan=0.0, posinf=0.0, neginf=0.0)
+            logger.warning(
+                "%s: %d voxels are NaN, infinite or above %g; they are set to 0.", name, int((~finite).sum()), LARGEST
+            )
+            image = image.masked_fill(~finite, 0.0)
         values = image.as_tensor()
         low, high = values.min().item(), values.max().item()
         if low == high:
@@ -76,7 +79,7 @@ def _clip_dark_voxels(name: str, image: MetaTensor, low: float, high: float) -> 
     values = image.as_tensor()
     filled = torch.histc(values.float(), BINS).cpu().nonzero().flatten().tolist()
     gaps = [after - before for before, after in pairwise(filled)]
-    if max(gaps, default=0) <= BINS // 2:  # in a range that float32 cannot hold, no bin is filled
+    if max(gaps, default=0) <= BINS // 2:
         return image
     last = filled[gaps.index(max(gaps))]
     dark = values < low + (high - low) * (last + BINS // 4) / BINS  # somewhere in the empty stretch

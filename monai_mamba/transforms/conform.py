@@ -17,6 +17,7 @@ LIA = np.array([[-1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
 SIZE = 256
 BINS = 1000
 IGNORED = 0.001
+AIR = 0.05  # brightness, 0..1, up to which a voxel is air
 MARGIN = 8  # as many zeros around a scan as `CropForegroundd` of the bundles keeps around a head
 
 
@@ -143,3 +144,8 @@ class ScaleIntensityRobustd(EachEntryTransform):
         scaled = image.to(torch.float32) - low
         # In place, because a volume is large.
         return scaled.mul_(255 / (high - low)).clamp_(0, 255).round_().div_(255)
+
+
+def is_no_air(image: torch.Tensor) -> torch.Tensor:
+    """Mask of what is brighter than air in an image of any shape, 0..1; other processes cannot be given a lambda."""
+    return image > AIR

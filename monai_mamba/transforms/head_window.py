@@ -43,7 +43,7 @@ class RandHeadWindow(Randomizable, MapTransform):
         self.mirror_prob, self.strip_prob, self.anywhere_prob = mirror_prob, strip_prob, anywhere_prob
         self.elastic = elastic
         self.center = center
-        self.generator = torch.Generator()
+        self.generator: torch.Generator | None = None  # made for each window: one that is there cannot be pickled
 
     def positions(self, volume: torch.Tensor, classes: torch.Tensor, mirrored: bool) -> torch.Tensor:
         """Draw where the voxels of a window lie in a head: voxel coordinates, float32 ``(3, *roi_size)``.

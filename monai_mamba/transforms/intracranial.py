@@ -22,6 +22,7 @@ from torch.nn.functional import avg_pool3d, grid_sample
 from monai_mamba.errors import InputError
 from monai_mamba.files import read_tsv
 from monai_mamba.grids import Grid, one_affine, voxel_volume
+from monai_mamba.transforms.conform import AIR
 
 FOLDER = Path(__file__).parent / "average_head"
 MM = 4.0  # of a voxel
@@ -29,7 +30,6 @@ EVERY, BINS, ITERATIONS = 3, 32, 40  # every third voxel is compared
 RADIUS = 80.0  # of a brain, mm
 COMPARED_MM = 8.0  # around the inside of the skull: bone; skin, whose thickness says nothing, misleads the search
 SKIN_MM = (4.0, 12.0)  # where skin is looked for: bone is as dark as air
-AIR = 0.05  # brightness, 0..1, below which a voxel is air
 MIN_STRUCTURES = 13  # half of those whose centers are known
 MAX_DARK, MIN_SEEN = 0.65, 0.95  # dark are up to 50 % around raw heads and 75 % or more around stripped brains
 BRAIN_SHARE = (0.55, 0.95)  # of the intracranial volume, from severe atrophy to none

@@ -55,7 +55,7 @@ class RestoreLabelsd(EachEntryTransform):
         self.factors: dict[int, float] | None = None
         if calibration is not None:
             try:
-                self.factors = {int(row["id"]): float(row["factor"]) for row in read_tsv(calibration)}
+                self.factors = {int(row["id"]): float(row["factor"]) for row in read_tsv(calibration, "id")}
             except (OSError, KeyError, TypeError, ValueError) as error:
                 raise InputError(
                     f"{calibration}: no table of factors ({error}). Expected columns: id, factor."

@@ -62,7 +62,7 @@ class RandScanWindowd(RandHeadWindow):
         key = self.first_key(result)
         image = convert_to_tensor(result[key], track_meta=False)[0]
         label = convert_to_tensor(result[self.label_key], track_meta=False)[0]
-        self.generator.manual_seed(int(self.R.randint(2**31)))
+        self.generator = torch.Generator().manual_seed(int(self.R.randint(2**31)))
         mirrored = self.R.rand() < self.mirror_prob
         positions = self.positions(label, torch.arange(len(self.mirror)), mirrored)
         image, label = linear(image, positions), nearest(label, positions)

@@ -101,7 +101,7 @@ class RandSynthesizeImaged(RandHeadWindow):
         """Return the data with `image`, float32 in [0, 1], and `label`, uint8, both ``(1, *roi_size)``, for the map."""
         result = dict(data)
         volume = convert_to_tensor(result.pop(self.first_key(result)), track_meta=False)[0]
-        self.generator.manual_seed(int(self.R.randint(2**31)))
+        self.generator = torch.Generator().manual_seed(int(self.R.randint(2**31)))
         mirrored = self.R.rand() < self.mirror_prob
         ids = nearest(volume, self.positions(volume, self.table.target, mirrored))
         ids = self._resize_ventricles(ids)

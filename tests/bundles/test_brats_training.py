@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from bundle_runs import train_as_two_processes
+from bundle_runs import assert_every_process_prepares_alike, train_as_two_processes
 from monai.bundle import ConfigWorkflow
 from stopped_training import assert_equal_files, run_until
 from tumor_phantom import MODALITIES, TumorNetwork, make_tumor, save, save_case
@@ -197,6 +197,15 @@ def test_a_training_that_was_stopped_equals_one_that_was_not(dataset, tmp_path):
         else:
             bundle.run()
     assert_equal_files(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_data_are_prepared_alike_in_every_process(dataset, tmp_path):
+    options = {**OPTIONS, "dataset_dir": str(dataset), "synthetic_dir": str(dataset), "paste_lesions": 1.0}
+    training = workflow("train.json", **options, output_dir=str(tmp_path)).parser
+    inference = workflow("inference.json", input=str(dataset), output_dir=str(tmp_path)).parser
+    evaluation = workflow("train.json", "evaluate.json", **options, output_dir=str(tmp_path)).parser
+    for parser, name in ((training, "train#windows"), (evaluation, "validate#dataset"), (inference, "dataset")):
+        assert_every_process_prepares_alike(parser.get_parsed_content(name))
 
 
 def test_weights_that_do_not_ship_are_to_be_trained(dataset):

@@ -13,6 +13,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from bundle_runs import assert_every_process_prepares_alike
 from monai.bundle import ConfigWorkflow
 from stopped_training import assert_equal_files, run_until
 
@@ -203,6 +204,19 @@ def test_fs60_trains_on_boxes_of_both_sides_and_is_evaluated(subfields, tmp_path
     assert_predictions_lie_on(subfields / "labelsTr", tmp_path / "scores", names)
     found = nib.load(tmp_path / "scores" / PREDICTIONS / f"{names[0]}_dseg.nii.gz")
     assert set(np.unique(found.dataobj)) <= set(LabelTable.load("hippocampus_fs60").ids)
+
+
+def test_data_are_prepared_alike_in_every_process(dataset, subfields, tmp_path):
+    phantom.save_head(tmp_path / "head.nii.gz", (40, 44, 36), np.eye(3))
+    files = {"input": str(tmp_path / "head.nii.gz"), "aseg": str(tmp_path / "aseg.nii.gz")}
+    inference = ConfigWorkflow(str(CONFIGS / "inference.json"), workflow_type="infer", logging_file=False, **files)
+    for bundle, name in (
+        (workflow(dataset, tmp_path), "train#dataset"),
+        (workflow(dataset, tmp_path, "evaluate.json"), "validate#dataset"),
+        (workflow(subfields, tmp_path, "fs60_train.json", roi_size=[32, 16, 24]), "train#dataset"),
+        (inference, "dataset"),
+    ):
+        assert_every_process_prepares_alike(bundle.parser.get_parsed_content(name))
 
 
 def test_a_continued_training_says_what_is_other_than_before(dataset, tmp_path, caplog):

@@ -11,7 +11,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from bundle_runs import train_as_two_processes
+from bundle_runs import assert_every_process_prepares_alike, train_as_two_processes
 from head_phantom import (
     LEFT,
     LEFT_INDEX,
@@ -181,6 +181,15 @@ def test_a_training_that_was_stopped_equals_one_that_was_not(dataset, label_maps
     assert checkpoint(tmp_path / "parts")["trainer"] == {"epoch": 2, "iteration": 2 * STEPS}
     run("train.json", output_dir=str(tmp_path / "parts"), **options)
     assert_equal_files(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_data_are_prepared_alike_in_every_process(dataset, label_maps, tmp_path):
+    options = {**OPTIONS, "dataset_dir": str(dataset), "label_maps": str(label_maps), "output_dir": str(tmp_path)}
+    training = workflow("train.json", **options).parser
+    evaluation = workflow("train.json", "evaluate.json", **options).parser
+    inference = workflow("inference.json", input=str(dataset), output_dir=str(tmp_path)).parser
+    for parser, name in ((training, "train#windows"), (evaluation, "validate#dataset"), (inference, "dataset")):
+        assert_every_process_prepares_alike(parser.get_parsed_content(name))
 
 
 def test_a_loss_that_is_not_finite_stops_the_training_and_leaves_its_files(label_maps, tmp_path, caplog):

@@ -229,3 +229,10 @@ def test_bids_cases_leave_out_parts_and_what_is_ignored(tmp_path, caplog):
     assert outputs(str(raw), tmp_path) == {"sub-1/anat/sub-1_desc-tumor": ALL}
     assert "phase, real or imaginary part (1: " in caplog.text
     assert "named in .bidsignore (4: " in caplog.text
+
+
+def test_a_labeled_case_of_two_names_is_warned_of(tmp_path, caplog):
+    for name in ("a", "b"):
+        save_case(tmp_path / name, name, label=True)
+    assert len(find_labeled_cases(str(tmp_path), "brats2021")) == 2
+    assert [message.split(".nii.gz")[0] for message in caplog.messages] == [str(tmp_path / "b" / "b_flair")]

@@ -31,6 +31,15 @@ def test_finds_bids_like_pairs_in_subfolders(tmp_path):
     assert Path(pairs[0]["label"]).name == "sub-01_desc-aseg_dseg.mgz"
 
 
+def test_a_scan_of_two_subjects_is_warned_of(tmp_path, caplog):
+    for name in ("sub-1", "sub-2"):
+        write(tmp_path / f"{name}_T1w.nii")
+        write(tmp_path / f"{name}_desc-aseg_dseg.nii")
+    assert len(find_pairs(tmp_path)) == 2
+    (message,) = caplog.messages
+    assert message.startswith(f"{tmp_path / 'sub-2_T1w.nii'} is the same file as {tmp_path / 'sub-1_T1w.nii'}.")
+
+
 def test_links_to_subjects_are_followed(tmp_path):
     for ending in ("_T1w", "_desc-aseg_dseg"):
         write(tmp_path / "store" / f"sub-01{ending}.nii.gz")

@@ -72,6 +72,10 @@ def test_a_table_that_cannot_be_read_is_no_pass(tmp_path):
     path.write_text(path.read_text().replace("7000", "many"))
     assert LIMITS.rate(path).grade == "fail"
     assert "cannot be read (could not convert string to float: 'many')" in LIMITS.rate(path).reason
+    path = table(tmp_path, HEAD)
+    path.write_text(path.read_text() + path.read_text().splitlines()[-1])
+    assert LIMITS.rate(path).grade == "fail"
+    assert "has 2 rows, expected one" in LIMITS.rate(path).reason
 
 
 def shipped(bundle: str) -> QualityLimits:
@@ -152,7 +156,14 @@ FIRST_LINE = "\t".join(COLUMNS) + "\n"
 
 @pytest.mark.parametrize(
     "text",
-    ["", "name\tlow_mm3\nCSF\t2\n", f"{FIRST_LINE}CSF\ta\t1\t1\t1\n", FIRST_LINE, f"{FIRST_LINE}CSF\t2\t1\t1\t1\n"],
+    [
+        "",
+        "name\tlow_mm3\nCSF\t2\n",
+        f"{FIRST_LINE}CSF\ta\t1\t1\t1\n",
+        FIRST_LINE,
+        f"{FIRST_LINE}CSF\t2\t1\t1\t1\n",
+        FIRST_LINE + "CSF\t1\t2\t1\t1\n" * 2,
+    ],
 )
 def test_a_file_without_limits_is_refused(tmp_path, text):
     (tmp_path / "quality.tsv").write_text(text)

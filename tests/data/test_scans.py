@@ -65,6 +65,17 @@ def test_two_scans_must_not_share_a_result(tmp_path):
     assert "the same name" in scans[1]["problem"]
 
 
+def test_one_scan_under_two_names_is_noticed(tmp_path, caplog):
+    for name, value in (("a", 1), ("b", 1), ("c", 2)):
+        voxels = np.ones((8, 8, 8), dtype=np.float32)
+        voxels[0, 0, 0] = value
+        nib.save(nib.Nifti1Image(voxels, np.eye(4)), tmp_path / f"{name}.nii")
+    a, b, c = find_scans(str(tmp_path), str(tmp_path / "out"), "subcortical")
+    assert b.pop("note") == f"{tmp_path / 'b.nii'} is the same file as {tmp_path / 'a.nii'}"
+    assert [sorted(scan) for scan in (a, b, c)] == [["image", "output"]] * 3
+    assert "a.nii, under another name. Check which name is right." in caplog.text
+
+
 def test_names_that_are_too_long_for_results_are_refused(tmp_path):
     make(tmp_path, f"in/{'ü' * 105}.nii.gz", "in/a.nii.gz")
     good, bad = find_scans(str(tmp_path / "in"), str(tmp_path / "out"), "subcortical")
@@ -80,6 +91,10 @@ def test_finished_scans_are_marked_unless_asked_for(tmp_path, caplog):
     with caplog.at_level(logging.INFO, "monai_mamba"):
         assert outputs(str(tmp_path / "in"), tmp_path) == ["b_desc-subcortical"]
     assert "Finished before: 1 of 2, in" in caplog.text
+    assert "changed" not in caplog.text
+    os.utime(tmp_path / "in" / "a.nii.gz", (2**32, 2**32))
+    assert outputs(str(tmp_path / "in"), tmp_path) == ["b_desc-subcortical"]
+    assert f"1 of them changed after their results were made, first {tmp_path / 'in' / 'a.nii.gz'}." in caplog.text
     assert len(outputs(str(tmp_path / "in"), tmp_path, overwrite=True)) == 2
 
 

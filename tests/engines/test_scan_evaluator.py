@@ -65,3 +65,14 @@ def test_results_that_cannot_be_read_any_more_are_no_pass(tmp_path):
         row, _ = csv.DictReader(file, delimiter="\t")
     assert row["quality"] == "fail"
     assert row["message"].startswith("the table of volumes cannot be read")
+
+
+def test_a_note_on_a_scan_goes_into_the_table(tmp_path):
+    engine = evaluator([1, 4], tmp_path)
+    for item in engine.data_loader.dataset.data:
+        item["note"] = "the same file"
+    engine.run()
+    with (tmp_path / "cases.tsv").open(newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    assert [row["status"] for row in rows] == ["done", "skipped"]
+    assert [row["message"] for row in rows] == ["the same file"] * 2

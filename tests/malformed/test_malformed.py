@@ -135,6 +135,16 @@ BAD: dict[str, tuple[str, Callable[[Path], Path], str]] = {
     "all zero": ("scan.nii.gz", lambda path: volume(path, np.zeros(SHAPE, np.uint8)), "every voxel is 0"),
     "constant": ("scan.nii.gz", lambda path: volume(path, np.full(SHAPE, 7, np.uint8)), "every voxel is 7"),
     "many NaN": ("scan.nii.gz", lambda path: not_finite(path, 0.2), r"20.0% of the voxels are NaN"),
+    "too large for float32": (
+        "scan.nii.gz",
+        lambda path: volume(path, noise(*SHAPE).astype(np.float64) * 1e300),
+        r"infinite or above 1e\+30",
+    ),
+    "too large for sums in float32": (
+        "scan.nii.gz",
+        lambda path: volume(path, noise(*SHAPE) * np.float32(1e34)),
+        r"infinite or above 1e\+30",
+    ),
     "singular affine": ("scan.nii", singular, "singular"),
 }
 
@@ -193,7 +203,7 @@ def test_a_bad_image_is_refused(case, tmp_path, options):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda path: not_finite(path, 0.004), "NaN or infinite; they are set to 0"),
+        (lambda path: not_finite(path, 0.004), "NaN, infinite or above 1e+30; they are set to 0"),
         (lambda path: volume(path, noise(*SHAPE, 1)), "smaller than a head"),
     ],
     ids=["few NaN", "small field of view, fourth axis of length 1"],

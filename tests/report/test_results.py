@@ -51,7 +51,7 @@ def test_a_name_that_two_scans_have_decides_nothing(study, tmp_path):
 
 
 def test_unusable_results_are_named_and_left_out(study, tmp_path):
-    for name in ("good", "unfinished", "words", "doubt", "short", "foreign"):
+    for name in ("good", "unfinished", "words", "doubt", "short", "twice", "foreign"):
         shutil.copytree(study / "results" / "sub-01", tmp_path / name)
     table = f"sub-01_desc-subcortical{RESULTS['volumes']}"
     (tmp_path / "unfinished" / f"sub-01_desc-subcortical{RESULTS['labels']}").unlink()
@@ -59,6 +59,7 @@ def test_unusable_results_are_named_and_left_out(study, tmp_path):
     (tmp_path / "words" / table).write_text(rows.replace("\t0.0\t", "\tmany\t", 1))
     (tmp_path / "doubt" / table).write_text(rows.replace("\t0.900\n", "\tnan\n", 1))
     (tmp_path / "short" / table).write_text("id\tname\tmm3\n17\n")
+    (tmp_path / "twice" / table).write_text(rows + rows.splitlines()[-1])
     (tmp_path / "foreign" / table).write_text("id\tname\tmm3\n9999\tElsewhere\t1.0\n")
     (tmp_path / "good" / f".12.tmp.{table}").write_text("half")
     results, problems = find_results(tmp_path)
@@ -68,6 +69,7 @@ def test_unusable_results_are_named_and_left_out(study, tmp_path):
         "words": "many",
         "doubt": "DSC nan",
         "short": "cannot be read",
+        "twice": "has 2 rows, expected one",
         "foreign": "--table",
     }
     assert len(problems) == len(reasons)

@@ -35,7 +35,7 @@ def test_a_few_voxels_far_below_all_others_are_clipped(values, caplog):
     assert expected in caplog.text
 
 
-@pytest.mark.parametrize("values", [[32767.0] * 70, [-32768.0] * 4000, [-3e38, 3e38] * 50])
+@pytest.mark.parametrize("values", [[32767.0] * 70, [-32768.0] * 4000])
 def test_other_gray_values_stay_as_they_are(values):
     """Bright voxels may be a lesion, and many are no outliers."""
     found = CheckImaged("image")({"image": image_of(*values)})["image"]
