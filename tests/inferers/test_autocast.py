@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from monai_mamba.inferers import autocast
-from monai_mamba.inferers.autocast import AutocastInferer
+from monai_mamba.inferers.autocast import AutocastInferer, has_native_bfloat16
 from monai_mamba.networks.layers.convolution import DepthwiseConv3d
 
 pytestmark = pytest.mark.usefixtures("bfloat16")
@@ -42,6 +42,15 @@ def _in_float32(x: torch.Tensor) -> torch.Tensor:
 def test_where_the_processor_does_not_compute_in_bfloat16_it_is_not_used(monkeypatch):
     monkeypatch.setattr(autocast, "has_native_bfloat16", lambda _: False)
     AutocastInferer()(torch.ones(2, 2), _in_float32)
+
+
+@pytest.mark.parametrize(("avx512", "bfloat16", "native"), [(1, 1, True), (1, 0, False), (0, 0, True)])
+def test_avx512_alone_only_emulates_bfloat16(monkeypatch, avx512, bfloat16, native):
+    """oneDNN supports it there, too, and takes twice as long as for float32."""
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_supported", lambda: avx512)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: bfloat16)
+    assert has_native_bfloat16(torch.device("cpu")) == native
 
 
 @pytest.mark.parametrize("shape", [(2, 4, 4), (3, 3, 3)])
