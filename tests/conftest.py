@@ -35,6 +35,15 @@ def components() -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mixed precision on every processor: those without bfloat16 compute it too, only slowly."""
+    from monai_mamba.inferers import autocast, sliding_window
+
+    for module in (autocast, sliding_window):
+        monkeypatch.setattr(module, "has_native_bfloat16", lambda _: True)
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Folder with reference outputs and data that do not ship with the project; without it the test is skipped."""

@@ -26,6 +26,8 @@ BUNDLE = Path(__file__).resolve().parents[2] / "bundles" / "brats_multimodal"
 CONFIG = BUNDLE / "configs" / "inference.json"
 NETWORK = {"_target_": "tumor_phantom.TumorNetwork"}
 
+pytestmark = pytest.mark.usefixtures("bfloat16")
+
 
 @pytest.fixture
 def weights(tmp_path) -> str:

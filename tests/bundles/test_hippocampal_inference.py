@@ -23,12 +23,13 @@ LAS = np.diag([-1.0, 1.0, 1.0])
 OPTIONS = {
     "device": "cpu",
     "progress": False,
-    "amp": False,
     "first_roi_size": [80, 80, 72],
     "first_network_def": {"_target_": "head_phantom.IntensityNetwork"},
     "first_windows#mirror": None,  # it tells the sides by their gray values
     "network_def": {"_target_": "hippocampus_phantom.HalvesNetwork"},
 }
+
+pytestmark = pytest.mark.usefixtures("bfloat16")
 
 
 def workflow(*overlays: str, **options: object) -> ConfigWorkflow:

@@ -22,6 +22,8 @@ from monai_mamba import MedSegMamba
 BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
 NAMES = ("brats_multimodal", "hippocampal_subfields", "subcortical")
 
+pytestmark = pytest.mark.usefixtures("bfloat16")
+
 
 def metadata(bundle: str) -> dict:
     return json.loads((BUNDLES / bundle / "configs" / "metadata.json").read_text(encoding="utf-8"))
@@ -108,7 +110,6 @@ def test_the_hippocampal_bundle_loads_its_first_network_and_finds_all_parts(tmp_
         "hippocampal_subfields",
         tmp_path / "scan.nii.gz",
         hippocampus_phantom.HalvesNetwork(),
-        amp=False,
         first_weights=weights["first_weights"],
         first_bundle_root=str(tmp_path),
         first_network_def={"_target_": "head_phantom.IntensityNetwork"},

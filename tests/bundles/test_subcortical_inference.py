@@ -27,6 +27,8 @@ ORIENTATIONS = [
     (axes, signs) for axes in itertools.permutations(range(3)) for signs in itertools.product((1, -1), repeat=3)
 ]
 
+pytestmark = pytest.mark.usefixtures("bfloat16")
+
 
 @pytest.fixture
 def weights(tmp_path) -> str:

@@ -7,7 +7,7 @@ import torch
 from monai.data import MetaTensor
 
 from monai_mamba.errors import InputError, NotFiniteError
-from monai_mamba.inferers import SlidingWindowProbabilityInferer, sliding_window
+from monai_mamba.inferers import SlidingWindowProbabilityInferer
 from monai_mamba.networks.nets import MedSegMamba, medsegmamba_small
 
 
@@ -47,9 +47,9 @@ def test_an_image_smaller_than_the_window_keeps_its_size_and_meta_data():
     assert result.meta["filename_or_obj"] == "scan.nii"
 
 
+@pytest.mark.usefixtures("bfloat16")
 @pytest.mark.parametrize("mirror", [None, [0, 2, 3, 1]])
-def test_mixed_precision_changes_little(monkeypatch, mirror):
-    monkeypatch.setattr(sliding_window, "has_native_bfloat16", lambda device: True)  # slow elsewhere, but it computes
+def test_mixed_precision_changes_little(mirror):
     torch.manual_seed(0)
     conv, small = torch.nn.Conv3d(1, 4, 3, padding=1), medsegmamba_small(1, 4).eval()
     image = torch.rand(1, 1, 16, 16, 16)
