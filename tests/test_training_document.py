@@ -82,16 +82,3 @@ def test_federated_rounds_start_from_the_weights_of_the_server(options, monkeypa
     assert 0 <= metrics["mean_dsc"] <= 1
     for name, value in client.evaluator.network.state_dict().items():
         torch.testing.assert_close(value, other[name], rtol=0, atol=0)
-
-
-def test_learning_rate_finder(options, monkeypatch, capsys):
-    monkeypatch.chdir(ROOT)
-    source = program("LearningRateFinder", options=f"options = {options!r}")
-    assert source.count("num_iter=50") == 1
-    names: dict[str, object] = {}
-    exec(source.replace("num_iter=50", "num_iter=8"), names)
-    rate, loss = names["finder"].get_steepest_gradient()
-    assert 1e-6 <= rate <= 0.1
-    assert 0 < loss < 10
-    assert len(names["finder"].get_lrs_and_losses()[0]) >= 3
-    assert "where it falls fastest" in capsys.readouterr().out
