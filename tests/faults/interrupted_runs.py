@@ -24,25 +24,33 @@ def segment(source: str, output_dir: str, weights: str) -> None:
     workflow.run()
 
 
+def start(source: str, output_dir: str, weights: str) -> int:
+    """The process of a run that has begun."""
+    process = os.fork()
+    if process == 0:
+        try:
+            segment(source, output_dir, weights)
+        except BaseException as error:
+            print(repr(error), file=sys.stderr)
+            os._exit(1)
+        os._exit(0)
+    return process
+
+
 def main(source: str, output_dir: str, weights: str, kills: int) -> None:
     """Print how many runs were killed and the exit status of the last one, which is left alone."""
     torch.set_num_threads(1)  # a process that has parted from one with threads has lost them
+    began = time.monotonic()
+    os.waitpid(start(source, f"{output_dir}_whole", weights), 0)
+    whole = time.monotonic() - began
     moments = random.Random(0)
     killed = 0
-    for attempt in range(kills + 1):
-        process = os.fork()
-        if process == 0:
-            try:
-                segment(source, output_dir, weights)
-            except BaseException as error:
-                print(repr(error), file=sys.stderr)
-                os._exit(1)
-            os._exit(0)
-        if attempt < kills:
-            time.sleep(moments.uniform(0.05, 0.8))
-            os.kill(process, signal.SIGKILL)
-        status = os.waitpid(process, 0)[1]
-        killed += os.WIFSIGNALED(status)
+    for _ in range(kills):
+        process = start(source, output_dir, weights)
+        time.sleep(moments.uniform(0.02, 0.2) * whole)
+        os.kill(process, signal.SIGKILL)
+        killed += os.WIFSIGNALED(os.waitpid(process, 0)[1])
+    status = os.waitpid(start(source, output_dir, weights), 0)[1]
     print(killed, os.waitstatus_to_exitcode(status))
 
 

@@ -35,7 +35,7 @@ def test_a_window_lies_around_its_center_and_follows_the_seed():
 
     def draw(seed: int) -> torch.Tensor:
         window.set_random_state(seed)
-        window.generator.manual_seed(seed)
+        window.generator = torch.Generator().manual_seed(seed)
         return window.positions(volume, classes, mirrored=False)
 
     positions = draw(1)
