@@ -86,13 +86,7 @@ class RandSynthesizeImaged(RandHeadWindow):
         kwargs: see `RandHeadWindow`.
     """
 
-    def __init__(
-        self,
-        keys: KeysCollection,
-        table: SynthesisTable,
-        t1_prob: float = 0.93,
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, keys: KeysCollection, table: SynthesisTable, t1_prob: float = 0.93, **kwargs: Any) -> None:
         super().__init__(keys, **kwargs)
         self.table = table
         self.t1_prob = t1_prob
