@@ -53,7 +53,9 @@ def preflight(
     if sys.platform == "linux" and multiprocessing.get_start_method() == "forkserver":
         # The default from Python 3.14 on, which hands over 250 tensors at most, fewer than data sets in memory have.
         multiprocessing.set_start_method("fork", force=True)
-    _silence_nvimgcodec()
+    # With pydicom, each `LoadImage` of MONAI also makes a reader for DICOM on GPUs, which warns that it is not one.
+    logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader")
     check_options()
     check_flags(**flags)
     if output_dir is not None:
@@ -69,12 +71,6 @@ def preflight(
         check_device(device)
     if weights is not None:
         check_weights(weights, bundle_root)
-
-
-def _silence_nvimgcodec() -> None:
-    """With pydicom, each `LoadImage` of MONAI also makes a reader for DICOM on GPUs, which warns that it is not one."""
-    logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader")
 
 
 def check_output_dir(output_dir: str | Path) -> None:

@@ -43,11 +43,6 @@ class Grid:
             shape=tuple(int(size) for size in np.ravel(meta["spatial_shape"])[:3]),
         )
 
-    @property
-    def voxel_volume(self) -> float:
-        """Volume of a voxel in cubic millimeters."""
-        return voxel_volume(self.affine)
-
     def distance_to_border(self, points: np.ndarray) -> np.ndarray:
         """How far points `(N, 3)` in voxels of this grid are inside its border, in mm; negative outside."""
         inside = np.minimum(points + 0.5, np.array(self.shape) - 0.5 - points)

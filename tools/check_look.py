@@ -52,13 +52,7 @@ for number, (turn, *halves) in enumerate(AXES):
 
 
 def check(options: argparse.Namespace) -> None:
-    """Look at every scan and write the table.
-
-    Raises:
-        InputError: there is no pair, or a file cannot be used.
-        WeightsError: the weights cannot be used.
-        OutputError: the table cannot be written.
-    """
+    """Look at every scan and write the table."""
     pairs = find_pairs(options.dataset_dir)
     check_output_dir(options.output_dir)
     config = ConfigParser()

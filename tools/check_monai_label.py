@@ -66,11 +66,7 @@ def python_of(environment: Path) -> str:
 
 
 def run(*command: str | Path, **options: object) -> str:
-    """Run a program, and return what it printed.
-
-    Raises:
-        InputError: it failed; the message ends with its last lines.
-    """
+    """Run a program, and return what it printed."""
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False, **options)
     if done.returncode:
         tail = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
@@ -85,11 +81,7 @@ class Server(NamedTuple):
     log: Path
 
     def ask(self, path: str, data: bytes | None = None, kind: str = "application/json") -> bytes:
-        """Content of the answer to a GET request, or to a POST request where there are data.
-
-        Raises:
-            InputError: the server refuses; the message ends with the last error in its log.
-        """
+        """Content of the answer to a GET request, or to a POST request where there are data."""
         request = urllib.request.Request(self.address + path, data=data, headers={"Content-Type": kind})
         try:
             with urllib.request.urlopen(request) as answer:
@@ -112,11 +104,7 @@ class Server(NamedTuple):
         result.write_bytes(self.ask(f"/infer/{model}?{query}", form, "application/x-www-form-urlencoded"))
 
     def train(self, model: str, **params: object) -> None:
-        """Train a model and wait for the end, as 3D Slicer does.
-
-        Raises:
-            InputError: the training failed; the message ends with its last line.
-        """
+        """Train a model and wait for the end, as 3D Slicer does."""
         self.ask(f"/train/{model}", json.dumps(params).encode())
         while (task := json.loads(self.ask("/train/")))["status"] in ("SUBMITTED", "RUNNING"):
             time.sleep(2)
@@ -127,11 +115,7 @@ class Server(NamedTuple):
 
 @contextlib.contextmanager
 def serve(environment: Path, app: Path, studies: Path, models: list[str]) -> Iterator[Server]:
-    """Start the server, and end it afterwards.
-
-    Raises:
-        InputError: it does not start; the message ends with the last lines of its log.
-    """
+    """Start the server, and end it afterwards."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -170,14 +154,7 @@ def serve(environment: Path, app: Path, studies: Path, models: list[str]) -> Ite
 
 
 def copy_bundle(name: str, target: Path, python: str, changes: dict[str, dict]) -> None:
-    """Copy a bundle, change its configs, and give it random weights.
-
-    Args:
-        name: the bundle.
-        target: folder of the copy.
-        python: the interpreter that makes the weights.
-        changes: file name below `configs` -> top-level entries to replace.
-    """
+    """Copy a bundle, replace top-level entries of some `configs`, and let `python` make random weights."""
     shutil.copytree(BUNDLES[name], target, ignore=shutil.ignore_patterns("eval", "models", "sample_data"))
     for file, entries in {**changes, "metadata.json": {"weights": {}}}.items():
         path = target / "configs" / file
@@ -245,17 +222,7 @@ def read_formats(bundle: Path) -> tuple[dict[str, int], dict[str, int]]:
 
 
 def compare(found: Path, expected: Path, numbers: dict[str, int], ids: dict[str, int]) -> str:
-    """Compare label maps; returns what is equal.
-
-    Args:
-        found: the server's, with the numbers of the legend.
-        expected: the command line's, with ids.
-        numbers: name of each structure -> number.
-        ids: name of each structure -> id.
-
-    Raises:
-        InputError: grids or labels differ, or there is no label.
-    """
+    """Compare the server's label map, with the numbers of the legend, and the command line's; returns what is equal."""
     one, other = nib.load(found), nib.load(expected)
     shift = float(np.abs(one.affine - other.affine).max()) if one.shape == other.shape else np.inf
     if not shift < 1e-4:  # the server writes the grid as origin, spacing and directions

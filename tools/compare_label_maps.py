@@ -37,11 +37,7 @@ from monai_mamba.metrics.structure_scores import ABSENT_RULE, structure_scores
 
 
 def check_subjects(reference: LabelSet, methods: Sequence[LabelSet]) -> None:
-    """Refuse methods that do not hold exactly the subjects of the reference, naming all that differ.
-
-    Raises:
-        InputError: see above.
-    """
+    """Refuse methods that do not hold exactly the subjects of the reference, naming all that differ."""
     problems = []
     for method in methods:
         for text, one, other in (("lacks", reference, method), ("has what the reference lacks", method, reference)):
@@ -57,11 +53,7 @@ def check_subjects(reference: LabelSet, methods: Sequence[LabelSet]) -> None:
 
 
 def check_grids(reference: LabelSet, methods: Sequence[LabelSet]) -> None:
-    """Refuse label maps that are unreadable or not on the grid of their reference. Reads headers only.
-
-    Raises:
-        InputError: see above.
-    """
+    """Refuse label maps that are unreadable or not on the grid of their reference. Reads headers only."""
     for subject, path in reference.files.items():
         check_header(path)
         for method in methods:
@@ -86,13 +78,7 @@ def choose_structures(
 ) -> tuple[LabelEntry, ...]:
     """Structures to compare: those asked for, or those of the table that occur in the reference and all methods alike.
 
-    Args:
-        table: knows the names.
-        ids: label ids asked for, if any.
-        found: ids that occur in each set, in any of its maps; the reference comes first.
-
-    Raises:
-        InputError: an id asked for is not in the table; or, if none is asked for, the sets hold different ids of it.
+    `found` are the ids that occur in each set, in any of its maps; the reference comes first.
     """
     if ids is not None:
         unknown = sorted(set(ids) - {entry.id for entry in table if entry.id})
@@ -137,13 +123,7 @@ def score(
 def group_by_dataset(reference: LabelSet, pattern: str | None) -> dict[str, list[int]]:
     """Positions of the subjects of each data set; no data sets without a pattern.
 
-    Args:
-        reference: its files name the data sets.
-        pattern: regular expression to search in the path of a reference map, such as `labels/([^/]+)/`; its first
-            group is the name of the data set.
-
-    Raises:
-        InputError: the expression is none, has no group, or is not found in a path.
+    It is a regular expression, such as `labels/([^/]+)/`, whose first group is the name of the data set in the path.
     """
     datasets: dict[str, list[int]] = {}
     if pattern is None:
@@ -163,12 +143,7 @@ def group_by_dataset(reference: LabelSet, pattern: str | None) -> dict[str, list
 
 
 def compare(options: argparse.Namespace) -> None:
-    """Check the sets, score all methods, and write the report.
-
-    Raises:
-        InputError: the sets cannot be compared as they are; nothing has been written.
-        OutputError: the report cannot be written.
-    """
+    """Check the sets, score all methods, and write the report."""
     table = LabelTable.load(options.labels)
     reference = find_label_set("reference", options.reference)
     methods = [find_label_set(name, source) for name, source in options.method]

@@ -35,11 +35,7 @@ STUDIES = {"hippocampus": HIPPOCAMPUS, "subcortical": SUBCORTICAL, "tumor": TUMO
 
 
 def run_bundle(bundle: str, configs: list[str], given: dict[str, object], threads: int) -> dict[str, float]:
-    """Run configs of a bundle, merged in their order, with options in a process of their own; see `run_measured`.
-
-    Raises:
-        MonaiMambaError: it failed.
-    """
+    """Run configs of a bundle, merged in their order, with options in a process of their own; see `run_measured`."""
     files = [f"{monai_mamba.bundle_root(bundle)}/configs/{name}" for name in configs]
     command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(files)]
     command += [text for name, value in given.items() for text in (f"--{name}", str(value))]
@@ -89,12 +85,7 @@ def read_result(path: Path) -> dict[str, dict]:
 
 
 def compare(options: argparse.Namespace) -> None:
-    """Train, evaluate and report.
-
-    Raises:
-        InputError: a data set or an option cannot be used.
-        MonaiMambaError: a training or an evaluation failed.
-    """
+    """Train, evaluate and report."""
     study = STUDIES[options.study]
     unknown = sorted(set(options.networks) - set(study.networks))
     if unknown:

@@ -160,16 +160,9 @@ def _segmamba(published: State) -> Converted:
 
 
 def convert(published: Mapping[str, object]) -> Converted:
-    """Convert a state dict in a published layout.
+    """Convert a state dict in a published layout: building the network and loading the result strictly succeeds.
 
-    Args:
-        published: tensors by name, possibly below a ``state_dict`` or ``model`` entry and with a ``module.`` prefix.
-
-    Returns:
-        The converted weights; building the network with ``arguments`` and loading ``state`` strictly succeeds.
-
-    Raises:
-        WeightsError: if the layout is neither MedSegMamba's nor SegMamba's, or tensors are missing or misshapen.
+    Tensors may lie below an entry ``state_dict`` or ``model``, and their names begin with ``module.``.
     """
     for wrapper in ("state_dict", "model"):
         if isinstance(published.get(wrapper), Mapping):
@@ -203,12 +196,7 @@ def convert(published: Mapping[str, object]) -> Converted:
 
 
 def convert_file(source: Path, target: Path) -> Converted:
-    """Convert the checkpoint file ``source`` and write the state dict to ``target``, which appears only when complete.
-
-    Raises:
-        InputError: if ``source`` is not a file.
-        WeightsError: if it cannot be read without running code from it, or see :func:`convert`.
-    """
+    """Convert the checkpoint file ``source`` and write the state dict to ``target``."""
     if not source.is_file():
         raise InputError(f"{source}: no such file; expected a PyTorch checkpoint.")
     published = read_tensors(source)

@@ -58,11 +58,7 @@ class Failure(NamedTuple):
 
 
 def find_cases(images: LabelSet, reference: LabelSet, prediction: LabelSet) -> list[Case]:
-    """The scans that have a prediction. Reads headers only.
-
-    Raises:
-        InputError: a scan lacks its image or its reference, a file cannot be read, or grids differ.
-    """
+    """The scans that have a prediction. Reads headers only."""
     cases = []
     for name, path in prediction.files.items():
         for other in (images, reference):
@@ -87,11 +83,7 @@ def find_cases(images: LabelSet, reference: LabelSet, prediction: LabelSet) -> l
 
 
 def worst_failures(cases: Sequence[Case], table: LabelTable, number: int) -> list[Failure]:
-    """The structures of scans with the lowest DSC below 1, worst first.
-
-    Raises:
-        InputError: a file is no label map, or nothing in it is labeled differently.
-    """
+    """The structures of scans with the lowest DSC below 1, worst first."""
     failures = []
     for case in tqdm(cases, desc="comparing", unit="scan"):
         reference, prediction = maps = read_label_ids(case.reference), read_label_ids(case.prediction)
@@ -143,15 +135,9 @@ def show_slice(
     sides: tuple[str, str],
     overlay: np.ndarray | None = None,
 ) -> None:
-    """Show a slice of a volume in RAS orientation.
+    """Show a slice `(across, up)` of a volume in RAS orientation, below colors `(across, up, 4)`, RGBA in 0..1.
 
-    Args:
-        panel: axes of matplotlib.
-        part: intensities `(across, up)`; black is 0, or the smallest one if that is negative.
-        white: see `white_level`.
-        aspect: height of a pixel divided by its width.
-        sides: what lies on the left and on the right.
-        overlay: colors `(across, up, 4)`, RGBA in 0..1.
+    Black is 0, or the smallest intensity if that is negative; `sides` lie on the left and on the right.
     """
     panel.imshow(part.T, cmap="gray", vmin=min(0.0, float(part.min())), vmax=white, origin="lower", aspect=aspect)
     if overlay is not None:
@@ -198,12 +184,7 @@ def telling_part(
 
 
 def make_picture(options: argparse.Namespace) -> None:
-    """Check the sets, find the failures, draw and name them.
-
-    Raises:
-        InputError: the sets cannot be used as they are; nothing has been written.
-        OutputError: the picture cannot be written.
-    """
+    """Check the sets, find the failures, draw and name them."""
     table = LabelTable.load(options.labels)
     if options.worst < 1:
         raise InputError(f"--worst is {options.worst}, expected a whole number from 1.")

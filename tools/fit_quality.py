@@ -50,10 +50,8 @@ VOLUME_MARGIN, ASYMMETRY_MARGIN, OVERLAP_MARGIN = 2.0, 2.0, 0.85
 def fit(volumes: np.ndarray, other_side: list[int], overlaps: np.ndarray) -> np.ndarray:
     """Limits `(structures, 4)`, columns as in `COLUMNS` without `name`.
 
-    Args:
-        volumes: `(people, structures)`, mm3, NaN where a map does not know a structure.
-        other_side: for each structure the column of the same one on the other side, or its own.
-        overlaps: expected DSC `(scans, structures)`, NaN where there is none.
+    Volumes are `(people, structures)`, mm3, and overlaps expected DSC `(scans, structures)`, NaN where there is none.
+    `other_side` is, for each structure, the column of the same one on the other side, or its own.
     """
     asymmetry = abs(volumes - volumes[:, other_side]) / np.maximum((volumes + volumes[:, other_side]) / 2, 1e-6)
     return np.stack(
@@ -81,12 +79,7 @@ def write_limits(folder: Path, names: Sequence[str], limits: np.ndarray) -> None
 
 
 def fit_hippocampus(options: argparse.Namespace) -> None:
-    """Measure crops of hippocampi and fit.
-
-    Raises:
-        InputError: there is no label map.
-        OutputError: the file cannot be written.
-    """
+    """Measure crops of hippocampi and fit."""
     check_output_dir(options.output_dir)
     files = find_label_set("labels", str(Path(options.dataset_dir, "labelsTr"))).files
     volumes = {int(re.search(r"\d+$", name)[0]): measure(path, (1, 2)) for name, path in files.items()}
@@ -101,12 +94,7 @@ def fit_hippocampus(options: argparse.Namespace) -> None:
 
 
 def fit_limits(options: argparse.Namespace) -> None:
-    """Measure label maps, fit, and grade results.
-
-    Raises:
-        InputError: a scan has no row in the table.
-        OutputError: the files cannot be written.
-    """
+    """Measure label maps, fit, and grade results."""
     check_output_dir(options.output_dir)
     labels = LabelTable.load("subcortical")
     ids, names = [entry.id for entry in labels.structures], np.array([entry.name for entry in labels.structures])
@@ -155,12 +143,7 @@ def fit_factors(expected: np.ndarray, measured: np.ndarray) -> np.ndarray:
 
 
 def fit_calibration(options: argparse.Namespace) -> None:
-    """Score the results and write the factors.
-
-    Raises:
-        InputError: a scan lacks its reference or its table.
-        OutputError: the files cannot be written.
-    """
+    """Score the results and write the factors."""
     check_output_dir(options.output_dir)
     entries = LabelTable.load("subcortical", auxiliary=True).structures
     ids = [entry.id for entry in entries]

@@ -62,11 +62,7 @@ class Head:
 
     @classmethod
     def load(cls, path: str) -> Head:
-        """Read a label map of 1 mm, RAS.
-
-        Raises:
-            InputError: it is none, or has not all structures.
-        """
+        """Read a label map of 1 mm, RAS."""
         ids, affine = read_label_ids(path), nib.load(path).affine
         centers = centers_of_mass(ids, affine, CENTERS)
         if missing := sorted(set(CENTERS) - set(centers)):
@@ -162,12 +158,7 @@ def leave_one_out(heads: Sequence[Head], average: AverageHead, aligned: np.ndarr
 
 
 def make_average(options: argparse.Namespace) -> None:
-    """Write the average of label maps and the report on it.
-
-    Raises:
-        InputError: there are fewer than three label maps, or one cannot be used.
-        OutputError: the output folder cannot be written to.
-    """
+    """Write the average of label maps and the report on it."""
     paths = find_label_maps(options.label_maps)
     if len(paths) < MIN_HEADS:
         raise InputError(f"{options.label_maps}: there are {len(paths)} label maps, expected {MIN_HEADS} or more.")

@@ -44,11 +44,7 @@ def read_subfields() -> dict[int, int]:
 
 
 def find_subjects(subjects_dir: Path) -> dict[Path, tuple[Path, dict[str, Path]]]:
-    """The folder of each subject with subfields: its image, and the label map of each side.
-
-    Raises:
-        InputError: there is no such folder, no subject in it has subfields, or one has a single side or no image.
-    """
+    """The folder of each subject with subfields: its image, and the label map of each side."""
     subjects = {}
     for mri in sorted(subjects_dir.glob("*/mri")):
         found = {pattern: {side: sorted(mri.glob(f"{side}.{pattern}")) for side in SIDES} for pattern in PATTERNS}
@@ -70,11 +66,7 @@ def find_subjects(subjects_dir: Path) -> dict[Path, tuple[Path, dict[str, Path]]
 
 
 def to_fs60(path: Path, side: str, grid: tuple[tuple[int, ...], np.ndarray], subfields: dict[int, int]) -> np.ndarray:
-    """FS60 ids of one side, int16, on a grid (shape and affine), 0 elsewhere.
-
-    Raises:
-        InputError: an id is neither that of a subfield nor of the amygdala.
-    """
+    """FS60 ids of one side, int16, on a grid (shape and affine), 0 elsewhere."""
     ids = read_label_ids(path)
     unknown = sorted(set(np.unique(ids).tolist()) - {0, *subfields, *AMYGDALA})
     if unknown:
@@ -87,12 +79,7 @@ def to_fs60(path: Path, side: str, grid: tuple[tuple[int, ...], np.ndarray], sub
 
 
 def make_pairs(options: argparse.Namespace) -> None:
-    """Make the pairs of all subjects.
-
-    Raises:
-        InputError: see `find_subjects` and `to_fs60`; or the label maps do not lie in the image.
-        OutputError: the pairs cannot be written.
-    """
+    """Make the pairs of all subjects."""
     check_output_dir(options.output_dir)
     folder, subfields = Path(options.output_dir).expanduser(), read_subfields()
     subjects = find_subjects(Path(options.subjects_dir).expanduser())

@@ -39,16 +39,9 @@ LARGEST_SPACING = 4.0  # mm: a coarser grid cannot hold a rim
 def make_case(
     anatomy: Anatomy, spacing: float, seed: Sequence[int], convention: str
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Make one case on the grid of BraTS.
+    """Make one case on the grid of BraTS: the int16 volume of each modality, 0 outside the brain, and uint8 label ids.
 
-    Args:
-        anatomy: the brain it is made from.
-        spacing: mm.
-        seed: whole numbers from 0 on that decide on everything random.
-        convention: labels to write, see `RegionTable`.
-
-    Returns:
-        The int16 volume of each modality, 0 outside the brain, and the label ids, uint8.
+    The seed, whole numbers from 0 on, decides on everything random; for the convention see `RegionTable`.
     """
     random = np.random.default_rng(seed)
     shape, _ = grid(spacing)
@@ -84,12 +77,7 @@ def datalist(names: Sequence[str]) -> str:
 
 
 def make_cases(options: argparse.Namespace) -> None:
-    """Make all cases that the command asks for.
-
-    Raises:
-        InputError: an option is out of range, or a label map cannot be used.
-        OutputError: the cases cannot be written.
-    """
+    """Make all cases that the command asks for."""
     if not 0 < options.spacing <= LARGEST_SPACING or options.cases < 1 or options.seed < 0:
         raise InputError(
             f"--spacing is {options.spacing:g}, --cases {options.cases}, --seed {options.seed}; expected a spacing "

@@ -40,20 +40,9 @@ tags:
 
 
 def pack(bundle: Path, output_dir: Path, url_prefix: str | None = None) -> Path:
-    """Write the packed form of a bundle.
+    """Write the packed form of a bundle into a new folder with its name in `output_dir`, and return that.
 
-    Args:
-        bundle: folder of the bundle; bundles that its configs ask for lie beside it.
-        output_dir: folder in which a folder with the name of the bundle is made.
-        url_prefix: where the weights can be downloaded: `models/model.pt` is expected at `URL_PREFIX/models/model.pt`.
-            By default they are part of the packed bundle.
-
-    Returns:
-        The new folder.
-
-    Raises:
-        InputError: the bundle is not fit to be shared, or `url_prefix` is no URL.
-        OutputError: the folder is there already, or cannot be written.
+    Bundles that its configs ask for lie beside it. Weights are packed, or lie at `URL_PREFIX/models/model.pt`.
     """
     bundle = bundle.resolve()
     if url_prefix is not None and not re.match(r"(https?|file)://", url_prefix):

@@ -24,12 +24,7 @@ KEYS = ("subject", "modalities", "region")
 
 
 def pool_scores(options: argparse.Namespace) -> None:
-    """Write the tables of all folds together.
-
-    Raises:
-        InputError: a table cannot be read or has other columns than the first, or two hold the same case.
-        OutputError: the output folder cannot be written to.
-    """
+    """Write the tables of all folds together."""
     values: dict[tuple[str, str], dict[str, list[float]]] = {}  # of a case and its modalities, by region
     columns: list[str] = []
     for path in options.scores:

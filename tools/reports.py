@@ -27,15 +27,7 @@ def run_command(run: Callable[[argparse.Namespace], int | None], options: argpar
 
 
 def write_files(folder: Path, files: Mapping[str, str | Callable[[Path], object]]) -> None:
-    """Write the files of a report in their order; each appears only complete.
-
-    Args:
-        folder: made if it does not exist.
-        files: for each name the text, or a function that writes the file of a given path.
-
-    Raises:
-        OutputError: the folder cannot be written to.
-    """
+    """Write the files of a report in their order; each, a text or what writes it to a path, appears only complete."""
     try:
         for name, content in files.items():
             write = content if callable(content) else lambda file, text=content: file.write_text(text, encoding="utf-8")

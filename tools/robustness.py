@@ -39,11 +39,7 @@ UNALTERED = "unaltered"
 
 
 def read_bundle(bundle: str) -> tuple[Path, LabelTable]:
-    """The inference configuration of a bundle, and the label table of its results: the `labels` of its handlers.
-
-    Raises:
-        InputError: there is none.
-    """
+    """The inference configuration of a bundle, and the label table of its results: the `labels` of its handlers."""
     config = Path(bundle).expanduser().resolve() / "configs" / "inference.json"
     if not config.is_file():
         raise InputError(f"--bundle {bundle}: there is no {config}. Give the folder of a bundle that segments scans.")
@@ -56,21 +52,13 @@ def read_bundle(bundle: str) -> tuple[Path, LabelTable]:
 
 
 def read_label_map(path: str | Path) -> nib.Nifti1Image:
-    """Label ids `(H, W, D)`, int32, with their affine.
-
-    Raises:
-        InputError: the file is no label map.
-    """
+    """Label ids `(H, W, D)`, int32, with their affine."""
     check_header(path)
     return nib.Nifti1Image(read_label_ids(Path(path)), nib.load(path).affine)
 
 
 def run_bundle(config: Path, scans: Path, output_dir: Path, options: Sequence[str]) -> None:
-    """Segment the scans of a folder as users do, in one process, again if they have results.
-
-    Raises:
-        MonaiMambaError: the run failed; its own messages have been printed.
-    """
+    """Segment the scans of a folder as users do, in one process, again if they have results."""
     command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(config), "--input", str(scans)]
     command += ["--output_dir", str(output_dir), "--overwrite", "True", *options]
     if status := subprocess.run(command).returncode:
@@ -81,13 +69,7 @@ def run_bundle(config: Path, scans: Path, output_dir: Path, options: Sequence[st
 
 
 def measure(options: argparse.Namespace) -> None:
-    """Check the inputs, segment the altered scans, compare the labels, and write the report.
-
-    Raises:
-        InputError: an input cannot be used; nothing has been written.
-        OutputError: the output folder cannot be written to.
-        MonaiMambaError: the bundle failed.
-    """
+    """Check the inputs, segment the altered scans, compare the labels, and write the report."""
     folder = Path(options.output_dir).expanduser().resolve()
     config, table = read_bundle(options.bundle)
     source = Path(options.input).expanduser()

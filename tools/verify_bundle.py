@@ -93,13 +93,7 @@ def _parser(bundle: Path, configs: Sequence[str]) -> ConfigParser:
 
 
 def check_properties(bundle: Path, configs: Sequence[str], dataset_dir: str | None = None) -> str:
-    """MONAI finds the required properties of a config, and the optional ones are where they should be.
-
-    Args:
-        bundle: folder of the bundle.
-        configs: names of config files that are run together.
-        dataset_dir: training data; by default what the config names.
-    """
+    """MONAI finds the required properties of configs that are run together; optional ones are where they should be."""
     kind = "infer" if "evaluator" in read_json(bundle / "configs" / configs[0]) else "train"
     if kind == "train" and dataset_dir is None:
         default = Path(_parser(bundle, configs).get_parsed_content("dataset_dir"))
@@ -192,15 +186,9 @@ def check_run(bundle: Path) -> str:
 
 
 def verify(bundle: Path, data: Mapping[str, str] | None = None, run: bool = False) -> Iterator[Result]:
-    """Make all checks of a bundle, one after the other.
+    """Make all checks of a bundle, one after the other; with `run`, also process its sample data.
 
-    Args:
-        bundle: folder of the bundle.
-        data: folder with training data for `BUNDLE/CONFIG`, such as `brats_multimodal/train.json`.
-        run: also process the sample data, which takes as long as it takes.
-
-    Raises:
-        InputError: the folder is not a bundle.
+    `data` are folders with training data for `BUNDLE/CONFIG`, such as `brats_multimodal/train.json`.
     """
     bundle, data = bundle.resolve(), data or {}
     if not (bundle / "configs" / "metadata.json").is_file():

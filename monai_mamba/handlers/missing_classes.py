@@ -19,19 +19,17 @@ class MissingClasses:
 
     A network that gives up rare classes loses little in mean Dice, so the mean does not show it; published comparisons
     hinge on it (MedSegMamba, arXiv 2409.08307, hippocampal subfields: networks that learned 20 and 24 of 25 classes).
-    The number of lost classes goes into the metrics of the engine.
+    The number of lost classes goes into the metrics of the engine, as `val_classes_lost`.
 
     Args:
         table: the classes.
         output_transform: takes `(y_pred, y)`, lists of class indices `(1, H, W, D)`, out of `engine.state.output`, such
             as `from_engine(["pred", "label"])`.
-        metric: name under which the number of lost classes is put into `engine.state.metrics`.
     """
 
-    def __init__(self, table: LabelTable, output_transform: Callable, metric: str = "val_classes_lost") -> None:
+    def __init__(self, table: LabelTable, output_transform: Callable) -> None:
         self.table = table
         self.output_transform = output_transform
-        self.metric = metric
         self._voxels = torch.zeros(2, len(table), dtype=torch.int64)
 
     def attach(self, engine: Engine) -> None:
@@ -49,7 +47,7 @@ class MissingClasses:
     def _report(self, engine: Engine) -> None:
         predicted, expected = idist.all_reduce(self._voxels.to(idist.device())).cpu()
         lost = lost_classes(predicted, expected)
-        engine.state.metrics[self.metric] = len(lost)
+        engine.state.metrics["val_classes_lost"] = len(lost)
         if lost:
             entries = self.table.entries
             names = ", ".join(f"{entries[index].name} ({entries[index].id})" for index in lost)

@@ -68,11 +68,7 @@ class ResultSaver:
         engine.add_event_handler(Events.ITERATION_COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
-        """Write the results of the batch; its items need `image` and `output`, the engine's output `pred`.
-
-        Raises:
-            OutputError: a file cannot be written.
-        """
+        """Write the results of the batch; its items need `image` and `output`, the engine's output `pred`."""
         for scan, output in zip(engine.state.batch, engine.state.output, strict=True):
             self.save(output["pred"], scan["output"])
 

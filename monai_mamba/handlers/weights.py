@@ -126,11 +126,7 @@ def write_tensors(path: str | Path, content: Any) -> None:
 
 
 def _check_archive(path: str | Path, content: bytes) -> None:
-    """Compare the checksums in a file of `torch.save`, which `torch.load` does not.
-
-    Raises:
-        WeightsError: one differs, or there is more than the file's own content.
-    """
+    """Compare the checksums in a file of `torch.save`, which `torch.load` does not."""
     if not content.startswith(b"PK"):
         return  # not an archive, like files of PyTorch before 1.6; they have no checksums
     try:

@@ -90,11 +90,6 @@ class LabelTable:
         return iter(self.entries)
 
     @property
-    def indices(self) -> tuple[int, ...]:
-        """Channels, in order."""
-        return tuple(entry.index for entry in self.entries)
-
-    @property
     def ids(self) -> tuple[int, ...]:
         """Label id of each channel, auxiliary classes included."""
         return tuple(entry.id for entry in self.entries)
@@ -103,11 +98,6 @@ class LabelTable:
     def names(self) -> tuple[str, ...]:
         """Name of each channel."""
         return tuple(entry.name for entry in self.entries)
-
-    @property
-    def colors(self) -> tuple[tuple[int, int, int, int], ...]:
-        """Color of each channel: red, green, blue, alpha, each 0..255."""
-        return tuple(entry.color for entry in self.entries)
 
     @property
     def structures(self) -> tuple[LabelEntry, ...]:

@@ -13,18 +13,18 @@ from nibabel.affines import voxel_sizes
 
 
 class CaseScoresMetric(CumulativeIterationMetric):
-    """Scores of every case, gathered over the iterations (and over the ranks of a distributed run) to `(N, C, S)`.
+    """Scores of every case, gathered over the iterations (and over the ranks of a distributed run).
 
     The size of a voxel is taken from the affine of the reference if that is a `MetaTensor`, otherwise it is 1 mm.
     """
 
     @abstractmethod
     def score(self, predicted: np.ndarray, reference: np.ndarray, spacing: Sequence[float]) -> torch.Tensor:
-        """Scores `(C, S)` of one case, from two arrays `(channels, H, W, D)` and the size of a voxel in mm."""
+        """Scores of one case, `(C, S)` or `(C,)`, of two arrays `(channels, H, W, D)` and the size of a voxel in mm."""
 
     @abstractmethod
     def mean(self, scores: torch.Tensor) -> torch.Tensor:
-        """One number from the scores `(N, C, S)` of all cases."""
+        """One number from the scores of all N cases."""
 
     def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
         affines = torch.as_tensor(y.affine).reshape(-1, 4, 4) if isinstance(y, MetaTensor) else torch.eye(4)[None]

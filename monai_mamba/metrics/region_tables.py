@@ -10,7 +10,7 @@ import torch
 
 from monai_mamba.files import table_text
 from monai_mamba.metrics.region_scores import EMPTY_RULE, LESION_RULE, LESION_SCORES, REGION_SCORES
-from monai_mamba.metrics.score_tables import number_text, write_scores
+from monai_mamba.metrics.score_tables import moment_cells, number_text, write_scores
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +95,4 @@ def _columns(scores: torch.Tensor) -> tuple[str, ...]:
 
 def _moments(values: torch.Tensor, names: Sequence[str]) -> list[list]:
     """Rows of name, n, and mean and sd of each score, from `(n, R, S)`."""
-    mean = values.mean(dim=0)
-    deviation = values.std(dim=0) if len(values) > 1 else torch.full_like(mean, torch.nan)
-    pairs = torch.stack([mean, deviation], dim=-1).flatten(1)
-    return [[name, len(values), *map(number_text, row)] for name, row in zip(names, pairs.tolist(), strict=True)]
+    return [[name, len(values), *moment_cells(values[:, row])] for row, name in enumerate(names)]

@@ -97,11 +97,17 @@ def _summary(label: int | str, name: str, values: torch.Tensor) -> list:
     """Row of the summary from `(N, 4)` values."""
     there, distances = ~values[:, 0].isnan(), ~values[:, SCORES.index("assd_mm")].isnan()
     row = [label, name, int(there.sum()), int((~there).sum()), int((there & ~distances).sum())]
+    return row + moment_cells(values)
+
+
+def moment_cells(values: torch.Tensor) -> list[str]:
+    """Mean and standard deviation of each column of `(N, S)` scores, of the values that are not NaN."""
+    cells = []
     for column in values.double().T:
         known = column[~column.isnan()]
-        row.append(number_text(known.mean().item()))
-        row.append(number_text(known.std().item() if len(known) > 1 else float("nan")))
-    return row
+        cells.append(number_text(known.mean().item()))
+        cells.append(number_text(known.std().item() if len(known) > 1 else float("nan")))
+    return cells
 
 
 def number_text(value: float) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
-from monai.metrics import CumulativeIterationMetric
 from monai.metrics.utils import do_metric_reduction
-from monai.utils import MetricReduction
+
+from monai_mamba.metrics.case_scores import CaseScoresMetric
 
 
 def compute_volume_similarity(
@@ -46,35 +49,19 @@ def _volumes(masks: torch.Tensor, num_classes: int | None) -> torch.Tensor:
     return torch.stack([torch.bincount(case.flatten().long(), minlength=num_classes) for case in voxels]).double()
 
 
-class VolumeSimilarityMetric(CumulativeIterationMetric):
-    """Volume similarity per case and class, gathered over the iterations and reduced as MONAI's metrics are.
+class VolumeSimilarityMetric(CaseScoresMetric):
+    """Volume similarity per case and class, `(N, C)`; arguments as in `compute_volume_similarity`."""
 
-    Args:
-        include_background: as in `compute_volume_similarity`, as is `num_classes`.
-        reduction: one of MONAI's reductions; it acts on the values that are not NaN.
-    """
-
-    def __init__(
-        self,
-        include_background: bool = True,
-        reduction: MetricReduction | str = MetricReduction.MEAN,
-        num_classes: int | None = None,
-    ) -> None:
+    def __init__(self, include_background: bool = True, num_classes: int | None = None) -> None:
         super().__init__()
         self.include_background = include_background
-        self.reduction = reduction
         self.num_classes = num_classes
 
-    def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
-        return compute_volume_similarity(y_pred, y, self.include_background, self.num_classes)
+    def score(self, predicted: np.ndarray, reference: np.ndarray, spacing: Sequence[float]) -> torch.Tensor:
+        """Values of one case, `(C,)`."""
+        masks = (torch.from_numpy(values)[None] for values in (predicted, reference))
+        return compute_volume_similarity(*masks, self.include_background, self.num_classes)[0]
 
-    def aggregate(self) -> torch.Tensor:  # type: ignore[override]
-        """Reduce the values of all cases seen since the last `reset`.
-
-        Raises:
-            ValueError: nothing has been accumulated.
-        """
-        values = self.get_buffer()
-        if values is None:
-            raise ValueError("There is nothing to aggregate: call the metric on at least one batch first.")
-        return do_metric_reduction(values, self.reduction)[0]
+    def mean(self, scores: torch.Tensor) -> torch.Tensor:
+        """Mean over the classes of each case and then over the cases, of the values that are not NaN."""
+        return do_metric_reduction(scores, "mean")[0]

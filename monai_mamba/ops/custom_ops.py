@@ -27,9 +27,7 @@ _INPUTS = (
 _FORWARD, _BACKWARD = "monai_mamba::scan_forward", "monai_mamba::scan_backward"
 
 torch.library.define(
-    _FORWARD,
-    f"({_INPUTS}, bool save, str backend) -> (Tensor, Tensor, Tensor)",
-    tags=torch.Tag.pt2_compliant_tag,
+    _FORWARD, f"({_INPUTS}, bool save, str backend) -> (Tensor, Tensor, Tensor)", tags=torch.Tag.pt2_compliant_tag
 )
 torch.library.define(
     _BACKWARD,

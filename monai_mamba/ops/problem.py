@@ -38,18 +38,10 @@ Gradients = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
 class ScanInputs(NamedTuple):
-    """What a scan reads; the shapes are in the table above.
+    """What a scan reads, see the table above; `delta_softplus` passes delta + delta_bias through softplus.
 
-    Attributes:
-        u: input.
-        delta: step size, before bias and softplus.
-        A: state matrix.
-        B: input matrix.
-        C: output matrix.
-        delta_bias: added to delta, or None.
-        order: integers, a permutation of the tokens per direction, or None for the order they come in.
-        delta_softplus: pass delta + delta_bias through softplus.
-        merge: sum y over the directions.
+    `order` is a permutation of the tokens per direction, or None for the order they come in. `merge` sums y over the
+    directions.
     """
 
     u: Tensor

@@ -311,9 +311,9 @@ def _color(table: LabelTable, ids: Sequence[int]) -> tuple[int, ...] | None:
 
 def _colormap(table: LabelTable) -> dict[str, list]:
     """Colors and names of the channels in the form of NiiVue."""
-    red, green, blue, alpha = (list(part) for part in zip(*table.colors, strict=True))
+    red, green, blue, alpha = (list(part) for part in zip(*(entry.color for entry in table), strict=True))
     names = [f"{entry.name} ({entry.id})" for entry in table]
-    return {"R": red, "G": green, "B": blue, "A": alpha, "I": list(table.indices), "labels": names}
+    return {"R": red, "G": green, "B": blue, "A": alpha, "I": list(range(len(table))), "labels": names}
 
 
 def _asset(name: str) -> str:

@@ -19,15 +19,13 @@ class RandCropMarginsd(Randomizable, MapTransform):
     A crop from a data set then has margins as narrow as a hasty box, or as wide as it came with.
 
     Args:
-        keys: entries `(C, H, W, D)` on one grid.
-        label_key: the entry that says what is inside; voxels other than 0 are never cut away.
+        keys: entries `(C, H, W, D)` on one grid. Where the entry `label` is not 0, nothing is cut away.
         keep: voxels of margin that stay on each side, where there are as many.
         prob: probability that a case is cut.
     """
 
-    def __init__(self, keys: KeysCollection, label_key: str = "label", keep: int = 2, prob: float = 0.5) -> None:
+    def __init__(self, keys: KeysCollection, keep: int = 2, prob: float = 0.5) -> None:
         MapTransform.__init__(self, keys)
-        self.label_key = label_key
         self.keep = keep
         self.prob = prob
 
@@ -40,7 +38,7 @@ class RandCropMarginsd(Randomizable, MapTransform):
     def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict[Hashable, Any]:
         """Return the data with the entries cut alike."""
         result = dict(data)
-        label = result[self.label_key]
+        label = result["label"]
         marked = bounding_box(torch.as_tensor(label)[:1], lambda ids: ids != 0)
         if marked is None:
             return result

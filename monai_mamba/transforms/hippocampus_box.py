@@ -106,22 +106,15 @@ class LabeledBoxd(MapTransform):
         keys: entries `(C, H, W, D)` on one 1 mm grid.
         label_key: the entry whose voxels other than 0 the box is centered on.
         roi_size: size of the box in voxels; what lies outside the image is 0.
-        allow_missing_keys: whether to leave out keys that are absent.
     """
 
-    def __init__(
-        self, keys: KeysCollection, label_key: str, roi_size: Sequence[int], allow_missing_keys: bool = False
-    ) -> None:
-        super().__init__(keys, allow_missing_keys)
+    def __init__(self, keys: KeysCollection, label_key: str, roi_size: Sequence[int]) -> None:
+        super().__init__(keys)
         self.label_key = label_key
         self.roi_size = tuple(roi_size)
 
     def __call__(self, data: Mapping[Hashable, MetaTensor]) -> dict[Hashable, MetaTensor]:
-        """Return the data with entries `(C, *roi_size)`, with the affine of the box.
-
-        Raises:
-            InputError: the labeled voxels need a larger box.
-        """
+        """Return the data with entries `(C, *roi_size)`, with the affine of the box."""
         result = dict(data)
         label = result[self.label_key]
         affine = np.asarray(label.affine, dtype=float)

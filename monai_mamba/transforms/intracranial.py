@@ -11,7 +11,6 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import torch
-from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.losses import GlobalMutualInformationLoss
 from monai.transforms import MapTransform
@@ -158,7 +157,7 @@ def intracranial_volume(image: np.ndarray, affine: np.ndarray, labels: np.ndarra
     if share < MIN_SEEN:
         raise InputError(f"{1 - share:.0%} of the inside of the skull is outside the field of view")
     volume = average.volume * float(np.linalg.det(matrix[:3, :3]))
-    brain = np.count_nonzero(labels) * grid.voxel_volume
+    brain = np.count_nonzero(labels) * voxel_volume(grid.affine)
     if not BRAIN_SHARE[0] <= brain / volume <= BRAIN_SHARE[1]:
         raise InputError(f"{volume:.0f} mm3 were estimated, which a brain of {brain:.0f} mm3 contradicts")
     return volume
@@ -191,17 +190,13 @@ class IntracranialVolumed(MapTransform):
 
     Args:
         keys: label maps `(1, H, W, D)` of the whole brain, with the meta data of `RestoreLabelsd`.
-        image_key: the head that they were made from, `(1, h, w, d)`, 0..1, with its affine.
+            The entry `image` is the head that they were made from, `(1, h, w, d)`, 0..1, with its affine.
     """
-
-    def __init__(self, keys: KeysCollection, image_key: str = "image") -> None:
-        super().__init__(keys)
-        self.image_key = image_key
 
     def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict[Hashable, torch.Tensor]:
         """A copy of the data whose label maps have the meta data `intracranial_mm3`."""
         result = dict(data)
-        image = result[self.image_key]
+        image = result["image"]
         for key in self.key_iterator(result):
             labels: MetaTensor = result[key]
             grid = Grid.of(labels.meta)

@@ -38,8 +38,8 @@ class LoadModalitiesd(MapTransform):
     Args:
         keys: entries as made by `find_cases`: a mapping from modality to path, or the path of a file with one volume
             for each of the `channels` of the case (all four if there is no such entry). An entry `modalities` of the
-            case, such as `FLAIR+T2`, leaves the others out.
-        label_key: entry with the path of the label map, where a case has one.
+            case, such as `FLAIR+T2`, leaves the others out; the entry `label`, where there is one, is the path of the
+            label map.
         register: whether modalities on another grid than T1ce are moved to it first (see `register_modalities`); False
             warns of them.
         label_grid: modality whose file and grid the results get; None, or one that the case lacks, takes that of the
@@ -49,17 +49,10 @@ class LoadModalitiesd(MapTransform):
         InputError: `label_grid` is no modality.
     """
 
-    def __init__(
-        self,
-        keys: KeysCollection,
-        label_key: str = "label",
-        register: bool = False,
-        label_grid: str | None = None,
-    ) -> None:
+    def __init__(self, keys: KeysCollection, register: bool = False, label_grid: str | None = None) -> None:
         super().__init__(keys)
         if label_grid not in (None, *MODALITIES):
             raise InputError(f"--label_grid is {label_grid!r}, expected one of {', '.join(MODALITIES)}.")
-        self.label_key = label_key
         self.register = register
         self.label_grid = label_grid
         self.load = LoadImage(reader=VerifyingNibabelReader, ensure_channel_first=True)
@@ -71,9 +64,6 @@ class LoadModalitiesd(MapTransform):
         Their meta data are those of the modality that the results are for, with `volume`, its index in a 4-D file;
         positions are in its millimeters. The entry `modalities`, here and there, names what the image has; `doubts`
         says there what seems to be wrong with it (see `find_doubts`), as does a warning.
-
-        Raises:
-            InputError: a file cannot be used, no modality is left, or two do not show the same part of space.
         """
         result = dict(data)
         for key in self.key_iterator(result):
@@ -84,7 +74,7 @@ class LoadModalitiesd(MapTransform):
             if missing:
                 name = result.get("name", result[key])
                 logger.info("%s: %s missing; the others are used.", name, subset_name(missing).replace("+", ", "))
-            image, doubts = self._stack(volumes, result.get(self.label_key))
+            image, doubts = self._stack(volumes, result.get("label"))
             present = [modality for modality in MODALITIES if modality in volumes]
             doubts |= find_doubts(image.numpy(), present, voxel_volume(one_affine(image.affine)))
             for doubt, advice in doubts.items():

@@ -22,13 +22,8 @@ class CutLesiond(MapTransform):
     """Cut the box around the tumor out of a case, with intensities on the scale of its healthy brain.
 
     Args:
-        keys: images `(C, H, W, D)`, 0 outside the brain.
-        label_key: masks of the regions `(R, H, W, D)`.
+        keys: images `(C, H, W, D)`, 0 outside the brain. The entry `label` has masks of the regions `(R, H, W, D)`.
     """
-
-    def __init__(self, keys: KeysCollection, label_key: str = "label") -> None:
-        super().__init__(keys)
-        self.label_key = label_key
 
     def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict[Hashable, torch.Tensor]:
         """Return the data with plain tensors, float16 and uint8, cut to the tumor and 3 voxels around it.
@@ -36,14 +31,14 @@ class CutLesiond(MapTransform):
         In healthy brain every channel has mean 0 and standard deviation 1; without a tumor the box is one voxel.
         """
         result = dict(data)
-        label = result[self.label_key].as_subclass(torch.Tensor)
+        label = result["label"].as_subclass(torch.Tensor)
         box = bounding_box(label, lambda mask: mask > 0, MARGIN) or (slice(0, 1),) * 3
         for key in self.key_iterator(result):
             image = result[key].as_subclass(torch.Tensor).float()
             mean, std = _healthy(image, label)
             part = image[(slice(None), *box)]
             result[key] = torch.where(part != 0, (part - mean) / std, 0).half()
-        result[self.label_key] = label[(slice(None), *box)].to(torch.uint8)
+        result["label"] = label[(slice(None), *box)].to(torch.uint8)
         return result
 
 
@@ -57,23 +52,17 @@ class RandPasteLesiond(RandomizableTransform, MapTransform):
     stays 0.
 
     Args:
-        keys: images `(C, H, W, D)`, 0 outside the brain.
+        keys: images `(C, H, W, D)`, 0 outside the brain. The entry `label` has masks of the regions `(R, H, W, D)`.
         donors: tumors, items as `CutLesiond` makes them, under the same keys.
         prob: probability to paste one.
-        label_key: masks of the regions `(R, H, W, D)`.
     """
 
     def __init__(
-        self,
-        keys: KeysCollection,
-        donors: Sequence[Mapping[Hashable, torch.Tensor]],
-        prob: float = 0.5,
-        label_key: str = "label",
+        self, keys: KeysCollection, donors: Sequence[Mapping[Hashable, torch.Tensor]], prob: float = 0.5
     ) -> None:
         MapTransform.__init__(self, keys)
         RandomizableTransform.__init__(self, prob)
         self.donors = donors
-        self.label_key = label_key
 
     def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict[Hashable, torch.Tensor]:
         """Return the data with the changed images and masks, of the same types."""
@@ -83,9 +72,9 @@ class RandPasteLesiond(RandomizableTransform, MapTransform):
             return result
         donor = self.donors[self.R.randint(len(self.donors))]
         axes = [axis for axis in (1, 2, 3) if self.R.rand() < 0.5]
-        regions = donor[self.label_key].flip(axes) > 0
+        regions = donor["label"].flip(axes) > 0
         lesion = regions.any(dim=0)
-        image, label = (result[name].as_subclass(torch.Tensor) for name in (self.first_key(result), self.label_key))
+        image, label = (result[name].as_subclass(torch.Tensor) for name in (self.first_key(result), "label"))
         box = self._place(lesion, (image != 0).any(dim=0) & ~(label > 0).any(dim=0))
         if box is None:
             return result
@@ -103,9 +92,9 @@ class RandPasteLesiond(RandomizableTransform, MapTransform):
             changed = result[key].clone()
             changed[here] = (part + weight * (scan * std + mean - part)).to(changed.dtype)
             result[key] = changed
-        masks = result[self.label_key].clone()
+        masks = result["label"].clone()
         masks[here] = torch.maximum(masks[here], (regions & (image[here] != 0).any(dim=0)).to(masks.dtype))
-        result[self.label_key] = masks
+        result["label"] = masks
         return result
 
     def _place(self, lesion: torch.Tensor, free: torch.Tensor) -> tuple[slice, ...] | None:

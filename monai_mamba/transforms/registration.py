@@ -119,7 +119,7 @@ def register_rigidly(
 
 def _center_of_mass(volume: np.ndarray, affine: np.ndarray) -> np.ndarray:
     """Mean position in mm of the voxels above the mean, which are those of the head."""
-    return affine[:3, :3] @ np.argwhere(volume > volume.mean()).mean(axis=0) + affine[:3, 3]
+    return apply_affine(affine, np.argwhere(volume > volume.mean()).mean(axis=0))
 
 
 def _image(itk: ModuleType, volume: np.ndarray, affine: np.ndarray) -> Any:

@@ -107,11 +107,12 @@ class RestoreLabelsd(EachEntryTransform):
         meta = {**probabilities.meta, "affine": torch.from_numpy(source.affine)}
         soft = _soft_volumes(classes, boxes, table, voxel_volume(affine))
         meta["soft_volumes"] = soft
-        counts = np.bincount(ids.ravel(), minlength=len(certain)) * source.voxel_volume
+        voxel_mm3 = voxel_volume(source.affine)
+        counts = np.bincount(ids.ravel(), minlength=len(certain)) * voxel_mm3
         sizes = {label: counts[label] + volume for label, volume in soft.items()}
         factors = dict.fromkeys(sizes, 1.0) if self.factors is None else self.factors
         meta["expected_dsc"] = {
-            label: min(1.0, factors[label] * 2 * float(certain[label]) * source.voxel_volume / size)
+            label: min(1.0, factors[label] * 2 * float(certain[label]) * voxel_mm3 / size)
             if size and label in factors
             else np.nan
             for label, size in sizes.items()

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from monai_mamba.data.label_values import name_of, with_label_ids
 from monai_mamba.errors import InputError
-from monai_mamba.files import read_tsv
+from monai_mamba.files import MISSING, read_tsv
 from monai_mamba.labels import LABEL_FOLDER, LabelTable
 from monai_mamba.transforms.head_window import RandHeadWindow, nearest
 
@@ -37,7 +37,7 @@ class SynthesisTable:
         size = max(int(row["id"]) for row in rows) + 1
         index = {entry.id: entry.index for entry in labels}
         tissues = sorted({row["tissue"] for row in rows})
-        t1 = {row["tissue"]: float("nan") if row["t1"] == "n/a" else float(row["t1"]) for row in rows}
+        t1 = {row["tissue"]: float("nan") if row["t1"] == MISSING else float(row["t1"]) for row in rows}
 
         self.known = torch.zeros(size, dtype=torch.bool)
         self.target = torch.zeros(size, dtype=torch.uint8)
@@ -86,13 +86,7 @@ class RandSynthesizeImaged(RandHeadWindow):
         kwargs: see `RandHeadWindow`.
     """
 
-    def __init__(
-        self,
-        keys: KeysCollection,
-        table: SynthesisTable,
-        t1_prob: float = 0.93,
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, keys: KeysCollection, table: SynthesisTable, t1_prob: float = 0.93, **kwargs: Any) -> None:
         super().__init__(keys, **kwargs)
         self.table = table
         self.t1_prob = t1_prob

@@ -14,25 +14,20 @@ from monai_mamba.labels import RegionTable, fitting_conventions
 from monai_mamba.transforms.each_entry import EachEntryTransform
 
 
-class TumorRegionTransform(EachEntryTransform):
-    """Base of transforms between labels and the regions TC, WT and ET.
+class ToTumorRegionsd(EachEntryTransform):
+    """Turn label maps `(1, H, W, D)` into masks of the regions TC, WT and ET.
+
+    MONAI's `ConvertToMultiChannelBasedOnBratsClassesd` gives the same channels without checking the labels, for which
+    the conventions differ.
 
     Args:
-        keys: what is transformed.
+        keys: the label maps.
         label_convention: what the labels mean, see `RegionTable`.
     """
 
     def __init__(self, keys: KeysCollection, label_convention: str) -> None:
         super().__init__(keys)
         self.table = RegionTable.load(label_convention)
-
-
-class ToTumorRegionsd(TumorRegionTransform):
-    """Turn label maps `(1, H, W, D)` into masks of the regions TC, WT and ET.
-
-    MONAI's `ConvertToMultiChannelBasedOnBratsClassesd` gives the same channels without checking the labels, for which
-    the conventions differ.
-    """
 
     def apply(self, label: torch.Tensor) -> torch.Tensor:
         """Masks `(3, H, W, D)`, uint8.
@@ -64,7 +59,7 @@ class ToTumorRegionsd(TumorRegionTransform):
         )
 
 
-class RestoreTumorLabelsd(TumorRegionTransform):
+class RestoreTumorLabelsd(EachEntryTransform):
     """Resample probabilities of the regions to the input's own grid, and write labels where they exceed one half.
 
     Takes `MetaTensor`s `(3, H, W, D)`, 0..1, with their own affine; the input's grid is read from `original_affine` and
@@ -80,7 +75,8 @@ class RestoreTumorLabelsd(TumorRegionTransform):
     """
 
     def __init__(self, keys: KeysCollection, label_convention: str, min_enhancing_ml: float = 0.2) -> None:
-        super().__init__(keys, label_convention)
+        super().__init__(keys)
+        self.table = RegionTable.load(label_convention)
         self.min_enhancing_ml = min_enhancing_ml
 
     def apply(self, probabilities: MetaTensor) -> MetaTensor:

@@ -35,7 +35,7 @@ def test_left_and_right_have_the_same_names():
 def test_every_table_of_the_package_loads_by_name_and_path(name):
     table = LabelTable.load(name)
     assert table == LabelTable.load(LABEL_FOLDER / f"{name}.tsv")
-    assert all(0 <= value <= 255 for color in table.colors for value in color)
+    assert all(0 <= value <= 255 for entry in table for value in entry.color)
 
 
 def test_a_network_without_auxiliary_classes_uses_the_written_rows():
@@ -49,7 +49,7 @@ def test_a_network_without_auxiliary_classes_uses_the_written_rows():
 def test_ids_of_the_same_structures_in_another_table():
     sided, plain = (LabelTable.load(name) for name in ("hippocampus_fs60", "hippocampus_fs60_plain"))
     assert sided.ids_in(plain) == {label: label % 1000 for label in sided.ids}
-    assert plain.colors == sided.colors[: len(plain)]
+    assert [entry.color for entry in plain] == [entry.color for entry in sided][: len(plain)]
     assert sided.ids_in(sided) == {label: label for label in sided.ids}
     with pytest.raises(InputError, match=r"no id for Left-parasubiculum.*Hippocampus-anterior"):
         sided.ids_in(LabelTable.load("hippocampus_crop"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from ignite.engine import Engine
@@ -47,10 +49,11 @@ def test_large_volumes_are_counted_exactly():
 
 
 def test_accumulates_and_leaves_nan_out():
-    metric = VolumeSimilarityMetric(include_background=False, reduction="mean_batch")
+    metric = VolumeSimilarityMetric(include_background=False)
     metric(masks(64, 30, 0), masks(64, 10, 0))
     metric([masks(64, 8, 5)[0]], [masks(64, 8, 0)[0]])
-    assert metric.aggregate().tolist() == pytest.approx([0.75, 0.0])
+    assert metric.get_buffer().flatten().tolist() == pytest.approx([0.5, math.nan, 1.0, 0.0], nan_ok=True)
+    assert metric.aggregate().item() == pytest.approx(0.5)
     metric.reset()
     with pytest.raises(ValueError, match="nothing to aggregate"):
         metric.aggregate()

@@ -106,11 +106,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Check and report; return the exit status.
-
-    Raises:
-        DeviceError: there is no GPU.
-    """
+    """Check and report; return the exit status."""
     device = options.device
     if device.type == "cuda" and not torch.cuda.is_available():
         raise DeviceError("PyTorch finds no GPU here. Install its CUDA build and a driver, or set --device cpu.")

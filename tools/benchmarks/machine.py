@@ -43,15 +43,9 @@ def describe(device: torch.device, threads: int) -> dict[str, object]:
 
 @dataclass
 class Stopwatch:
-    """Samples of the time that a function takes.
+    """Samples of the time that a function takes on a device; on a GPU its events tell the time.
 
-    Args:
-        function: what to time; the first call is not a sample.
-        device: where it computes; on a GPU its events tell the time.
-
-    Attributes:
-        seconds: wall time of one call in each sample.
-        cpu_seconds: time of all processor cores for one call in each sample; empty on a GPU.
+    For each sample, `seconds` is the wall time of one call, and `cpu_seconds` that of all cores (empty on a GPU).
     """
 
     function: Callable[[], object]
@@ -107,18 +101,9 @@ def take_turns(watches: Iterable[Stopwatch | Rates], rounds: int) -> None:
 
 
 def run_measured(command: Sequence[str], threads: int, quiet: bool = False) -> dict[str, float]:
-    """Run a command in a process of its own with so many threads.
+    """Run a command in a process of its own with so many threads; `quiet` shows its errors only.
 
-    Args:
-        command: program and arguments.
-        threads: of PyTorch in the process.
-        quiet: throw its output away; errors are shown in any case.
-
-    Returns:
-        `seconds` (wall), `cpu_seconds` (of all cores) and `peak_GiB` (memory).
-
-    Raises:
-        subprocess.CalledProcessError: it failed.
+    Returns `seconds` (wall), `cpu_seconds` (of all cores) and `peak_GiB` (memory).
     """
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     started = time.perf_counter()
@@ -138,18 +123,10 @@ def peak_extra_memory(
     threads: int,
     warm_up: Callable[[], Callable[[], object]] | None = None,
 ) -> float | None:
-    """Most memory that a function takes beyond what was there before its call, in MiB.
+    """Most memory that a function takes beyond what was there before its call, in MiB; None if it cannot be measured.
 
-    On the CPU that is the growth of the resident set of a fresh process, which Linux alone can tell.
-
-    Args:
-        prepare: makes the function; on the CPU a picklable one.
-        device: where it computes.
-        threads: of the CPU.
-        warm_up: makes a small function of the same kind, which is called before.
-
-    Returns:
-        MiB, or None where it cannot be measured.
+    On the CPU that is the growth of the resident set of a fresh process, which Linux alone can tell; `prepare`, which
+    makes the function, is pickled. `warm_up` makes a small one of the same kind, which is called before.
     """
     if device.type == "cuda":
         run = prepare()
@@ -188,10 +165,6 @@ class Rates:
     """Measures how fast a device computes exponentials and fused multiply-adds.
 
     Exponentials: ``torch.exp2`` in float32 on arrays that stay in the caches. Multiply-adds: a float32 matrix product.
-
-    Args:
-        device: which one.
-        threads: of the CPU.
     """
 
     def __init__(self, device: torch.device, threads: int) -> None:

@@ -24,11 +24,6 @@ from .results import Row, groups
 KEY = ("network", "pass", "window", "classes", "settings", "device", "cpu", "gpu", "threads")
 
 
-def _dynunet(in_channels: int, out_channels: int) -> nn.Module:
-    """As nnU-Net plans it for windows whose sizes 32 divides."""
-    return DynUNet(3, in_channels, out_channels, [3] * 6, [1, *[2] * 5], [2] * 5)
-
-
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "MedSegMamba": MedSegMamba,
     "MedSegMamba without Mamba": partial(MedSegMamba, mixer=None),
@@ -40,7 +35,8 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "segmamba_small without Mamba": partial(segmamba_small, mixer=None),
     "SwinUNETR": partial(SwinUNETR, feature_size=48),
     "SegResNet": partial(SegResNet, init_filters=32),
-    "DynUNet": _dynunet,
+    # As nnU-Net plans it for windows whose sizes 32 divides.
+    "DynUNet": partial(DynUNet, 3, kernel_size=[3] * 6, strides=[1, *[2] * 5], upsample_kernel_size=[2] * 5),
     "HyenaNDUNETR": partial(HyenaNDUNETR.get_variant, "HHAA", feature_size=48),
 }
 
@@ -48,14 +44,7 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
 class Step:
     """One step of a network on one window.
 
-    Args:
-        name: of the network.
-        training: forward, Dice and cross-entropy loss, and backward, without optimizer; else the forward alone, in
-            evaluation mode.
-        options: of the command line.
-
-    Raises:
-        ImportError: the network needs a package that is not installed.
+    In training: forward, Dice and cross-entropy loss, and backward, without optimizer; else the forward alone.
     """
 
     def __init__(self, name: str, training: bool, options: argparse.Namespace) -> None:

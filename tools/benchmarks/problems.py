@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -32,10 +32,6 @@ class Problem:
     def updates(self) -> int:
         """State updates: one exponential and two multiply-adds each."""
         return self.batch * self.directions * self.length * self.channels * self.states
-
-    def one_direction(self) -> Problem:
-        """The same with a single traversal of a single volume."""
-        return replace(self, batch=1, directions=1)
 
     def orders(self, device: torch.device) -> Tensor:
         """Walks through the volume, (K, L): those of SegMamba for three directions, else those of MedSegMamba."""

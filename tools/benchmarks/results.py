@@ -21,20 +21,11 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def write(
-    name: str,
-    rows: list[Row],
-    key: Sequence[str],
-    folder: Path | None,
-    markdown: Callable[[list[Row]], str],
+    name: str, rows: list[Row], key: Sequence[str], folder: Path | None, markdown: Callable[[list[Row]], str]
 ) -> None:
-    """Print rows, and bring the files of a benchmark up to date.
+    """Print rows, and bring the files of a benchmark up to date: `name`.jsonl and, made by `markdown`, `name`.md.
 
-    Args:
-        name: of the files: name.jsonl and name.md.
-        rows: new results.
-        key: fields that tell rows apart; a new row takes the place of an old one with the same.
-        folder: where the files are; None only prints.
-        markdown: makes the document of all rows.
+    A new row takes the place of an old one with the same values in the fields `key`. Without a folder it only prints.
     """
     for row in rows:
         print(json.dumps(row), flush=True)

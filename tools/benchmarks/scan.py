@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -139,7 +140,7 @@ def measure(
     watches, parts, rows = {}, {}, []
     for contender in contenders(methods):
         large = device.type == "cpu" and problem.updates > CPU_BASELINE_UPDATES
-        part = problem.one_direction() if large and contender.method in BASELINES else problem
+        part = replace(problem, batch=1, directions=1) if large and contender.method in BASELINES else problem
         try:
             watches[contender] = Stopwatch(prepare(part, contender, backward, device), device)
         except torch.cuda.OutOfMemoryError:

@@ -44,25 +44,15 @@ NOTES_AND_PLOTS = (
 
 @dataclass(frozen=True)
 class Comparison:
-    """What was compared, and the result.
+    """What was compared, N scans and C structures, and the result."""
 
-    Attributes:
-        sources: where each set lies, the reference first.
-        subjects: names of the N scans.
-        structures: the C structures.
-        datasets: positions of the scans of each data set; empty where no data sets are told apart.
-        scores: `(N, C, 4)` of each method, columns as in `SCORES`, NaN where missing.
-        volumes: `(N, C)` in mm3 of each set, the reference first.
-        found: label ids that occur in each set.
-    """
-
-    sources: Mapping[str, str]
-    subjects: Sequence[str]
+    sources: Mapping[str, str]  # where each set lies, the reference first
+    subjects: Sequence[str]  # names of the scans
     structures: Sequence[LabelEntry]
-    datasets: Mapping[str, Sequence[int]]
-    scores: Mapping[str, torch.Tensor]
-    volumes: Mapping[str, np.ndarray]
-    found: Mapping[str, set[int]]
+    datasets: Mapping[str, Sequence[int]]  # positions of the scans of each, where data sets are told apart
+    scores: Mapping[str, torch.Tensor]  # `(N, C, 4)` of each method, columns as in `SCORES`, NaN where missing
+    volumes: Mapping[str, np.ndarray]  # `(N, C)` in mm3 of each set, the reference first
+    found: Mapping[str, set[int]]  # label ids that occur in each set
 
     def groups(self) -> list[tuple[str, dict[str, torch.Tensor]]]:
         """Name and scores of each data set, and of all scans together."""
@@ -203,13 +193,7 @@ def draw_boxes(path: Path, comparison: Comparison) -> None:
 def relative_differences(volumes: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and difference of two measurements of a volume (Bland and Altman, The Lancet 327:307-310, 1986).
 
-    Args:
-        volumes: of the method, any shape, mm3.
-        reference: of the reference, the same shape.
-
-    Returns:
-        Means in mm3 and differences (method minus reference) in percent of the mean, -200..200, both `(M,)`; a
-        structure that both measure as 0 is left out.
+    Means are in mm3, differences (method minus reference) in percent of the mean, -200..200; where both are 0, none.
     """
     means = (volumes + reference) / 2
     there = means > 0

@@ -17,25 +17,15 @@ from monai_mamba.files import MISSING, read_tsv
 
 @dataclass(frozen=True)
 class LabelSet:
-    """Label maps of one method, or of the reference.
+    """Label maps of one method, or of the reference."""
 
-    Attributes:
-        name: as in the tables.
-        source: folder, or path with `{subject}`.
-        files: label map of each subject.
-    """
-
-    name: str
-    source: str
-    files: dict[str, Path]
+    name: str  # as in the tables
+    source: str  # folder, or path with `{subject}`
+    files: dict[str, Path]  # label map of each subject
 
 
 def find_label_set(name: str, source: str) -> LabelSet:
-    """List the label maps of a set; `compare_label_maps.py` says how.
-
-    Raises:
-        InputError: there is no label map, or two of them belong to one subject.
-    """
+    """List the label maps of a set; `compare_label_maps.py` says how."""
     if "{subject}" in source:
         parts = Path(source).expanduser().parts
         first = next(index for index, part in enumerate(parts) if "{subject}" in part)

@@ -48,13 +48,9 @@ class PairedTest(NamedTuple):
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Correct p-values for multiple testing (Holm, Scandinavian Journal of Statistics 6:65-70, 1979).
+    """Correct the p-values of a family of tests (Holm, Scandinavian Journal of Statistics 6:65-70, 1979).
 
-    Args:
-        p_values: of one family of tests; NaN stands for a test that could not be made, and does not count.
-
-    Returns:
-        The corrected p-values, 0..1, in the same order, NaN where they were.
+    NaN stands for a test that could not be made: it does not count, and stays.
     """
     values = np.asarray(p_values, dtype=float)
     order = [index for index in np.argsort(values) if not np.isnan(values[index])]
@@ -66,14 +62,10 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def signed_rank_test(differences: np.ndarray) -> tuple[float, float]:
-    """Wilcoxon's signed-rank test, two-sided, with its effect size.
+    """Wilcoxon's signed-rank test, two-sided, of differences without NaN; zeros are left out, as Wilcoxon did.
 
-    Args:
-        differences: `(N,)`, without NaN; zeros are left out, as Wilcoxon did.
-
-    Returns:
-        p-value (1 where nothing differs) and matched-pairs rank-biserial correlation, -1..1 (Kerby, Comprehensive
-        Psychology 3:1, 2014); both are NaN where there are no pairs.
+    Returns the p-value (1 where nothing differs) and the matched-pairs rank-biserial correlation, -1..1 (Kerby,
+    Comprehensive Psychology 3:1, 2014); both are NaN where there are no pairs.
     """
     if not len(differences):
         return float("nan"), float("nan")
@@ -88,12 +80,8 @@ def signed_rank_test(differences: np.ndarray) -> tuple[float, float]:
 def paired_tests(scores: Mapping[str, torch.Tensor], structures: Sequence[LabelEntry]) -> list[PairedTest]:
     """Test all pairs of methods, for each metric on the mean over the structures and on each structure.
 
-    Args:
-        scores: `(N, C, 4)` of each method on the same N scans, columns as in `SCORES`, NaN where missing.
-        structures: the C structures.
-
-    Returns:
-        The tests, with Holm's correction in two families: the means, and the structures.
+    Scores are `(N, C, 4)` of each method on the same N scans, columns as in `SCORES`, NaN where missing. Holm's
+    correction has two families: the means, and the structures.
     """
     means, single = [], []
     for (first, a), (second, b) in combinations(scores.items(), 2):

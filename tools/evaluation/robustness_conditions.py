@@ -32,43 +32,29 @@ OBLIQUE = (1.0, 1.0, 1.0)
 
 @dataclass(frozen=True)
 class Scan:
-    """A scan to alter.
+    """A scan to alter."""
 
-    Attributes:
-        stored: voxels and affine as in the file.
-        image: `(1, H, W, D)` float32 with an affine, axes in the order RAS.
-        brain: `(1, H, W, D)` on the same grid, 1 in the brain, or None where that is not known.
-    """
-
-    stored: nib.Nifti1Image
-    image: MetaTensor
-    brain: MetaTensor | None
+    stored: nib.Nifti1Image  # voxels and affine as in the file
+    image: MetaTensor  # `(1, H, W, D)` float32 with an affine, axes in the order RAS
+    brain: MetaTensor | None  # `(1, H, W, D)` on the same grid, 1 in the brain, or None where that is not known
 
 
 @dataclass(frozen=True)
 class Change:
     """What was done to a scan, as far as it matters afterwards.
 
-    Attributes:
-        move: `(4, 4)`, where things lie in millimeters (RAS) to where the file says that they lie. It is the identity
-            unless the head itself was moved.
-        mirrored: whether left and right were exchanged.
-        detail: what is known only after the change, for the report.
+    `move` `(4, 4)` leads from where things lie in millimeters (RAS) to where the file says that they lie. It is the
+    identity unless the head itself was moved.
     """
 
     move: np.ndarray = field(default_factory=lambda: np.eye(4))
-    mirrored: bool = False
-    detail: str = ""
+    mirrored: bool = False  # whether left and right were exchanged
+    detail: str = ""  # what is known only after the change, for the report
 
     def undo(self, labels: nib.Nifti1Image, table: LabelTable) -> tuple[np.ndarray, np.ndarray]:
-        """Move the head back in a label map of the altered scan; nothing is resampled.
+        """Move the head back in a label map `(H, W, D)` of the altered scan; nothing is resampled.
 
-        Args:
-            labels: of the altered scan, `(H, W, D)`, on any grid.
-            table: knows the ids of the two sides.
-
-        Returns:
-            Label ids `(H, W, D)`, int32, and the affine `(4, 4)` with which they lie where they belong in the scan.
+        Returns the label ids, int32, and the affine `(4, 4)` with which they lie where they belong in the scan.
         """
         ids = np.asanyarray(labels.dataobj).astype(np.int32)
         if self.mirrored:
@@ -83,33 +69,17 @@ Altered = tuple[nib.Nifti1Image, Change]  # the image as it is written to a file
 
 @dataclass(frozen=True)
 class Condition:
-    """One way to alter a scan.
+    """One way to alter a scan."""
 
-    Attributes:
-        group: kind of alteration, see `GROUPS`.
-        name: in tables and file names.
-        what: one phrase for the report.
-        alter: makes the altered scan, each time the same.
-        exact: whether the labels must be the same, voxel by voxel.
-    """
-
-    group: str
-    name: str
-    what: str
-    alter: Callable[[Scan], Altered]
-    exact: bool = False
+    group: str  # kind of alteration, see `GROUPS`
+    name: str  # in tables and file names
+    what: str  # one phrase for the report
+    alter: Callable[[Scan], Altered]  # makes the altered scan, each time the same
+    exact: bool = False  # whether the labels must be the same, voxel by voxel
 
 
 def load_scan(path: Path, brain: nib.Nifti1Image | None) -> Scan:
-    """Read a scan.
-
-    Args:
-        path: NIfTI or MGH file whose header has been checked.
-        brain: mask `(H, W, D)` of the brain, if there is one.
-
-    Raises:
-        InputError: its voxels cannot be used, see `CheckImaged`.
-    """
+    """Read a scan whose header has been checked, with a mask of its brain if there is one."""
     load = transforms.LoadImaged("image", reader=VerifyingNibabelReader)
     turn = transforms.Orientationd("image", axcodes="RAS", labels=None)
     read = transforms.Compose([load, transforms.EnsureChannelFirstd("image"), CheckImaged("image"), turn])
@@ -180,9 +150,7 @@ def shift_grid(scan: Scan, voxels: float) -> Altered:
 def change_spacing(scan: Scan, spacing: Sequence[float | None]) -> Altered:
     """Resample to other voxel sizes, after the blur that larger voxels bring.
 
-    Args:
-        scan: the scan.
-        spacing: voxel size in mm from left to right, back to front, and foot to head; None leaves it as it is.
+    They are in mm from left to right, back to front, and foot to head; None leaves one as it is.
     """
     old = nib.affines.voxel_sizes(_affine(scan.image))
     new = np.array([size or own for size, own in zip(spacing, old, strict=True)])

@@ -46,27 +46,19 @@ STRUCTURE_COLUMNS = (
 
 @dataclass(frozen=True)
 class Outcome:
-    """Labels of an altered scan compared with those of the scan as it is.
+    """Labels of an altered scan compared with those of the scan as it is: arrays `(C,)`, DSC 0..1.
 
-    Attributes:
-        condition: what was done.
-        detail: more about it; empty where there is nothing to add.
-        dsc: `(C,)`, 0..1, NaN where a structure is in neither label map.
-        volumes: `(C,)`, mm3, in the altered scan.
-        grid_dsc: `(C,)`, as `dsc`, of the labels of the scan as it is, resampled to the altered grid.
-        reference_dsc: `(C,)`, as `dsc`, against the reference; None without one.
-        expected_dsc: `(C,)`, 0..1, as the network expects it of its labels; NaN where it does not say.
-        changed: voxels of the scan whose label is another one.
+    A DSC is NaN where a structure is in neither label map.
     """
 
     condition: Condition
-    detail: str
+    detail: str  # more about it; empty where there is nothing to add
     dsc: np.ndarray
-    volumes: np.ndarray
-    grid_dsc: np.ndarray
-    reference_dsc: np.ndarray | None
-    expected_dsc: np.ndarray
-    changed: int
+    volumes: np.ndarray  # mm3, in the altered scan
+    grid_dsc: np.ndarray  # of the labels of the scan as it is, resampled to the altered grid
+    reference_dsc: np.ndarray | None  # against the reference, if there is one
+    expected_dsc: np.ndarray  # as the network expects it of its labels; NaN where it does not say
+    changed: int  # voxels of the scan whose label is another one
 
 
 def compare(
@@ -83,12 +75,8 @@ def compare(
 
     Label maps on different grids are compared in space, each voxel as the box that it is: all of them are read at the
     centers of boxes of half the baseline's voxel size. On the baseline's own grid, labels would be moved by up to half
-    a voxel, which for thin structures counts more than most alterations.
-
-    Args:
-        condition: what was done, and `change` as far as it has to be undone.
-        labels: label map of the altered scan; `baseline` is that of the scan as it is, `reference` on any grid.
-        ids: the C structures of `table` to compare; `expected_dsc` `(C,)` is as in `Outcome`.
+    a voxel, which for thin structures counts more than most alterations. `labels` are those of the altered scan,
+    `baseline` of the scan as it is; `ids` are the C structures to compare.
     """
     found, moved = change.undo(labels, table)
     expected, affine = np.asanyarray(baseline.dataobj), baseline.affine
@@ -115,16 +103,7 @@ def compare(
 def fine_grid(
     maps: Sequence[tuple[np.ndarray, np.ndarray]], shape: Sequence[int], affine: np.ndarray
 ) -> tuple[tuple[int, ...], np.ndarray]:
-    """The part of a grid that holds all labels, each of its voxels split into 8.
-
-    Args:
-        maps: label ids `(H, W, D)` with their affines `(4, 4)`; one of them at least has a label in the grid.
-        shape: of the grid.
-        affine: `(4, 4)` of the grid.
-
-    Returns:
-        Shape and affine of the fine grid.
-    """
+    """Shape and affine of the part of a grid that holds all labels of some maps, each of its voxels split into 8."""
     boxes = []
     for ids, place in maps:
         for part in ndimage.find_objects((ids > 0).astype(np.uint8)):
@@ -153,28 +132,17 @@ def volumes(labels: np.ndarray, affine: np.ndarray, ids: Sequence[int]) -> np.nd
 
 @dataclass(frozen=True)
 class Robustness:
-    """What was compared, and the result.
+    """What was compared, and the result."""
 
-    Attributes:
-        sources: where bundle, scan, and reference lie.
-        structures: the C structures.
-        outcomes: the scan as it is first.
-        notes: what was left out, and why.
-    """
-
-    sources: dict[str, str]
-    structures: Sequence[LabelEntry]
-    outcomes: Sequence[Outcome]
-    notes: Sequence[str]
+    sources: dict[str, str]  # where bundle, scan, and reference lie
+    structures: Sequence[LabelEntry]  # of which there are C
+    outcomes: Sequence[Outcome]  # the scan as it is first
+    notes: Sequence[str]  # what was left out, and why
 
     def volume_changes(self, outcome: Outcome) -> np.ndarray:
         """`(C,)`, percent of the volume in the scan as it is; NaN where that is 0."""
         before = self.outcomes[0].volumes
         return 100 * (outcome.volumes - before) / np.where(before > 0, before, np.nan)
-
-    def differing(self) -> list[str]:
-        """Conditions in which a voxel has another label although none may."""
-        return [outcome.condition.name for outcome in self.outcomes if outcome.condition.exact and outcome.changed]
 
 
 def report_files(result: Robustness) -> dict[str, str | Callable[[Path], object]]:
@@ -193,11 +161,10 @@ def _markdown(result: Robustness) -> str:
     lines += [f"- {name}: `{source}`" for name, source in result.sources.items()]
     lines.append(f"- {len(result.structures)} structures, one scan (n = 1)")
     lines += [f"- {note}" for note in result.notes]
-    exact = [outcome.condition.name for outcome in result.outcomes if outcome.condition.exact]
-    if exact:
-        wrong = result.differing()
+    if exact := [outcome for outcome in result.outcomes if outcome.condition.exact]:
+        names, wrong = ([one.condition.name for one in some] for some in (exact, [one for one in exact if one.changed]))
         found = f"They differ in {', '.join(wrong)}." if wrong else "They do not."
-        lines.append(f"- The labels of {', '.join(exact)} must not differ in any voxel. {found}")
+        lines.append(f"- The labels of {', '.join(names)} must not differ in any voxel. {found}")
     if sentence := foresight(result):
         lines.append(f"- {sentence}")
     rows = [dict(zip(CONDITION_COLUMNS, _condition(result, outcome), strict=True)) for outcome in result.outcomes]

@@ -58,11 +58,7 @@ def config_files(bundle: Path) -> list[Path]:
 
 
 def read_json(path: Path) -> dict:
-    """Read a JSON file.
-
-    Raises:
-        InputError: not JSON, or a key stands twice in an object.
-    """
+    """Read a JSON file."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # MONAI warns of duplicate keys

@@ -21,13 +21,7 @@ MEAN = "mean"
 
 
 def scan_flops(u: torch.Size, delta: torch.Size, A: torch.Size, *_: object, **__: object) -> int:
-    """Operations of a scan: 9 an update of a state, as in the formula of VMamba (arXiv 2401.10166, its code).
-
-    Args:
-        u: not used.
-        delta: ``(B, K, L, E)``.
-        A: ``(K, E, N)``.
-    """
+    """Operations of a scan: 9 an update of a state, as in the formula of VMamba (arXiv 2401.10166, its code)."""
     batch, directions, length, channels = delta
     return 9 * batch * directions * length * channels * A[-1]
 
@@ -52,10 +46,7 @@ def score_rows(
 ) -> list[list[str]]:
     """Metric, network, structure, mean and standard deviation over the N cases; the mean over structures comes last.
 
-    Args:
-        scores: `(N, R, M)` of each network, NaN where there is none.
-        metrics: name and digits of the M metrics.
-        structures: names of the R structures.
+    The scores of each network are `(N, R, M)`, of M metrics of R structures, NaN where there is none.
     """
     rows = []
     for column, (metric, digits) in enumerate(metrics):
@@ -86,12 +77,7 @@ def report(
 ) -> dict[str, str]:
     """The files of the report: `report.md`, `scores.tsv` and `tests.tsv`.
 
-    Args:
-        study: what was compared.
-        plan: how.
-        seed: of the trainings.
-        runs: result of `train_and_evaluate` of each network.
-        scores: `(N, R, M)` of each network, on the same N cases.
+    `runs` are the results of `train_and_evaluate` of each network, and `scores` `(N, R, M)`, on the same N cases.
     """
     metrics = list(study.metrics.values())
     tests = test_rows(scores, metrics)

@@ -15,22 +15,16 @@ from monai_mamba.files import MISSING, read_tsv
 
 
 class Network(NamedTuple):
-    """A network of a study.
+    """A network of a study."""
 
-    Attributes:
-        definition: class or preset and its arguments, as in a bundle's config, where ``@roi_size`` is the window.
-        options: other options of the bundle that it needs.
-    """
-
-    definition: Mapping[str, object]
-    options: Mapping[str, object] = MappingProxyType({})
+    definition: Mapping[str, object]  # class or preset, and arguments; as in a config, `@roi_size` is the window
+    options: Mapping[str, object] = MappingProxyType({})  # others of the bundle that it needs
 
 
 def dynunet(filters: Sequence[int]) -> Network:
-    """MONAI's DynUNet, the network of nnU-Net: kernels of 3 x 3 x 3, and half the resolution at each further level.
+    """MONAI's DynUNet, the network of nnU-Net, with channels of each level, the finest first.
 
-    Args:
-        filters: channels of each level, the finest first.
+    Kernels are 3 x 3 x 3, and each further level has half the resolution.
     """
     more = len(filters) - 1
     sizes = {"kernel_size": [3] * (more + 1), "strides": [1, *[2] * more], "upsample_kernel_size": [2] * more}
@@ -38,52 +32,30 @@ def dynunet(filters: Sequence[int]) -> Network:
 
 
 class Plan(NamedTuple):
-    """What the options of a command line make of a study.
+    """What the options of a command line make of a study."""
 
-    Attributes:
-        training: options of the bundle's training, without the network and the folder.
-        evaluation: options of its evaluation, without the network, its weights and the folder.
-        steps: of a training.
-        window: voxels of a training window along each axis.
-        cases: names of the cases of ``training`` and ``test``.
-        recipe: a sentence or two on how the networks are trained.
-    """
-
-    training: dict[str, object]
-    evaluation: dict[str, object]
-    steps: int
-    window: Sequence[int]
-    cases: dict[str, list[str]]
-    recipe: str
+    training: dict[str, object]  # options of the bundle's training, without the network and the folder
+    evaluation: dict[str, object]  # options of its evaluation, without the network, its weights and the folder
+    steps: int  # of a training
+    window: Sequence[int]  # voxels along each axis
+    cases: dict[str, list[str]]  # names of those for `training` and `test`
+    recipe: str  # a sentence or two on how the networks are trained
 
 
 @dataclass
 class Study:
-    """Networks that are trained and evaluated by the configs of one bundle.
+    """Networks that are trained and evaluated by the configs of one bundle."""
 
-    Attributes:
-        about: what is compared, for help and report.
-        note: a sentence or two that belong beside the scores.
-        bundle: its name.
-        networks: what is compared; the others are tested against the first.
-        channels: channels in and out of every network.
-        structures: what is scored.
-        metrics: column of the bundle's table of scores -> heading and digits.
-        add_arguments: adds the options that this study alone has.
-        plan: refuses, with an `InputError`, data and options that cannot be used.
-        network_key: entry of the bundle's config that the networks replace.
-    """
-
-    about: str
-    note: str
+    about: str  # what is compared, for help and report
+    note: str  # a sentence or two that belong beside the scores
     bundle: str
-    networks: Mapping[str, Network]
-    channels: Mapping[str, int]
-    structures: Sequence[str]
-    metrics: Mapping[str, tuple[str, int]]
-    add_arguments: Callable[[argparse.ArgumentParser], None]
-    plan: Callable[[argparse.Namespace], Plan]
-    network_key: str = "network_def"
+    networks: Mapping[str, Network]  # the others are tested against the first
+    channels: Mapping[str, int]  # in and out of every network
+    structures: Sequence[str]  # what is scored
+    metrics: Mapping[str, tuple[str, int]]  # column of the bundle's table of scores -> heading and digits
+    add_arguments: Callable[[argparse.ArgumentParser], None]  # those that this study alone has
+    plan: Callable[[argparse.Namespace], Plan]  # refuses data and options that cannot be used
+    network_key: str = "network_def"  # entry of the bundle's config that the networks replace
 
     def definition(self, name: str) -> dict[str, object]:
         """The network of a name with its channels, as it stands in a config."""

@@ -17,11 +17,7 @@ SIGNS = (-1, -1, 1)  # voxels run to the left, to the back and upward
 
 
 def find_maps(sources: Sequence[str]) -> list[str]:
-    """Label maps given as files, or as folders of them.
-
-    Raises:
-        InputError: one of them is not there, or a folder holds none.
-    """
+    """Label maps given as files, or as folders of them."""
     maps = []
     for source in map(Path, sources):
         maps += [str(source)] if source.is_file() else find_label_maps(source)

@@ -75,9 +75,6 @@ def read_anatomy(path: str | Path) -> Anatomy:
 
     Args:
         path: FreeSurfer ids as in SynthSeg's training label maps, in `aseg` or in `aparc+aseg`.
-
-    Raises:
-        InputError: the file cannot be read, holds ids that no table of the package lists, or has no white matter.
     """
     check_header(path)
     image = read_image(path)
@@ -136,10 +133,7 @@ def _tissue_tables() -> tuple[dict[int, str], set[int]]:
 def smooth_noise(shape: Sequence[int], width: float, random: np.random.Generator) -> np.ndarray:
     """Gaussian noise, float32 `shape`, of mean 0 and standard deviation 1 in every voxel.
 
-    Args:
-        shape: voxels.
-        width: in voxels; values that far apart have a correlation of about 0.6.
-        random: source of chance.
+    Values that are `width` voxels apart have a correlation of about 0.6.
     """
     weights = []
     for size in shape:
@@ -155,17 +149,9 @@ def smooth_noise(shape: Sequence[int], width: float, random: np.random.Generator
 def random_brain(
     anatomy: Anatomy, shape: Sequence[int], spacing: float, random: np.random.Generator, signs: Sequence[int]
 ) -> np.ndarray:
-    """A deformed copy of an anatomy on a grid whose middle is that of the brain: turned, scaled, sheared, warped.
+    """Tissues, uint8 `shape`, of an anatomy that was turned, scaled, sheared and warped.
 
-    Args:
-        anatomy: the brain.
-        shape: voxels of the grid.
-        spacing: mm.
-        random: source of chance.
-        signs: direction of each axis of the grid, 1 for right, anterior and superior.
-
-    Returns:
-        Tissues `shape`, uint8.
+    The middle of the grid is that of the brain; `signs` are directions of its axes, 1 for right, anterior, superior.
     """
     angles = random.uniform(-LARGEST_ANGLE, LARGEST_ANGLE, 3)
     linear = Rotation.from_euler("XYZ", angles, degrees=True).as_matrix()
@@ -192,17 +178,12 @@ def random_brain(
 
 
 class Tumor(NamedTuple):
-    """A tumor, and the brain around it.
+    """A tumor, and the brain around it, each `(H, W, D)`; the masks are bool."""
 
-    Attributes:
-        tissue: `(H, W, D)` uint8, positions in `TISSUES`, pushed aside by the tumor; core and rim are painted in.
-        core: `(H, W, D)` bool, necrotic or enhancing; `whole` has the edema, too, `enhancing` is a part of the core.
-    """
-
-    tissue: np.ndarray
-    core: np.ndarray
-    whole: np.ndarray
-    enhancing: np.ndarray
+    tissue: np.ndarray  # uint8, positions in `TISSUES`, pushed aside by the tumor; core and rim are painted in
+    core: np.ndarray  # necrotic or enhancing
+    whole: np.ndarray  # the core and the edema
+    enhancing: np.ndarray  # a part of the core
 
 
 def grow_tumor(tissue: np.ndarray, spacing: float, random: np.random.Generator) -> Tumor:
@@ -211,12 +192,7 @@ def grow_tumor(tissue: np.ndarray, spacing: float, random: np.random.Generator) 
     The core is an ellipsoid of 8 to 22 mm radius with a bumpy surface; it pushes the brain away, by up to 0.3 of its
     radius. Its rim enhances, 2 to 6 mm thick, or (15 % of tumors each) all of it, or nothing; half of the rims have
     gaps. Edema reaches up to 25 mm further along the white matter and hardly into gray matter. Sulci inside the core
-    are gone; otherwise neither crosses fluid.
-
-    Args:
-        tissue: as made by `random_brain`.
-        spacing: mm.
-        random: source of chance.
+    are gone; otherwise neither crosses fluid. The tissue is that of `random_brain`, the spacing in mm.
     """
     places = np.argwhere(tissue == INDEX["white_matter"])
     center = places[random.integers(len(places))]

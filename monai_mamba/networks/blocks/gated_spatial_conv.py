@@ -8,9 +8,7 @@ from torch import nn
 
 def _conv_norm_relu(channels: int, kernel_size: int) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv3d(channels, channels, kernel_size, padding=kernel_size // 2),
-        nn.InstanceNorm3d(channels),
-        nn.ReLU(),
+        nn.Conv3d(channels, channels, kernel_size, padding=kernel_size // 2), nn.InstanceNorm3d(channels), nn.ReLU()
     )
 
 

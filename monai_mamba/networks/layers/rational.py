@@ -13,10 +13,7 @@ _SWISH_DENOMINATOR = (0.0, 0.1043373, 0.0, 0.0004505839)
 SWISH_GAIN = 2.81083  # 1 / E[phi(x)^2] for x ~ N(0, 1), for initial weights that keep the variance
 # The identity as (x + x Q) / (1 + Q). With Q = 0 the denominator would have no gradient to learn from.
 _IDENTITY_NUMERATOR = (0.0, 1.0, 0.0, _SWISH_DENOMINATOR[1], 0.0, _SWISH_DENOMINATOR[3])
-_COEFFICIENTS = {
-    "swish": (_SWISH_NUMERATOR, _SWISH_DENOMINATOR),
-    "identity": (_IDENTITY_NUMERATOR, _SWISH_DENOMINATOR),
-}
+_COEFFICIENTS = {"swish": (_SWISH_NUMERATOR, _SWISH_DENOMINATOR), "identity": (_IDENTITY_NUMERATOR, _SWISH_DENOMINATOR)}
 
 
 def _horner(x: torch.Tensor, *coefficients: torch.Tensor) -> torch.Tensor:

@@ -17,9 +17,9 @@ from .loading import Loader
 __all__ = ["DEVICE_TYPE", "WORTHWHILE", "backward", "forward", "obstacle", "saved_shape"]
 
 DEVICE_TYPE = "cpu"
-# State updates, B K L E N, from which a scan takes the kernel unasked. The kernel is the faster one at every size; but
-# nobody shall wait a second for a compiler to save less than a few milliseconds. The size alone decides, not what was
-# computed before, so that equal scans give equal bits.
+# State updates, B K L E N, from which a scan takes the kernel unasked. The kernel is faster at every size, but a few
+# milliseconds are not worth a second of compiling. The size alone decides, not what was computed before, so that equal
+# scans give equal bits.
 WORTHWHILE = 1 << 20
 loader = Loader()
 

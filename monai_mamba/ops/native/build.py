@@ -35,7 +35,7 @@ class Target(NamedTuple):
 
     Attributes:
         command: compiler and flags.
-        library: file it shall become; the name says all that it depends on.
+        library: the file to make; its name says all that it depends on.
     """
 
     command: tuple[str, ...]
