@@ -10,7 +10,9 @@ from itertools import takewhile
 
 from monai_mamba.bundle import shipped_bundles
 from monai_mamba.errors import InputError, show_errors_briefly
+from monai_mamba.files import user_path
 from monai_mamba.info import print_info
+from monai_mamba.options import typed_options
 
 NO_CONFIGS = {"metadata", "folds"}  # JSON files of `configs` that cannot be run
 RUN = """\
@@ -51,13 +53,19 @@ def run_bundle(bundle: str, words: Sequence[str]) -> None:
         words: names of its configs, `inference` if there is none, and the options as on MONAI's command line.
 
     Raises:
-        InputError: there is no such config.
+        InputError: there is no such config, or no file that an option names.
     """
     names = list(takewhile(lambda word: not word.startswith("-"), words))
     folder = shipped_bundles()[bundle] / "configs"
     configs = {file.stem: str(file) for file in sorted(folder.glob("*.json")) if file.stem not in NO_CONFIGS}
     if unknown := [name for name in names if name not in configs]:
-        raise InputError(f"{bundle} has no config {unknown[0]}. It has {', '.join(configs)}.")
+        known = ", ".join(configs)
+        raise InputError(f"{bundle} has no config {unknown[0]}. It has {known}. A scan is given with --input.")
+    typed = typed_options(words)
+    for name in ("args_file", "logging_file", "meta_file"):  # MONAI would show where in its code it misses them
+        path = typed.get(name) or ""
+        if path not in ("", "None", "False") and not user_path(path).is_file():
+            raise InputError(f"--{name} is {path}; there is no such file. Check the path.")
     files = [configs[name] for name in names or ["inference"]]
     ours = ["run", "--config_file", str(files)]
     sys.argv = [sys.argv[0], *ours, *words[len(names) :]]

@@ -13,6 +13,7 @@ import torch
 
 from monai_mamba.bundle import check_options
 from monai_mamba.errors import DeviceError, InputError, show_errors_briefly, writing
+from monai_mamba.files import user_path
 from monai_mamba.handlers.weights import check_weights
 from monai_mamba.threads import limit_threads
 
@@ -61,7 +62,7 @@ def preflight(
     if output_dir is not None:
         check_output_dir(output_dir)
     if checkpoint is not None:
-        path = Path(str(checkpoint)).expanduser()
+        path = user_path(checkpoint)
         if path.is_dir():
             raise InputError(
                 f"--checkpoint is {path}, a folder; expected a file. Give one, such as {path / 'checkpoint.pt'}."
@@ -79,7 +80,7 @@ def check_output_dir(output_dir: str | Path) -> None:
     Raises:
         OutputError: it cannot be made, or cannot be written to.
     """
-    folder = Path(str(output_dir)).expanduser()  # on the command line, a name in digits is a number
+    folder = user_path(output_dir)  # on the command line, a name in digits is a number
     probe = folder / f".monai_mamba.{uuid4().hex}.tmp"
     with writing(f"{folder}: results"):
         folder.mkdir(parents=True, exist_ok=True)

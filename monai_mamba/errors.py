@@ -5,6 +5,7 @@ Every message is a sentence a user can act on: it names the file, what was found
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -78,9 +79,11 @@ def show_errors_briefly() -> None:
 
     Likewise for Ctrl-C, for the signals `STOPS`, which clean up as Ctrl-C does and then end the program with status
     128 + signal, and for an argument that a component does not have. Characters that the streams cannot write,
-    such as those of a file name in a terminal that knows ASCII only, are escaped. For programs that run a bundle; the
-    exception itself is unchanged, so callers from Python still get all of it. Other exceptions are shown as before.
+    such as those of a file name in a terminal that knows ASCII only, are escaped; a log that cannot be written (its
+    disk is full, its reader has gone) gives no tracebacks. For programs that run a bundle; the exception itself is
+    unchanged, so callers from Python still get all of it. Other exceptions are shown as before.
     """
+    logging.raiseExceptions = False
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -112,11 +115,12 @@ def say_what_is_kept(text: str) -> None:
 @contextmanager
 def as_before() -> Iterator[None]:
     """Undo at the end what `show_errors_briefly` and `say_what_is_kept` have changed, for callers from Python."""
-    hook, kept, handlers = sys.excepthook, _kept, {number: signal.getsignal(number) for number in STOPS}
+    hook, kept, raises = sys.excepthook, _kept, logging.raiseExceptions
+    handlers = {number: signal.getsignal(number) for number in STOPS}
     try:
         yield
     finally:
-        sys.excepthook = hook
+        sys.excepthook, logging.raiseExceptions = hook, raises
         say_what_is_kept(kept)
         for number, handler in handlers.items() if _is_main_thread() else ():
             signal.signal(number, handler)

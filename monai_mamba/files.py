@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
+import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,14 +18,36 @@ from uuid import uuid4
 
 from monai_mamba.errors import InputError
 
+logger = logging.getLogger(__name__)
+
 MISSING = "n/a"  # a cell without a value, as in the tables of BIDS
 
 
+def user_path(text: str | Path) -> Path:
+    """The path that a user has named; `~` is the home folder.
+
+    Raises:
+        InputError: the system does not let it be looked at.
+    """
+    path = Path(str(text))  # on the command line, a name in digits is a number
+    with suppress(RuntimeError):  # nobody has the name after ~, so it is that of a file
+        path = path.expanduser()
+    try:
+        path.stat()
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.ELOOP, errno.ENAMETOOLONG):
+            raise InputError(f"{path}: {error.strerror}. Check the path, and that you may read it.") from error
+    return path
+
+
 def files_below(folder: str | Path) -> list[Path]:
-    """List the files of a folder and its subfolders by path. Links to folders are followed, each folder once."""
+    """List the files of a folder and its subfolders by path, and warn of folders that cannot be read.
+
+    Links to folders are followed, each folder once.
+    """
     files: list[Path] = []
     seen: set[str] = set()
-    for root, subfolders, names in os.walk(folder, followlinks=True):
+    for root, subfolders, names in os.walk(folder, onerror=_warn_of_folder, followlinks=True):
         real = os.path.realpath(root)
         if real in seen:  # a link back to a folder above would never end
             subfolders.clear()
@@ -30,6 +55,10 @@ def files_below(folder: str | Path) -> list[Path]:
         seen.add(real)
         files += [Path(root, name) for name in names]
     return sorted(files)
+
+
+def _warn_of_folder(error: OSError) -> None:
+    logger.warning("%s: the folder cannot be read (%s); what is in it is left out.", error.filename, error.strerror)
 
 
 def read_whole(path: str | Path) -> bytes:
@@ -91,7 +120,7 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
         path: the file, `~` is the home folder; its folder is made where it is missing.
         write: called with the path of the temporary file, which has the same ending.
     """
-    final = Path(path).expanduser()
+    final = user_path(path)
     final.parent.mkdir(parents=True, exist_ok=True)
     # The ending stays, because writers choose the format by it; the leading dot hides what a kill leaves behind.
     # Random, because machines that share a folder may have processes of the same number.

@@ -13,6 +13,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -27,6 +28,7 @@ MAY_BE_NONE = {
     "label_maps",
     "leave_out",
     "quality_limits",
+    "run_name",
     "scan_table",
 }
 TEXT_OPTIONS = MAY_BE_NONE | {
@@ -35,6 +37,7 @@ TEXT_OPTIONS = MAY_BE_NONE | {
     "checkpoint",
     "ckpt_dir",
     "device",
+    "experiment_name",
     "first_bundle_root",
     "first_weights",
     "folds",
@@ -44,12 +47,13 @@ TEXT_OPTIONS = MAY_BE_NONE | {
     "output_dir",
     "table",
     "task",
+    "tracking_uri",
     "weights",
     "written_table",
 }
 Range = tuple[Callable[[float], bool], str]
-COUNT: Range = (lambda x: isinstance(x, int) and x >= 1, "whole number from 1")
-FROM_ZERO: Range = (lambda x: isinstance(x, int) and x >= 0, "whole number from 0")
+COUNT: Range = (lambda x: isinstance(x, Integral) and x >= 1, "whole number from 1")
+FROM_ZERO: Range = (lambda x: isinstance(x, Integral) and x >= 0, "whole number from 0")
 SHARE: Range = (lambda x: 0 <= x <= 1, "number from 0 to 1")
 PART: Range = (lambda x: 0 <= x < 1, "number from 0 to below 1")
 WEIGHT: Range = (lambda x: 0 <= x < math.inf, "number from 0")
@@ -81,7 +85,7 @@ def typed_options(arguments: Sequence[str]) -> dict[str, str | None]:
         arguments = arguments[: len(arguments) - 1 - arguments[::-1].index("--")]
     is_option = re.compile("--|-[a-zA-Z]").match
     typed: dict[str, str | None] = {}
-    for argument, following in zip(arguments, [*arguments[1:], "--"], strict=True):
+    for argument, following in zip(arguments, [*arguments[1:], "--"], strict=False):
         if is_option(argument):
             name, equals, text = argument.lstrip("-").partition("=")
             name, text = name.replace("-", "_"), text if equals else None if is_option(following) else following
@@ -149,9 +153,9 @@ def check_number(name: str, value: Any) -> None:
     fits, kind = NUMBER_OPTIONS[name]
     numbers = value if name in LISTS else [value]
     is_list = isinstance(numbers, (list, tuple)) and len(numbers) == (3 if name in LISTS else 1)
-    if not is_list or not all(isinstance(n, (int, float)) and n is not True and fits(n) for n in numbers):
+    if not is_list or not all(isinstance(n, Real) and not isinstance(n, bool) and fits(n) for n in numbers):
         expected = f"a list of three, each a {kind}" if name in LISTS else f"a {kind}"
-        raise InputError(f"--{name} is {value}, expected {expected}.")
+        raise InputError(f"--{name} is {value!r}, expected {expected}.")
 
 
 def check_expression(name: str, value: Any, known: Iterable[str]) -> None:

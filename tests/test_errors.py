@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import signal
 import sys
 
@@ -41,6 +43,17 @@ def test_an_argument_that_a_component_does_not_have_is_one_sentence(show, capsys
     error.__cause__ = TypeError("f() got an unexpected keyword argument 'overlapp'")
     show(error)
     assert capsys.readouterr().err == "Error: f() got an unexpected keyword argument 'overlapp'\n"
+
+
+def test_a_log_that_cannot_be_written_gives_no_tracebacks(show, capsys):
+    """Its disk is full, or it went to a program that has ended, such as head."""
+    logger = logging.getLogger("broken")
+    logger.propagate = False
+    stream = io.StringIO()
+    logger.addHandler(logging.StreamHandler(stream))
+    stream.close()
+    logger.error("said to nobody")
+    assert capsys.readouterr().err == ""
 
 
 def test_other_errors_keep_their_traceback(show, capsys):

@@ -50,5 +50,13 @@ def test_help_names_the_bundles(bundle, capsys):
 
 @pytest.mark.parametrize("name", ["infer", "metadata"])
 def test_a_config_that_is_not_there_is_refused(bundle, name):
-    with pytest.raises(InputError, match=f"^tiny has no config {name}. It has inference, other.$"):
+    with pytest.raises(
+        InputError, match=f"^tiny has no config {name}. It has inference, other. A scan is given with --input.$"
+    ):
         main(["run", "tiny", name])
+
+
+@pytest.mark.parametrize("name", ["args_file", "logging_file", "meta_file"])
+def test_a_file_of_options_that_is_not_there_is_refused(bundle, name, tmp_path):
+    with pytest.raises(InputError, match=f"^--{name} is .*absent.json; there is no such file"):
+        main(["run", "tiny", f"--{name}", str(tmp_path / "absent.json")])

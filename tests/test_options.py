@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from option_ways import (
@@ -21,7 +22,8 @@ from option_ways import (
     sentence,
 )
 
-from monai_mamba.options import LISTS, MAY_BE_NONE, NUMBER_OPTIONS, TEXT_OPTIONS, typed_options
+from monai_mamba.errors import InputError
+from monai_mamba.options import LISTS, MAY_BE_NONE, NUMBER_OPTIONS, TEXT_OPTIONS, check_number, typed_options
 
 __all__ = ["config"]  # a fixture
 
@@ -169,7 +171,7 @@ def test_numbers_out_of_range_are_refused(monkeypatch, tmp_path):
         name, text = option.removeprefix("--").split(" ", 1)
         with pytest.raises(RuntimeError) as caught:
             from_command_line(monkeypatch, str(config), tmp_path, {name: text})
-        assert sentence(caught) == f"--{name} is {text}, expected {expected}."
+        assert sentence(caught) in [f"--{name} is {shown}, expected {expected}." for shown in (text, repr(text))]
     assert not SEEN
 
 
@@ -202,7 +204,18 @@ def test_every_text_option_of_the_bundles_is_declared():
             if "#" not in name and (is_path or is_text):
                 names.add(name)
     assert names <= TEXT_OPTIONS
-    assert TEXT_OPTIONS - names == {"ckpt_dir", "written_table"}  # references to other text options
+    # References to other text options, and those of MONAI's tracking.
+    assert TEXT_OPTIONS - names == {"ckpt_dir", "written_table", "experiment_name", "tracking_uri"}
+
+
+def test_numbers_of_numpy_are_numbers():
+    check_number("sw_batch_size", np.int64(2))
+    check_number("roi_size", list(np.array([64, 64, 64])))
+    check_number("overlap", np.float32(0.5))
+    with pytest.raises(InputError, match=r"--overlap is '0\.5', expected a number"):
+        check_number("overlap", "0.5")
+    with pytest.raises(InputError, match=r"--sw_batch_size is .*, expected a whole number"):
+        check_number("sw_batch_size", np.int64(0))
 
 
 def test_a_command_line_is_split_as_fire_does():

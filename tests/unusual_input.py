@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 TESTS = Path(__file__).resolve().parent
 PAGE = TESTS.parent / "docs" / "unusual_input.md"
+WORDS = 7  # shown of a sentence
 REFUSED, WARNED, USED, GRADED = "refused", "used, with a warning", "used", "graded as said"
 
 INTRODUCTION = """\
@@ -66,6 +67,7 @@ def sections() -> list[Section]:
     import test_dicom_files as dicom_files
     import test_errors as errors
     import test_faults as faults
+    import test_files as files
     import test_geometry as geometry
     import test_integrity as integrity
     import test_itk_image as itk_image
@@ -131,7 +133,10 @@ def sections() -> list[Section]:
                 (quality.HIPPOCAMPI, GRADED),
                 (quality.TUMORS, GRADED),
             ),
-            (nonsense.test_results_that_are_probably_wrong_say_so_and_with_strict_end_in_an_error,),
+            (
+                nonsense.test_results_that_are_probably_wrong_say_so_and_with_strict_end_in_an_error,
+                quality.test_what_is_no_finite_number_is_no_pass_and_no_limit,
+            ),
         ),
         Section(
             "Odd but usable files",
@@ -167,6 +172,7 @@ def sections() -> list[Section]:
                 faults.test_names_of_files_stay_names,
                 faults.test_killing_a_run_twenty_times_loses_nothing,
                 malformed.test_a_run_that_is_stopped_while_it_writes_leaves_no_half_file,
+                errors.test_a_log_that_cannot_be_written_gives_no_tracebacks,
                 errors.test_a_signal_to_stop_ends_in_one_sentence_and_its_status,
             ),
         ),
@@ -181,6 +187,9 @@ def sections() -> list[Section]:
                 scans.test_one_scan_under_two_names_is_noticed,
                 scans.test_names_that_are_too_long_for_results_are_refused,
                 scans.test_results_of_another_scan_are_not_taken_for_those_of_this_one,
+                scans.test_images_of_other_formats_are_listed,
+                files.test_folders_that_cannot_be_read_are_named,
+                files.test_paths_that_cannot_be_looked_at_are_refused,
                 scans.test_a_damaged_result_is_made_again,
                 bids.test_of_parts_and_echoes_one_is_taken_and_every_run_and_acquisition,
                 bids.test_bidsignore_is_respected,
@@ -192,6 +201,7 @@ def sections() -> list[Section]:
             (
                 modalities.test_modalities_in_the_place_of_another_one_and_copies_are_noticed,
                 modalities.test_modalities_of_two_people_and_a_skull_are_noticed,
+                tumor.test_results_without_a_modality_that_has_come_since_are_not_taken_for_finished,
                 cases.test_a_folder_for_each_modality,
                 cases.test_folders_of_modalities_without_names_in_common_are_refused,
                 cases.test_two_cases_of_one_name_are_an_error,
@@ -228,6 +238,7 @@ def sections() -> list[Section]:
                 checkpoint.test_fewer_epochs_than_are_complete_are_refused_and_as_many_change_nothing,
                 checkpoint.test_a_checkpoint_that_does_not_fit_is_refused,
                 checkpoint.test_other_data_are_warned_of,
+                checkpoint.test_initial_weights_that_would_not_be_used_are_refused,
             ),
         ),
     ]
@@ -258,8 +269,8 @@ def _lines(cases: Sequence[tuple[str, object]]) -> list[str]:
 def _said(case: object) -> str:
     text = case[-1] if isinstance(case, tuple) and isinstance(case[-1], str) else ""
     text = re.sub(r"\[1-9\]\\d\*|\\[dw]\+", "N", text).replace(".*", " ... ")
-    text = re.sub(" +", " ", re.sub(r"\\(.)", r"\1", text))
-    return f"`{text}`" if text else ""
+    words = re.sub(r"\\(.)", r"\1", text).split()
+    return f"`{' '.join(words[:WORDS])}{' ...' * (len(words) > WORDS)}`" if text else ""
 
 
 if __name__ == "__main__":

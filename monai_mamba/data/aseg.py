@@ -8,6 +8,7 @@ from pathlib import Path
 from monai_mamba.data.image_header import check_header
 from monai_mamba.data.scans import RESULTS
 from monai_mamba.errors import InputError
+from monai_mamba.files import user_path
 
 
 def add_asegs(scans: Sequence[dict], aseg: str | Path | None, output_dir: str | Path) -> list[dict]:
@@ -27,7 +28,7 @@ def add_asegs(scans: Sequence[dict], aseg: str | Path | None, output_dir: str | 
     """
     if aseg is None:
         return list(scans)
-    source = Path(str(aseg)).expanduser()
+    source = user_path(aseg)
     if not source.is_dir():
         if not source.exists():
             raise InputError(f"{source}: there is no such file or folder. Check the path given with --aseg.")
@@ -44,7 +45,7 @@ def add_asegs(scans: Sequence[dict], aseg: str | Path | None, output_dir: str | 
         if "finished" in scan:
             result.append(scan)
             continue
-        output = Path(scan["output"]).relative_to(Path(str(output_dir)).expanduser())
+        output = Path(scan["output"]).relative_to(user_path(output_dir))
         name = output.name.rpartition("_desc-")[0] + "_desc-subcortical" + RESULTS["labels"]
         path = source / output.parent / name
         scan = {**scan, "aseg": str(path)}

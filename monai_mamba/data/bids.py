@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from monai_mamba.errors import writing
-from monai_mamba.files import read_json, table_text, write_text
+from monai_mamba.files import read_json, table_text, user_path, write_text
 from monai_mamba.labels import LabelTable
 from monai_mamba.ranks import rank_and_size
 from monai_mamba.version import __version__
@@ -99,9 +99,9 @@ def describe_derivatives(
     Raises:
         OutputError: a file cannot be written.
     """
-    root, output = Path(str(source)).expanduser(), Path(str(output_dir)).expanduser()
-    if rank_and_size()[0] != 0 or not is_raw_dataset(root):
+    if not isinstance(source, (str, Path)) or rank_and_size()[0] != 0 or not is_raw_dataset(user_path(source)):
         return
+    root, output = user_path(source), user_path(output_dir)
     if is_raw_dataset(output):
         logger.warning(
             "%s is a raw BIDS data set; results should not be written into it. Use a separate folder, for example "

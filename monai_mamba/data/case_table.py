@@ -9,7 +9,7 @@ from typing import Literal
 
 from monai_mamba.data.quality import Quality
 from monai_mamba.errors import InputError, MonaiMambaError, writing
-from monai_mamba.files import MISSING, read_tsv, table_text, write_text
+from monai_mamba.files import MISSING, read_tsv, table_text, user_path, write_text
 from monai_mamba.labels import measure_brain
 
 FIRST_COLUMNS = b"name\tstatus"
@@ -57,9 +57,9 @@ def check_case_table(path: str | Path) -> Path:
     Raises:
         InputError: something else is there, such as a scan.
     """
-    path = Path(str(path)).expanduser()
-    if path.is_dir():
-        raise InputError(f"--case_table is {path}, a folder; expected a file, such as {path / 'cases.tsv'}.")
+    path = user_path(path)
+    if path.exists() and not path.is_file():
+        raise InputError(f"--case_table is {path}, no regular file; expected one, such as {path / 'cases.tsv'}.")
     if path.is_file() and path.stat().st_size:
         with path.open("rb") as file:
             if file.read(len(FIRST_COLUMNS)) != FIRST_COLUMNS:

@@ -21,7 +21,7 @@ from monai_mamba.data.modality_folders import in_modality_folders
 from monai_mamba.data.pairs import image_on_grid, warn_of_copies
 from monai_mamba.data.scans import bare_name, describe_left_out, fixed_part, is_image, matches, plan_results
 from monai_mamba.errors import InputError
-from monai_mamba.files import files_below
+from monai_mamba.files import files_below, user_path
 from monai_mamba.labels import RegionTable
 from monai_mamba.ranks import on_first_rank
 
@@ -181,11 +181,11 @@ def _collect(
 ) -> list[TumorCase]:
     if isinstance(source, Mapping):
         order = channel_order(source, "--input")
-        files = {name: str(Path(str(path)).expanduser()) for name, path in zip(order, source.values(), strict=True)}
+        files = {name: str(user_path(path)) for name, path in zip(order, source.values(), strict=True)}
         return [TumorCase(recognize(next(iter(files.values())))[0], Path(), files)]
     if isinstance(source, (list, tuple)):
-        return [_one_case([Path(str(path)).expanduser() for path in source])]
-    root = Path(str(source)).expanduser()
+        return [_one_case([user_path(path) for path in source])]
+    root = user_path(source)
     if root.suffix == ".json":
         return _from_datalist(root, labeled, table)
     if (root / DATALIST).is_file():

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import filecmp
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 
-from monai_mamba.data.image_file import open_image
+from monai_mamba.data.image_file import checksum_of, open_image, read_content
 from monai_mamba.grids import largest_shift
+from monai_mamba.version import __version__
 
 LARGEST_SHIFT = 1.0  # mm
 SLICES = 5
@@ -42,8 +44,32 @@ def other_than_scan(path: str | Path) -> str | None:
     return "label map by its voxels" if _are_labels(voxels.reshape(*shape[:2], -1)) else None
 
 
+def describe_sources(checksums: str) -> str:
+    """What the header of a result says of the files that it was made from, by their checksums (see `checksum_of`)."""
+    return f"monai-mamba {__version__}, made from {checksums}"
+
+
+def sources_of(label: str | Path) -> set[str]:
+    """Checksums of the files that a label map was made from; none where it does not say so, or cannot be read."""
+    try:
+        text = open_image(label).header["descrip"].item().decode()
+    except Exception:  # nibabel passes on whatever its file readers raise
+        return set()
+    match = re.fullmatch(r"monai-mamba \S+, made from ([0-9a-f ]+)", text)
+    return set(match[1].split()) if match else set()
+
+
 def may_be_labels_of(label: str | Path, images: Iterable[str | Path]) -> bool:
-    """Whether a label map lies on the grid of one of some images, within 1 mm; also where a file cannot be read."""
+    """Whether a label map was made from all of some images.
+
+    One that does not say so may lie on the grid of one of them, within 1 mm; also where a file cannot be read.
+
+    Raises:
+        InputError: it says so, and an image cannot be read.
+    """
+    images = list(images)
+    if sources := sources_of(label):
+        return sources == {checksum_of(read_content(image)) for image in images}
     try:
         found = open_image(label)
         candidates = [open_image(image) for image in images]

@@ -98,13 +98,16 @@ class Series:
         directions = np.array([one.directions for one in self.slices])
         if np.abs(directions - directions[0]).max() > SAME_DIRECTION:
             raise self._error("slices in several directions, as in a localizer", "Choose another series")
+        axes = directions[0].reshape(2, 3)
+        if np.abs(axes @ axes.T - np.eye(2)).max() > LARGEST_SIZE:
+            raise self._error("directions that are no unit vectors at a right angle", CONVERT)
         if len({(one.shape, one.spacing) for one in self.slices}) > 1:
             raise self._error("slices of several sizes", CONVERT)
         if len({(one.path, one.scale) for one in self.slices}) > len({one.path for one in self.slices}):
             raise self._error("frames of one file with values on several scales", CONVERT)
         if len(self.slices) < MIN_SLICES:
             raise self._error(f"{len(self.slices)} slices; expected at least {MIN_SLICES}", "Choose another series")
-        row, column = directions[0, :3], directions[0, 3:]
+        row, column = axes
         normal = np.cross(row, column)
         slices = sorted(self.slices, key=lambda one: float(np.dot(one.position, normal)))
         places = np.array([one.position for one in slices])

@@ -51,8 +51,8 @@ def check_geometry(name: str | Path, image: nib.spatialimages.SpatialImage) -> s
         A warning that names what contradicts itself and what is used; empty where all agrees.
 
     Raises:
-        InputError: see `check_affine`; or voxel sizes differ by more than 3 %, or sform and qform are mirror images, or
-            turned against each other by more than 45 degrees.
+        InputError: see `check_affine`; or voxel sizes are 0, or the sign of a qform is none; or voxel sizes differ by
+            more than 3 %, or sform and qform are mirror images, or turned against each other by more than 45 degrees.
     """
     affine = np.asarray(image.affine, dtype=float)
     check_affine(name, affine)
@@ -61,10 +61,13 @@ def check_geometry(name: str | Path, image: nib.spatialimages.SpatialImage) -> s
     warnings = []
     if unit := OTHER_UNITS.get(int(image.header["xyzt_units"]) & 7):
         warnings.append(f"{name}: the header gives lengths in {unit}, in which no head has this size; read as mm.")
-    if int(image.header["sform_code"]):  # else it is made of pixdim, with the quaternion of the qform or assumed axes
+    fields = _stored_fields(image)
+    if not int(image.header["sform_code"]):
+        warnings.append(_check_stored(name, fields, bool(int(image.header["qform_code"]))))
+    else:  # else it is made of pixdim, with the quaternion of the qform or assumed axes
         has_qform = bool(int(image.header["qform_code"]))
         other = "qform and pixdim" if has_qform else "pixdim"
-        warnings.append(_compare_sizes(name, affine, "the sform", image.header["pixdim"][1:4], other))
+        warnings.append(_compare_sizes(name, affine, "the sform", fields[1:4], other))
         warnings += [_compare_qform(name, image)] if has_qform else []
     return " ".join(filter(None, warnings))
 
@@ -83,6 +86,32 @@ def _compare_sizes(name: str | Path, affine: np.ndarray, used: str, sizes: Seque
             f"them. {ADVICE}"
         )
     return f"{name}: {found}; {used} is used. {ADVICE}"
+
+
+def _stored_fields(image: nib.Nifti1Image) -> np.ndarray:
+    """`pixdim` as it is stored; nibabel replaces what cannot be: sizes of 0 by 1, other signs than 1 and -1 by 1."""
+    file = image.file_map["image"]
+    if file.filename is None and file.fileobj is None:  # an image made in memory
+        return image.header["pixdim"]
+    with file.get_prepare_fileobj("rb") as stream:
+        return type(image.header).from_fileobj(stream, check=False)["pixdim"]
+
+
+def _check_stored(name: str | Path, fields: np.ndarray, has_qform: bool) -> str:
+    """Check the `pixdim` of a header whose voxels lie where it says."""
+    sign, sizes = float(fields[0]), fields[1:4]
+    if not sizes.all():
+        raise InputError(
+            f"{name}: voxels of {_text(sizes)} mm by pixdim of the header, and it has no sform; expected sizes above "
+            "0, because all volumes depend on them. Convert the scan again from the original data."
+        )
+    if has_qform and sign not in (-1, 0, 1):
+        raise InputError(
+            f"{name}: pixdim[0] of the header is {sign:g}; expected 1 or -1, which tells left from right. Convert the "
+            "scan again from the original data."
+        )
+    negative = f"{name}: voxels of {_text(sizes)} mm by pixdim of the header; read as sizes above 0. {ADVICE}"
+    return negative if sizes.min() < 0 else ""
 
 
 def _compare_qform(name: str | Path, image: nib.Nifti1Image) -> str:

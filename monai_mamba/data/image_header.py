@@ -15,7 +15,7 @@ from monai_mamba.data.dicom import is_series
 from monai_mamba.data.geometry import check_geometry
 from monai_mamba.data.image_file import expected_length, open_image, read_image
 from monai_mamba.data.itk_image import META_SUFFIXES, NRRD_SUFFIXES, LazyVoxels
-from monai_mamba.data.unpacking import GZIP, first_line
+from monai_mamba.data.unpacking import GZIP, POINTER_BYTES, POINTER_FOUND, POINTERS, first_line
 from monai_mamba.errors import InputError
 
 IMAGE_SUFFIXES = (".nii", ".nii.gz", ".mgz", ".mgh", *NRRD_SUFFIXES, *META_SUFFIXES)
@@ -74,8 +74,15 @@ def _check_file(path: Path) -> None:
             f"{path}: the name does not end in one of {', '.join(IMAGE_SUFFIXES)}. Convert the scan to NIfTI first, "
             "for example with dcm2niix."
         )
-    if path.stat().st_size == 0:
+    try:
+        with path.open("rb") as file:
+            start = file.read(POINTER_BYTES)
+    except OSError as error:
+        raise InputError(f"{path}: the file cannot be read ({error.strerror}). Check that you may read it.") from error
+    if not start:
         raise InputError(f"{path}: the file is empty (0 bytes). Copy it again from its source.")
+    if start.startswith(POINTERS):
+        raise InputError(f"{path}: {POINTER_FOUND}")
 
 
 def check_shape(name: str | Path, shape: Sequence[int], volumes: int = 1) -> None:
@@ -88,9 +95,10 @@ def check_shape(name: str | Path, shape: Sequence[int], volumes: int = 1) -> Non
     if volumes > 1 and (len(shape) != 4 or shape[3] != volumes):
         raise InputError(f"{name}: {text} voxels; expected {volumes} volumes along a fourth axis.")
     if volumes == 1 and any(size > 1 for size in shape[3:]):
+        advice = "Save the volume to segment as a separate file"
+        advice += f", without the axis of length {shape[0]}." if shape[0] < MIN_VOXELS_PER_AXIS else "."
         raise InputError(
-            f"{name}: a series of {math.prod(shape[3:])} volumes ({text}); expected one 3-D volume. Save the volume to "
-            "segment as a separate file."
+            f"{name}: a series of {math.prod(shape[3:])} volumes ({text}); expected one 3-D volume. {advice}"
         )
     if len(shape) < 3 or min(shape[:3]) < MIN_VOXELS_PER_AXIS:
         raise InputError(

@@ -17,7 +17,7 @@ from monai_mamba.data.image_file import open_image
 from monai_mamba.data.image_header import IMAGE_SUFFIXES, check_header
 from monai_mamba.data.scans import bare_name, is_image
 from monai_mamba.errors import InputError
-from monai_mamba.files import files_below
+from monai_mamba.files import files_below, user_path
 from monai_mamba.grids import largest_shift
 
 IMAGE_ENDING, LABEL_ENDING = "_T1w", "_desc-aseg_dseg"
@@ -45,7 +45,7 @@ def find_pairs(dataset_dir: str | Path) -> list[dict[str, str]]:
         InputError: no such folder, no pair in it, an image or label map without its partner, an unreadable file, or a
             pair that does not share one grid.
     """
-    root = Path(str(dataset_dir)).expanduser()
+    root = user_path(dataset_dir)
     if not root.is_dir():
         raise InputError(f"{root}: there is no such folder. Set dataset_dir to the folder with images and label maps.")
     if (root / "imagesTr").is_dir():

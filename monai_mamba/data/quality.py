@@ -76,7 +76,7 @@ class QualityLimits:
         """
         try:
             rows = read_tsv(table, "name")
-            volumes = {row["name"]: float(row["mm3"]) for row in rows if row.get("id") != MISSING}
+            volumes = {row["name"]: _finite(row["mm3"]) for row in rows if row.get("id") != MISSING}
             promised = {row["name"]: _number(row.get("expected_dsc", MISSING)) for row in rows}
             present = {row["name"]: str(row["modalities"]).split("+") for row in rows if "modalities" in row}
         except (OSError, KeyError, TypeError, ValueError) as error:  # changed by hand: the other scans keep their grade
@@ -108,4 +108,11 @@ class QualityLimits:
 
 
 def _number(text: str) -> float:
-    return math.nan if text == MISSING else float(text)
+    return math.nan if text == MISSING else _finite(text)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is no finite number")
+    return number

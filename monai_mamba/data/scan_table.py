@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from monai_mamba.errors import InputError
-from monai_mamba.files import read_tsv
+from monai_mamba.files import read_tsv, user_path
 
 COLUMNS = ("subject", "person", "fold", "missing", "draws")
 
@@ -36,7 +36,7 @@ def describe_pairs(
     Raises:
         InputError: the table cannot be read, lacks a pair, or no pair is left.
     """
-    rows = _read(Path(table).expanduser()) if table else {}
+    rows = _read(user_path(table)) if table else {}
     left = [pair for pair in pairs if not (leave_out and fnmatch.fnmatchcase(pair["subject"], leave_out))]
     if not left:
         raise InputError(f"leave_out is '{leave_out}', which leaves out all {len(pairs)} scans.")

@@ -16,13 +16,14 @@ from monai_mamba.data.dicom_files import DICOM_SUFFIXES, is_dicom
 from monai_mamba.data.freesurfer import beside_scans_of_subjects, subject_of
 from monai_mamba.data.image_header import IMAGE_SUFFIXES, check_header
 from monai_mamba.errors import InputError
-from monai_mamba.files import files_below
+from monai_mamba.files import files_below, user_path
 from monai_mamba.ranks import on_first_rank
 
 BIDS_SUFFIX = "_T1w"
 DERIVATIVES = ("_dseg", "_mask", "_probseg")
 RESULTS = {"labels": "_dseg.nii.gz", "volumes": "_volumes.tsv", "picture": "_picture.png"}
 EXTRA_RESULTS = {"mgz": "_dseg.mgz", "stats": "_aseg.stats"}  # not of every scan
+NOT_READ = (".hdr", ".img", ".mnc", ".brik", ".brik.gz", ".rec", ".nii.bz2", ".nii.xz", ".nii.zst", ".nii.zip")
 NAMES_LOGGED = 5  # of the files of a kind that are left out
 LONGEST_NAME = 255 - 30  # bytes; the longest ending has 12, and a file that is not complete yet 18 more
 
@@ -105,7 +106,7 @@ def plan_results(
     items: list[dict] = []
     first_of: dict[str, str] = {}
     for entries, name, check in found:
-        output = str(Path(str(output_dir)).expanduser() / name.parent / f"{name.name}_desc-{task}")
+        output = str(user_path(output_dir) / name.parent / f"{name.name}_desc-{task}")
         item, title = {**entries, "output": output}, entries.get("name", entries["image"])
         try:
             if len(os.fsencode(Path(output).name)) > LONGEST_NAME:
@@ -116,8 +117,8 @@ def plan_results(
             if not overwrite and output not in first_of and is_finished(output) and _is_whole(output):
                 if not may_be_labels_of(output + RESULTS["labels"], _files(item)):
                     raise InputError(
-                        f"{title}: {output}{RESULTS['labels']} is there and lies on another grid, so it is of another "
-                        "scan. Choose another --output_dir, or replace it with --overwrite True."
+                        f"{title}: {output}{RESULTS['labels']} is there and was made from other files, or from these "
+                        "before they changed. Choose another --output_dir, or replace it with --overwrite True."
                     )
                 item["finished"] = True
             elif kind := check():
@@ -136,8 +137,6 @@ def plan_results(
     if finished := sum("finished" in item for item in items):
         text = "Finished before: %d of %d, in %s (--overwrite True segments them again)."
         logger.info(text, finished, len(items), output_dir)
-    if changed := [item.get("name", item["image"]) for item in items if "finished" in item and _has_changed(item)]:
-        logger.warning("%d of them changed after their results were made, first %s.", len(changed), changed[0])
     problems = [item["problem"] for item in items if "problem" in item]
     if problems and len(problems) == len(items):
         raise InputError("\n".join(problems))
@@ -153,12 +152,6 @@ def _note_copies(items: Sequence[dict]) -> None:
         if item_of[path] is not item_of[other]:
             item_of[path]["note"] = f"{path} is the same file as {other}"
             logger.warning("%s, under another name. Check which name is right.", item_of[path]["note"])
-
-
-def _has_changed(item: Mapping) -> bool:
-    """Whether a file of a finished scan was written after its results."""
-    made = os.path.getmtime(item["output"] + RESULTS["labels"])
-    return any(os.path.getmtime(path) > made for path in _files(item) if os.path.isfile(path))
 
 
 def _files(item: Mapping) -> list[str]:
@@ -194,7 +187,7 @@ def _check(path: Path, is_named: bool) -> str | None:
 
 def _expand(source: str, left_out: LeftOut) -> tuple[Path, list[Path], bool]:
     """Where the search begins, the files, and whether the user has named the file itself."""
-    root = Path(source).expanduser()
+    root = user_path(source)
     if root.is_dir() and is_raw_dataset(root):
         images = t1_weighted_scans(root)
         if not images:
@@ -206,7 +199,12 @@ def _expand(source: str, left_out: LeftOut) -> tuple[Path, list[Path], bool]:
     elif root.is_dir():
         images = _images_or_series(root, files_below(root), left_out)
         if not images:
-            raise InputError(f"{root}: no image in this folder or its subfolders ({', '.join(IMAGE_SUFFIXES)}, DICOM).")
+            found = (
+                f" Found {describe_left_out(left_out)}. Convert them, for example with dcm2niix." if left_out else ""
+            )
+            raise InputError(
+                f"{root}: no image in this folder or its subfolders ({', '.join(IMAGE_SUFFIXES)}, DICOM).{found}"
+            )
         left_out |= beside_scans_of_subjects(images)
         if any(bare_name(path).endswith(BIDS_SUFFIX) for path in images):
             others = [path for path in images if not bare_name(path).endswith(BIDS_SUFFIX)]
@@ -227,6 +225,7 @@ def _expand(source: str, left_out: LeftOut) -> tuple[Path, list[Path], bool]:
 def _images_or_series(root: Path, files: Sequence[Path], left_out: LeftOut) -> list[Path]:
     """The images among files; where there is none, the DICOM series."""
     images = [path for path in files if is_image(path)]
+    left_out |= {path: "format that is not read" for path in files if path.name.lower().endswith(NOT_READ)}
     dicom = [path for path in files if path.name.lower().endswith(DICOM_SUFFIXES) or (not images and is_dicom(path))]
     if images:
         left_out |= {path.parent: "folder with DICOM files, beside other images" for path in dicom}

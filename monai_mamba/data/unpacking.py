@@ -8,6 +8,9 @@ from pathlib import Path
 from monai_mamba.errors import InputError
 
 GZIP = b"\x1f\x8b"  # how such files begin
+POINTERS = (b"version https://git-lfs", b"/annex/objects/")
+POINTER_BYTES = max(map(len, POINTERS))
+POINTER_FOUND = "a pointer of Git LFS or git-annex, not the file itself. Fetch that first (git lfs pull, datalad get)."
 
 
 def unpack(path: str | Path, content: bytes, wbits: int = 31) -> bytes:

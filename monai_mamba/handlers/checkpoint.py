@@ -20,6 +20,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from monai_mamba.bundle import options_in_use
 from monai_mamba.errors import InputError, WeightsError, say_what_is_kept
+from monai_mamba.files import user_path
 from monai_mamba.handlers.weights import read_tensors, write_tensors
 
 
@@ -53,7 +54,7 @@ class ResumableCheckpoint:
         resume: bool = True,
         map_location: str | torch.device | None = "cpu",
     ) -> None:
-        self.path = Path(path).expanduser()
+        self.path = user_path(path)
         self.content = dict(content)
         self.seed = seed
         self.resume = resume
@@ -72,12 +73,13 @@ class ResumableCheckpoint:
 
         Raises:
             WeightsError: the file is damaged, or its content does not fit.
-            InputError: the training has more epochs behind it than it is to have.
+            InputError: the training has more epochs behind it than it is to have, or other initial weights.
         """
         if engine.state.epoch > 0:
             return
         self.about = {"options": options_in_use(), "data": _names(engine.state.dataloader)}
         if not self.resume or not self.path.is_file():
+            self.logger.info("The training starts from its beginning; its checkpoint will be %s.", self.path)
             return
         before: dict[str, Any] = {}
         try:
@@ -88,6 +90,12 @@ class ResumableCheckpoint:
                 raise InputError(
                     f"{self.path}: {epoch} epochs are complete, but --epochs is {engine.state.max_epochs}. Give more, "
                     "or another --output_dir, or start over with --resume False."
+                )
+            new = {name: new for name, _, new in _changes(before, self.about)}.get("initial_weights", "None")
+            if new != "None":
+                raise InputError(
+                    f"{self.path}: the training continues from this checkpoint, so --initial_weights {new} would "
+                    "not be used. Leave it as it was, or start over with --resume False, or another --output_dir."
                 )
             for name, item in self.content.items():
                 if isinstance(item, Optimizer):

@@ -13,6 +13,7 @@ from ignite.engine import Engine, Events
 from monai.data import MetaTensor
 
 from monai_mamba.data.aseg_stats import ICV, aseg_stats
+from monai_mamba.data.content import describe_sources
 from monai_mamba.data.image_file import read_image
 from monai_mamba.data.scans import EXTRA_RESULTS, RESULTS
 from monai_mamba.errors import InputError, writing
@@ -33,7 +34,8 @@ class ResultSaver:
       the labels are those of the whole brain, `percent_of_brain`: 100 times `mm3` by that of the brain, see `BRAIN`.
       With `stats`, `percent_of_icv`, too, and the intracranial volume as a last row without `id`.
     * `<output>_picture.png`: three views, see `draw_labels`.
-    * `<output>_dseg.nii.gz`: label ids on the grid of the scan, with the affine, codes and spacing of its header.
+    * `<output>_dseg.nii.gz`: label ids on the grid of the scan, with the affine, codes and spacing of its header, and
+      what it was made from, see `describe_sources`.
     * `<output>_dseg.mgz`: the same for FreeSurfer, only where the scan is an MGH file.
     * `<output>_aseg.stats`: see `aseg_stats`; only with `stats`.
 
@@ -83,7 +85,8 @@ class ResultSaver:
             InputError: the scan is no longer what it was when its voxels were read.
             OutputError: a file cannot be written.
         """
-        file = source = read_image(prediction.meta["filename_or_obj"], prediction.meta.get("checksum"))
+        checksum = prediction.meta.get("checksum")
+        file = source = read_image(prediction.meta["filename_or_obj"], checksum)
         labels = prediction[0].numpy()
         if prediction.meta.get("volume") is not None:  # of a file with several
             source = file.slicer[..., prediction.meta["volume"]]
@@ -110,7 +113,10 @@ class ResultSaver:
             written = self._as_written(labels)
             if isinstance(file, nib.MGHImage):
                 write_atomically(output + EXTRA_RESULTS["mgz"], partial(nib.save, mgh_label_image(written, file)))
-            write_atomically(output + RESULTS["labels"], partial(nib.save, label_image(written, file)))
+            image = label_image(written, file)
+            if sources := prediction.meta.get("checksums", checksum):
+                image.header["descrip"] = describe_sources(sources)
+            write_atomically(output + RESULTS["labels"], partial(nib.save, image))
 
     def _as_written(self, labels: np.ndarray) -> np.ndarray:
         if self.written_ids is None:

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from ignite.engine import Engine, Events
 
-from monai_mamba.data.unpacking import first_line
+from monai_mamba.data.unpacking import POINTER_FOUND, POINTERS, first_line
 from monai_mamba.errors import WeightsError, writing
-from monai_mamba.files import read_json, read_whole, write_atomically
+from monai_mamba.files import read_json, read_whole, user_path, write_atomically
 from monai_mamba.ranks import rank_and_size
 
 ENTRIES = ("model", "state_dict", "network")  # of a training checkpoint, where it holds the network's weights
@@ -34,7 +34,7 @@ def check_weights(path: str | Path, bundle_root: str | Path) -> None:
     Raises:
         WeightsError: the file is not there, or its hash differs.
     """
-    path, root = Path(path).expanduser(), Path(bundle_root)
+    path, root = user_path(path), Path(bundle_root)
     known = read_json(root / "configs" / "metadata.json").get("weights", {})
     ships = {(root / name).resolve(): entry.get("sha256") for name, entry in known.items()}
     if not path.is_file():
@@ -99,12 +99,14 @@ def read_tensors(path: str | Path, map_location: str | torch.device | None = "cp
         WeightsError: the file is damaged, or cannot be read safely.
     """
     content = read_whole(path)
+    if content.startswith(POINTERS):
+        raise WeightsError(f"{path}: {POINTER_FOUND}")
     _check_archive(path, content)
     try:
         return torch.load(io.BytesIO(content), map_location=map_location, weights_only=True)
     except Exception as error:  # random bytes make the unpickler raise anything
         raise WeightsError(
-            f"{path}: not a file of plain tensors as written by torch.save(network.state_dict(), ...)."
+            f"{path}: not a file of plain tensors. Write it with torch.save(network.state_dict(), ...)."
         ) from error
 
 
@@ -147,7 +149,7 @@ def load_weights(network: torch.nn.Module, path: str | Path, bundle_root: str | 
         WeightsError: see `check_weights` and `read_weights`; or the weights belong to another network, are not finite
             or whole numbers, or do not differ within any tensor.
     """
-    path = Path(path).expanduser()
+    path = user_path(path)
     check_weights(path, bundle_root)
     state = read_weights(path)
     own = network.state_dict()
@@ -169,6 +171,8 @@ def load_weights(network: torch.nn.Module, path: str | Path, bundle_root: str | 
                 f"{path}: the values of {name} are {state[name].dtype}, expected {value.dtype}. Convert quantized "
                 "weights back with their scale first."
             )
+        if state[name].layout != torch.strided or state[name].is_meta:
+            raise WeightsError(f"{path}: the values of {name} are sparse or not there. Save a dense tensor on the CPU.")
         bad = int((~state[name].to(value.dtype).isfinite()).sum())
         if bad:
             raise WeightsError(
@@ -208,7 +212,7 @@ class WeightsLoader:
     """
 
     def __init__(self, path: str | Path, network: torch.nn.Module, bundle_root: str) -> None:
-        self.path = Path(path).expanduser()
+        self.path = user_path(path)
         self.network = network
         self.bundle_root = bundle_root
         self.loaded = False

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from monai_mamba.errors import show_errors_briefly, writing
-from monai_mamba.files import write_text
+from monai_mamba.files import user_path, write_text
 from monai_mamba.labels.color_tables import COLOR_TABLES
 from monai_mamba.labels.tables import LabelTable, label_tables
 
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     table = LabelTable.load(options.table, auxiliary=True)
     for ending, text in COLOR_TABLES.items():
-        path = Path(options.output_dir).expanduser() / (Path(options.table).stem + ending)
+        path = user_path(options.output_dir) / (Path(options.table).stem + ending)
         with writing(f"{path}:"):
             write_text(path, text(table))
         print(path)

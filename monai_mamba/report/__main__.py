@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from monai_mamba.errors import BatchError, show_errors_briefly
+from monai_mamba.files import user_path
 from monai_mamba.report import write_report
 
 
@@ -27,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--table", type=_name, help="label table of the results, where it is none of the package")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
-    path = Path(options.output or Path(options.results_dir, "report.html")).expanduser()
+    path = user_path(options.output or Path(options.results_dir, "report.html"))
     problems = write_report(Path(options.results_dir), path, options.input, options.table)
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
     if problems:

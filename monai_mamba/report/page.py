@@ -17,7 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from monai_mamba.errors import InputError, writing
-from monai_mamba.files import write_atomically
+from monai_mamba.files import user_path, write_atomically
 from monai_mamba.labels import LabelTable
 from monai_mamba.report.images import EmbeddedScan, embed_picture, embed_scan
 from monai_mamba.report.plots import strip
@@ -38,6 +38,7 @@ ASSETS = Path(__file__).parent / "assets"
 ENVIRONMENT = Environment(
     loader=FileSystemLoader(ASSETS), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
 )
+DOCTYPE = b"<!doctype html>"
 MAX_VIEWERS = 8  # scans with a viewer; each makes the page 3 to 8 MB larger
 WIDTHS = ((1, 1200), (100, 512), (math.inf, 256))  # of pictures in pixels, for up to so many scans
 TITLES = {"subcortical": "Subcortical structures", "hippocampus": "Hippocampus", "tumor": "Brain tumor"}
@@ -89,16 +90,18 @@ def write_report(
         A sentence for each result that could not be used or shown in full.
 
     Raises:
-        InputError: nothing in the folder can be used, or `source` does not hold anything.
+        InputError: nothing in the folder can be used, `source` does not hold anything, or `path` is no report.
         OutputError: the file cannot be written.
     """
+    if Path(path).is_file() and not Path(path).read_bytes().lower().startswith(DOCTYPE):
+        raise InputError(f"--output is {path}, which exists and is no report; choose another name.")
     results, problems = find_results(folder, table)
     by_structures: dict[tuple, list[ScanResult]] = defaultdict(list)
     for result in results:
         by_structures[result.structures].append(result)
     groups = [Group(members, measures_of(members)) for members in by_structures.values()]
     embedded = _embed(groups, folder, source, problems) if source else []
-    text = _render(Path(folder).expanduser().resolve().name, groups, embedded, problems)
+    text = _render(user_path(folder).resolve().name, groups, embedded, problems)
     with writing(f"{path}: the report", "Free some space, or choose another file with --output."):
         # Names of files may hold bytes that are no text.
         write = partial(Path.write_text, data=text, encoding="utf-8", errors="backslashreplace", newline="\n")

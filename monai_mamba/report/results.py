@@ -18,7 +18,7 @@ from monai_mamba.data.pairs import image_on_grid
 from monai_mamba.data.quality import Quality, QualityLimits
 from monai_mamba.data.scans import RESULTS, find_scans, is_finished
 from monai_mamba.errors import InputError
-from monai_mamba.files import MISSING, files_below, read_tsv
+from monai_mamba.files import MISSING, files_below, read_tsv, user_path
 from monai_mamba.labels import LabelTable, label_tables
 
 BUNDLES = {"subcortical": "subcortical", "hippocampus": "hippocampal_subfields", "tumor": "brats_multimodal"}  # by task
@@ -98,7 +98,7 @@ def find_results(folder: str | Path, table: str | None = None) -> tuple[list[Sca
     Raises:
         InputError: there is no such folder, nothing in it is finished, or none of it can be used.
     """
-    root = Path(folder).expanduser()
+    root = user_path(folder)
     if not root.is_dir():
         raise InputError(f"{root}: there is no such folder. Give the folder that the results were written to.")
     names = [table] if table else label_tables()
@@ -175,7 +175,7 @@ def _inputs(source: Sequence[str], regions: bool) -> list[str | list[str]]:
     """What the finder of a task takes one after the other: a list of files is one case to that of regions."""
     if len(source) == 1:
         return [source[0]]
-    if regions and not all(Path(path).expanduser().is_file() for path in source):
+    if regions and not all(user_path(path).is_file() for path in source):
         return list(source)
     return [list(source)]
 

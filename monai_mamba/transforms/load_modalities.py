@@ -62,8 +62,9 @@ class LoadModalitiesd(MapTransform):
         """Return the data with float32 images `(4, H, W, D)`.
 
         Their meta data are those of the modality that the results are for, with `volume`, its index in a 4-D file;
-        positions are in its millimeters. The entry `modalities`, here and there, names what the image has; `doubts`
-        says there what seems to be wrong with it (see `find_doubts`), as does a warning.
+        positions are in its millimeters; and `checksums`, those of all files. The entry `modalities`, here and there,
+        names what the image has; `doubts` says there what seems to be wrong with it (see `find_doubts`), as does a
+        warning.
         """
         result = dict(data)
         for key in self.key_iterator(result):
@@ -121,6 +122,7 @@ class LoadModalitiesd(MapTransform):
         affine, shape = affines[reference], tuple(volumes[reference].shape[1:])
         meta = {**volumes[own].meta, "original_affine": one_affine(volumes[own].affine)}
         meta["spatial_shape"] = np.array(volumes[own].shape[1:])
+        meta["checksums"] = " ".join(sorted({volume.meta["checksum"] for volume in volumes.values()}))
         if label is not None:
             header = open_image(label)
             affine, shape = one_affine(header.affine), header.shape[:3]

@@ -17,6 +17,9 @@ MIN_OVERLAP = 0.95
 # Of rank correlations. In the same cases T1 and T1ce are more alike than any other two (by 0.07 at least), and FLAIR is
 # more like them than T2 is (by 0.1 at least).
 EXCHANGED = 0.05
+# A contrast agent brightens: many more voxels are much brighter in T1ce than T1 lets expect than the other way round,
+# 7 to 180 times as many in six of the cases, 1.7 and 2.3 times in two, 0.8 times in one.
+LEVELS, MUCH, BRIGHTENED, RARE = 40, 6.0, 4.0, 0.0005
 SAME = 0.98  # correlation of gray values; in eight of the cases T1 and T1ce have 0.36 to 0.80, others less
 
 
@@ -67,11 +70,12 @@ def _correlation(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def _exchanged(image: np.ndarray, present: Sequence[str]) -> set[str]:
-    """Names of two modalities of which each looks like the other one; T1 and T1ce cannot be told apart."""
+    """Names of two modalities of which each looks like the other one."""
     voxels = image[[MODALITIES.index(name) for name in present]].reshape(len(present), -1)
-    ranks = voxels[:, (voxels != 0).all(axis=0)].argsort(axis=1).argsort(axis=1)
-    if len(present) < 3 or ranks.shape[1] < 2:
+    voxels = voxels[:, (voxels != 0).all(axis=0)]
+    if voxels.shape[1] < LEVELS:
         return set()
+    ranks = voxels.argsort(axis=1).argsort(axis=1)
     alike = dict(zip(product(present, present), np.corrcoef(ranks).ravel(), strict=True))
     weighted = {"t1", "t1ce"} & set(present)
     if len(weighted) == 2:
@@ -82,4 +86,15 @@ def _exchanged(image: np.ndarray, present: Sequence[str]) -> set[str]:
         flair, t2 = (np.mean([alike[name, other] for other in weighted]) for name in ("flair", "t2"))
         if t2 - flair > EXCHANGED:
             return {"flair", "t2"}
+    if len(weighted) == 2:
+        t1, t1ce = (voxels[present.index(name)] for name in ("t1", "t1ce"))
+        if _brighter_share(t1ce, t1) > BRIGHTENED * max(_brighter_share(t1, t1ce), RARE):
+            return weighted
     return set()
+
+
+def _brighter_share(one: np.ndarray, other: np.ndarray) -> float:
+    """Share of the voxels that are much brighter in the other image than those usually are that look alike in one."""
+    groups = np.array_split(other[one.argsort(kind="stable")], LEVELS)
+    above = np.concatenate([group - np.median(group) for group in groups])
+    return float(np.mean(above > MUCH * np.median(np.abs(above))))

@@ -56,6 +56,8 @@ class RestoreLabelsd(EachEntryTransform):
         if calibration is not None:
             try:
                 self.factors = {int(row["id"]): float(row["factor"]) for row in read_tsv(calibration, "id")}
+                if odd := [label for label, factor in self.factors.items() if not 0 < factor < np.inf]:
+                    raise ValueError(f"the factor of {odd[0]} is {self.factors[odd[0]]}, expected a number above 0")
             except (OSError, KeyError, TypeError, ValueError) as error:
                 raise InputError(
                     f"{calibration}: no table of factors ({error}). Expected columns: id, factor."

@@ -16,6 +16,8 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.utils import set_determinism
 
 from monai_mamba.data.aseg_stats import ICV
+from monai_mamba.data.content import sources_of
+from monai_mamba.data.image_file import checksum_of
 from monai_mamba.errors import BatchError
 from monai_mamba.labels import LabelTable
 
@@ -171,7 +173,8 @@ def test_results_are_on_the_grid_of_the_scan(tmp_path, weights):
     np.testing.assert_array_equal(result.get_qform(), source.get_qform())
     assert (result.shape, result.get_data_dtype()) == (source.shape, np.uint8)
     assert [int(result.header[code]) for code in ("qform_code", "sform_code")] == [1, 2]
-    assert result.header["descrip"] == b""
+    assert sources_of(f"{prefix}_dseg.nii.gz") == {checksum_of(scan.read_bytes())}
+    assert b"a name" not in result.header["descrip"].item()
     labels = np.asanyarray(result.dataobj)
     assert min(dice(labels, expected, label) for label in (LEFT, RIGHT)) > 0.93
 

@@ -60,7 +60,7 @@ def test_a_table_takes_the_place_of_an_earlier_one_only(tmp_path):
     assert check_case_table(tmp_path / "new.tsv") == tmp_path / "new.tsv"
     with pytest.raises(InputError, match=r"scan\.nii, which exists and is no table of cases"):
         check_case_table(scan)
-    with pytest.raises(InputError, match="a folder; expected a file"):
+    with pytest.raises(InputError, match="no regular file; expected one"):
         check_case_table(tmp_path)
 
 

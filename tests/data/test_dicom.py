@@ -238,6 +238,10 @@ def stopped(files: list[Path]) -> None:
         path.unlink()
 
 
+def longer_directions(header: Dataset, index: int) -> None:
+    header.ImageOrientationPatient = [2 * value for value in header.ImageOrientationPatient]
+
+
 REFUSED: dict[str, tuple[Callable[[list[Path]], object], str]] = {
     "two slices missing in the middle": (remove(3, 4), "2 slices are missing between the others"),
     "slices at unequal distances": (edited(uneven), "mm apart; expected equal steps"),
@@ -245,6 +249,7 @@ REFUSED: dict[str, tuple[Callable[[list[Path]], object], str]] = {
     "two echoes in one series": (doubled, "10 slices at the place of another one"),
     "a localizer": (edited(localizer), "slices in several directions, as in a localizer"),
     "three slices": (stopped, "3 slices; expected at least 8"),
+    "directions of length 2": (edited(longer_directions), "no unit vectors at a right angle"),
     "slices of several voxel sizes": (edited(another_size), "slices of several sizes"),
     "multi-frame without places": (edited(multiframe), "several slices in one image"),
     "mosaic of slices": (edited(mosaic), "several slices in one image"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -36,6 +37,17 @@ def test_shapes_of_volumes_pass():
 def test_a_field_of_view_that_no_head_has_is_refused(size):
     with pytest.raises(InputError, match=r"the field of view is .* a head needs 5 to 600 mm"):
         check_extent("scan", (256, 256, 256), np.diag([1, 1, size, 1]))
+
+
+def test_a_file_that_may_not_be_read_is_named(tmp_path, monkeypatch):
+    (tmp_path / "scan.nii").write_bytes(b"a scan")
+
+    def refused(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refused)
+    with pytest.raises(InputError, match=r"scan\.nii: the file cannot be read \(Permission denied\)"):
+        check_header(tmp_path / "scan.nii")
 
 
 def test_an_ending_that_belies_the_content_is_named(tmp_path):

@@ -78,6 +78,19 @@ def test_a_table_that_cannot_be_read_is_no_pass(tmp_path):
     assert "has 2 rows, expected one" in LIMITS.rate(path).reason
 
 
+@pytest.mark.parametrize("number", ["nan", "inf"])
+def test_what_is_no_finite_number_is_no_pass_and_no_limit(tmp_path, number):
+    path = table(tmp_path, HEAD)
+    path.write_text(path.read_text().replace("7000", "n/a"))
+    assert LIMITS.rate(path).grade == "fail"
+    path = table(tmp_path, HEAD)
+    path.write_text(path.read_text().replace("7000", number))
+    assert LIMITS.rate(path).grade == "fail"
+    path.write_text("\t".join(COLUMNS) + f"\nCSF\t0\t{number}\t1\t0.5\n")
+    with pytest.raises(InputError, match=f"no table of limits \\({number} is no finite number\\)"):
+        QualityLimits.load(path)
+
+
 def shipped(bundle: str) -> QualityLimits:
     return QualityLimits.load(Path(monai_mamba.bundle_root(bundle), "configs", "quality.tsv"))
 

@@ -10,6 +10,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from monai_mamba.data.content import describe_sources
+from monai_mamba.data.image_file import checksum_of
 from monai_mamba.data.image_header import IMAGE_SUFFIXES
 from monai_mamba.data.scans import RESULTS, find_scans
 from monai_mamba.errors import InputError
@@ -91,10 +93,6 @@ def test_finished_scans_are_marked_unless_asked_for(tmp_path, caplog):
     with caplog.at_level(logging.INFO, "monai_mamba"):
         assert outputs(str(tmp_path / "in"), tmp_path) == ["b_desc-subcortical"]
     assert "Finished before: 1 of 2, in" in caplog.text
-    assert "changed" not in caplog.text
-    os.utime(tmp_path / "in" / "a.nii.gz", (2**32, 2**32))
-    assert outputs(str(tmp_path / "in"), tmp_path) == ["b_desc-subcortical"]
-    assert f"1 of them changed after their results were made, first {tmp_path / 'in' / 'a.nii.gz'}." in caplog.text
     assert len(outputs(str(tmp_path / "in"), tmp_path, overwrite=True)) == 2
 
 
@@ -109,6 +107,21 @@ def test_a_damaged_result_is_made_again(length, tmp_path, caplog):
 
 
 def test_results_of_another_scan_are_not_taken_for_those_of_this_one(tmp_path):
+    """Two people whose scans have one name and lie on one grid; links and copies elsewhere are the same scan."""
+    for person in "xyz":
+        scan(tmp_path / person / "a.nii.gz", seed=person == "y")
+    make(tmp_path, *(f"out/a_desc-subcortical{ending}" for ending in RESULTS.values()))
+    labels = nib.load(tmp_path / "x" / "a.nii.gz")
+    labels.header["descrip"] = describe_sources(checksum_of((tmp_path / "x" / "a.nii.gz").read_bytes()))
+    nib.save(labels, tmp_path / "out" / f"a_desc-subcortical{RESULTS['labels']}")
+    assert outputs(str(tmp_path / "x" / "a.nii.gz"), tmp_path) == []
+    assert outputs(str(tmp_path / "z" / "a.nii.gz"), tmp_path) == []
+    with pytest.raises(InputError, match=r"y/a\.nii\.gz: .*_dseg\.nii\.gz is there and was made from other files"):
+        outputs(str(tmp_path / "y" / "a.nii.gz"), tmp_path)
+    assert len(outputs(str(tmp_path / "y" / "a.nii.gz"), tmp_path, overwrite=True)) == 1
+
+
+def test_results_that_do_not_say_what_they_are_of_must_lie_on_the_grid_of_the_scan(tmp_path):
     for person, place in (("x", 0), ("y", 30)):
         affine = np.eye(4)
         affine[0, 3] = place
@@ -118,7 +131,7 @@ def test_results_of_another_scan_are_not_taken_for_those_of_this_one(tmp_path):
     for ending in RESULTS.values():
         (tmp_path / "out" / f"a_desc-subcortical{ending}").write_bytes((tmp_path / "x" / "a.nii.gz").read_bytes())
     assert outputs(str(tmp_path / "x" / "a.nii.gz"), tmp_path) == []
-    with pytest.raises(InputError, match=r"y/a\.nii\.gz: .*_dseg\.nii\.gz is there and lies on another grid"):
+    with pytest.raises(InputError, match=r"y/a\.nii\.gz: .*_dseg\.nii\.gz is there and was made from other files"):
         outputs(str(tmp_path / "y" / "a.nii.gz"), tmp_path)
     assert len(outputs(str(tmp_path / "y" / "a.nii.gz"), tmp_path, overwrite=True)) == 1
 
@@ -142,6 +155,16 @@ def test_names_with_blanks_brackets_and_accents(tmp_path):
     make(tmp_path, "in dir [1]/Zoë.scan 1.nii.gz")
     path = tmp_path / "in dir [1]" / "Zoë.scan 1.nii.gz"
     assert outputs(str(path), tmp_path) == outputs(str(path.parent), tmp_path) == ["Zoë.scan 1_desc-subcortical"]
+
+
+def test_images_of_other_formats_are_listed(tmp_path, caplog):
+    make(tmp_path, "in/a.nii.gz", "in/b.hdr", "in/b.img", "in/c.mnc")
+    with caplog.at_level(logging.INFO, "monai_mamba"):
+        assert outputs(str(tmp_path / "in"), tmp_path) == ["a_desc-subcortical"]
+    assert f"format that is not read (3: {tmp_path / 'in/b.hdr'}, " in caplog.text
+    (tmp_path / "in/a.nii.gz").unlink()
+    with pytest.raises(InputError, match=r"no image in this folder .* Found format that is not read \(3: .*dcm2niix"):
+        outputs(str(tmp_path / "in"), tmp_path)
 
 
 def test_links_are_followed_once_and_broken_ones_reported(tmp_path):
@@ -176,11 +199,11 @@ def labels(path: Path, kind: type = nib.Nifti1Image, dtype: str = "uint8") -> Pa
     return path
 
 
-def scan(path: Path) -> Path:
+def scan(path: Path, seed: int = 0) -> Path:
     """A noisy ball in the whole numbers of an 8-bit scan."""
     kind = nib.MGHImage if path.suffix == ".mgz" else nib.Nifti1Image
     index = np.moveaxis(np.indices((20, 24, 22)), 0, -1) - (10, 12, 11)
-    gray = np.random.default_rng(0).normal(100, 10, index.shape[:3])
+    gray = np.random.default_rng(seed).normal(100, 10, index.shape[:3])
     path.parent.mkdir(parents=True, exist_ok=True)
     nib.save(kind(np.where((index**2).sum(-1) < 81, gray, 0).astype(np.uint8), np.eye(4)), path)
     return path

@@ -225,10 +225,15 @@ WEIGHTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "infinite": (saved(levels(0, float("inf"), 1, float("-inf"))), "2 of the 4 values of levels are NaN or infinite"),
     "too large for float32": (saved(levels(0, 1e300, 1, 0.5, dtype=torch.float64)), "1 of the 4 values of levels"),
     "whole numbers": (saved(levels(0, 64, 127, 32, dtype=torch.int8)), "torch.int8, expected torch.float32"),
+    "sparse": (saved({"levels": torch.eye(4)[1].to_sparse()}), "the values of levels are sparse or not there"),
     "zeros": (saved(levels(0, 0, 0, 0)), "all values are equal"),
     "one bit of a value is wrong": (changed(flip), "the file is damaged; the checksum of its part"),
     "cut": (changed(lambda content: content.__delitem__(slice(-300, None))), "the file is truncated or damaged"),
     "bytes after the end": (changed(lambda content: content.extend(b"more")), "the file is damaged; surplus bytes"),
+    "a pointer of Git LFS": (
+        lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\n"),
+        "a pointer of Git LFS or git-annex",
+    ),
     "a checkpoint that holds no network": (
         saved({"epoch": 3, "optimizer": levels(0)}),
         "found something else, with the entries epoch, optimizer",

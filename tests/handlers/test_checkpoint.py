@@ -14,6 +14,7 @@ from torch import nn
 from torch.optim import lr_scheduler
 
 from monai_mamba.errors import InputError, WeightsError
+from monai_mamba.handlers import checkpoint
 from monai_mamba.handlers.checkpoint import ResumableCheckpoint
 
 
@@ -146,6 +147,22 @@ def test_other_data_are_warned_of(tmp_path, caplog):
     assert "Other data" not in caplog.text
     train(3, "a", "c", "d")
     assert "Other data than before: 2 scans were there then, 3 are now; 2 of them are new." in caplog.text
+
+
+def test_initial_weights_that_would_not_be_used_are_refused(tmp_path, monkeypatch):
+    def train(epochs: int, weights: str | None) -> None:
+        monkeypatch.setattr(checkpoint, "options_in_use", lambda: {"initial_weights": str(weights)})
+        engine = Engine(lambda *_: None)
+        ResumableCheckpoint(tmp_path / "a.pt", {}).attach(engine)
+        engine.run([0], max_epochs=epochs)
+
+    train(1, "a.pt")
+    train(2, "a.pt")
+    train(3, None)
+    with pytest.raises(
+        InputError, match=r"continues from this checkpoint, so --initial_weights b\.pt would not be used"
+    ):
+        train(4, "b.pt")
 
 
 def test_a_checkpoint_without_names_and_options_is_continued(tmp_path):

@@ -12,7 +12,7 @@ import torch
 from monai.bundle import ConfigWorkflow
 from tumor_phantom import MODALITIES, SHAPE, TumorNetwork, make_tumor, middle_affine, save, save_case
 
-from monai_mamba.errors import BatchError, MonaiMambaError
+from monai_mamba.errors import BatchError, MonaiMambaError, as_before, own_error
 
 CONFIGS = Path(__file__).resolve().parents[2] / "bundles" / "brats_multimodal" / "configs"
 
@@ -153,6 +153,42 @@ def test_a_bad_case_does_not_stop_the_others(tmp_path, weights):
     assert "1 of 2 scans failed" in str(caught.value.__cause__)
     assert len(list((tmp_path / "out").rglob("good_desc-tumor_*"))) == 3
     assert not list((tmp_path / "out").rglob("a_desc-tumor_*"))
+
+
+def test_results_without_a_modality_that_has_come_since_are_not_taken_for_finished(tmp_path, weights):
+    def run(**options: object) -> None:
+        workflow = ConfigWorkflow(
+            str(CONFIGS / "inference.json"),
+            workflow_type="infer",
+            logging_file=False,
+            input=str(tmp_path / "in"),
+            output_dir=str(tmp_path / "out"),
+            weights=weights,
+            device="cpu",
+            progress=False,
+            pixdim=[1.0] * 3,
+            roi_size=[32] * 3,
+            network_def={"_target_": "tumor_phantom.TumorNetwork"},
+            **options,
+        )
+        with as_before():
+            workflow.initialize()
+            workflow.run()
+
+    save_case(tmp_path / "in", "a", only=("flair", "t1", "t2"))
+    run()
+    run()
+    table = tmp_path / "out" / "a_desc-tumor_volumes.tsv"
+    before = table.read_text()
+    save_case(tmp_path / "in", "a")
+    with pytest.raises(RuntimeError) as caught:
+        run()
+    error = own_error(caught.value)
+    assert str(error).startswith("a: ")
+    assert "a_desc-tumor_dseg.nii.gz is there and was made from other files, or from these before" in str(error)
+    assert table.read_text() == before
+    run(overwrite=True)
+    assert "FLAIR+T1+T1ce+T2" in table.read_text()
 
 
 def test_unexpected_labels_stop_a_training(tmp_path, weights):

@@ -98,6 +98,11 @@ def suffix_without_gzip(path: Path) -> Path:
     return path
 
 
+def written(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
 def broken_link(path: Path) -> Path:
     path.symlink_to("absent.nii.gz")
     return path
@@ -115,6 +120,16 @@ BAD: dict[str, tuple[str, Callable[[Path], Path], str]] = {
     "text as gzip": ("scan.nii.gz", text, "not a readable NIfTI or MGH image"),
     "gzip without suffix": ("scan.nii", gzip_without_suffix, r"compressed: give it a name that ends in \.nii\.gz"),
     "suffix without gzip": ("scan.nii.gz", suffix_without_gzip, r"not compressed: .* a name that ends in \.nii"),
+    "pointer of Git LFS": (
+        "scan.nii.gz",
+        lambda path: written(path, b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 123\n"),
+        "a pointer of Git LFS or git-annex",
+    ),
+    "pointer of git-annex": (
+        "scan.nrrd",
+        lambda path: written(path, b"/annex/objects/MD5E-s123--4d7a.nrrd\n"),
+        "a pointer of Git LFS or git-annex",
+    ),
     "broken link": ("scan.nii.gz", broken_link, "a link to absent.nii.gz, which does not exist"),
     "voxels of 1 m": (
         "scan.nii",
@@ -128,6 +143,11 @@ BAD: dict[str, tuple[str, Callable[[Path], Path], str]] = {
     ),
     "other suffix": ("scan.dcm", text, "dcm2niix"),
     "series": ("scan.nii.gz", lambda path: volume(path, noise(*SHAPE, 3)), "a series of 3 volumes"),
+    "series whose first axis are channels": (
+        "scan.nii.gz",
+        lambda path: volume(path, noise(1, *SHAPE)),
+        "without the axis of length 1",
+    ),
     "2-D": ("scan.nii.gz", lambda path: volume(path, noise(64, 64)), "a 2-D image"),
     "one slice": ("scan.nii.gz", lambda path: volume(path, noise(64, 64, 1)), "a 2-D image"),
     "colors": ("scan.nii.gz", colors, "one real number per voxel"),

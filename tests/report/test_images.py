@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import base64
 import gzip
+from dataclasses import replace
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 from head_phantom import LEFT, RIGHT
 
+from monai_mamba.data.content import describe_sources
+from monai_mamba.data.image_file import checksum_of
 from monai_mamba.errors import InputError
 from monai_mamba.report import images
 from monai_mamba.report.images import embed_picture, embed_scan
@@ -66,6 +70,18 @@ def test_what_a_header_says_of_a_person_is_not_in_the_page(result, source):
     embedded = embed_scan(result, source)
     for text in (embedded.image, embedded.labels):
         assert b"Jane" not in gzip.decompress(base64.b64decode(text))
+
+
+def test_a_scan_that_the_labels_are_not_of_is_refused(result, source, tmp_path):
+    """On the same grid."""
+    scan, labels = nib.load(source.path), nib.load(result.path("labels"))
+    labels.header["descrip"] = describe_sources(checksum_of(Path(source.path).read_bytes()))
+    result = replace(result, output=str(tmp_path / "a"))
+    nib.save(labels, result.path("labels"))
+    embed_scan(result, source)
+    nib.save(nib.Nifti1Image(np.asarray(scan.dataobj) + 1, scan.affine), tmp_path / "other.nii.gz")
+    with pytest.raises(InputError, match=r"a_dseg\.nii\.gz: it was made from another file than .*other\.nii\.gz"):
+        embed_scan(result, Source(str(tmp_path / "other.nii.gz")))
 
 
 def test_a_scan_on_another_grid_is_refused(result, source, tmp_path):

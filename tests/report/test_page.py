@@ -223,6 +223,15 @@ def test_a_page_that_cannot_be_written_leaves_nothing(study, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+def test_a_report_takes_the_place_of_an_earlier_one_only(study, tmp_path):
+    write_report(study, tmp_path / "report.html")
+    write_report(study, tmp_path / "report.html")
+    (tmp_path / "scan.nii").write_bytes(b"a scan")
+    with pytest.raises(InputError, match=r"--output is .*scan\.nii, which exists and is no report"):
+        write_report(study, tmp_path / "scan.nii")
+    assert (tmp_path / "scan.nii").read_bytes() == b"a scan"
+
+
 def test_scans_of_another_study_are_refused(cohort, study, tmp_path):
     with pytest.raises(InputError, match="none of the results"):
         write_report(cohort / "sub-00", tmp_path / "report.html", [str(study / "scans")])

@@ -105,6 +105,7 @@ EXCHANGED = {
     "FLAIR and T1": ("flair", "t1", "look exchanged"),
     "FLAIR and T1ce": ("flair", "t1ce", "look exchanged"),
     "FLAIR and T2": ("flair", "t2", "look exchanged"),
+    "T1 and T1ce": ("t1", "t1ce", "look exchanged"),
     "T1 and T2": ("t1", "t2", "look exchanged"),
     "T1ce and T2": ("t1ce", "t2", "look exchanged"),
 }
@@ -121,6 +122,9 @@ def test_modalities_in_the_place_of_another_one_and_copies_are_noticed(caplog):
             case = LOAD({"image": paths | {one: paths[other], other: paths[one]}})
             assert case["image"].meta["doubts"] == f"the images called {names} {said}"
             assert f"the images called {names} {said}. Check which file is which." in caplog.text
+        pair = {name: paths[other] for name, other in (("t1", "t1ce"), ("t1ce", "t1"))}
+        assert "T1 and T1ce look exchanged" in LOAD({"image": pair})["image"].meta["doubts"]
+        assert LOAD({"image": {name: paths[name] for name in pair}})["image"].meta["doubts"] == ""
         copied = LOAD({"image": paths | {"t1ce": paths["t1"]}})["image"].meta["doubts"]
         assert copied == "the images called T1 and T1ce are the same"
 

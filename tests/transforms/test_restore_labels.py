@@ -30,7 +30,9 @@ def restore(image: MetaTensor) -> MetaTensor:
     return RestoreLabelsd("pred", "subcortical")({"pred": image})["pred"]
 
 
-@pytest.mark.parametrize("text", [None, "id\tfactor\n10\tx\n", "id\n10\n"])
+@pytest.mark.parametrize(
+    "text", [None, "id\tfactor\n10\tx\n", "id\n10\n", "id\tfactor\n10\tnan\n", "id\tfactor\n10\t-1\n"]
+)
 def test_a_file_without_factors_is_refused(tmp_path, text):
     if text:
         (tmp_path / "a.tsv").write_text(text)
