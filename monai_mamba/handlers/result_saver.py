@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ from monai_mamba.data.scans import EXTRA_RESULTS, RESULTS
 from monai_mamba.errors import InputError, writing
 from monai_mamba.files import MISSING, write_atomically, write_text
 from monai_mamba.grids import voxel_volume
-from monai_mamba.labels import BRAIN, LabelTable, measure_brain
+from monai_mamba.labels import BRAIN, LabelTable, measure_brain, mgh_color_table
 from monai_mamba.picture import draw_labels
 
 
@@ -34,7 +35,7 @@ class ResultSaver:
       With `stats`, `percent_of_icv`, too, and the intracranial volume as a last row without `id`.
     * `<output>_picture.png`: three views, see `draw_labels`.
     * `<output>_dseg.nii.gz`: label ids on the grid of the scan, with the affine, codes and spacing of its header.
-    * `<output>_dseg.mgz`: the same for FreeSurfer, only where the scan is an MGH file.
+    * `<output>_dseg.mgz`: the same for FreeSurfer, with names and colors; only where the scan is an MGH file.
     * `<output>_aseg.stats`: see `aseg_stats`; only with `stats`.
 
     Args:
@@ -113,7 +114,8 @@ class ResultSaver:
             write_atomically(output + RESULTS["picture"], picture)
             written = self._as_written(labels)
             if isinstance(file, nib.MGHImage):
-                write_atomically(output + EXTRA_RESULTS["mgz"], partial(nib.save, mgh_label_image(written, file)))
+                content = gzip.compress(mgh_label_image(written, file).to_bytes() + self._colors(), 1, mtime=0)
+                write_atomically(output + EXTRA_RESULTS["mgz"], partial(Path.write_bytes, data=content))
             write_atomically(output + RESULTS["labels"], partial(nib.save, label_image(written, file)))
 
     def _as_written(self, labels: np.ndarray) -> np.ndarray:
@@ -123,6 +125,10 @@ class ResultSaver:
         for label, written in self.written_ids.items():
             lookup[label] = written
         return lookup[labels]
+
+    def _colors(self) -> bytes:
+        written = self.written_ids or {}
+        return mgh_color_table({written.get(entry.id, entry.id): entry for entry in self.table.structures})
 
     def _volume_table(self, counts: np.ndarray, voxel_mm3: float, meta: Mapping[str, Any]) -> str:
         volumes = {entry.id: float(counts[entry.id] * voxel_mm3) for entry in self.table.structures}
