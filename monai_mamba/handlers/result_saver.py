@@ -31,8 +31,8 @@ class ResultSaver:
 
     * `<output>_volumes.tsv`: `id`, `name`, `voxels`, `mm3` (voxels times voxel volume), `mm3_soft` (from the
       probabilities), `expected_dsc` (0..1, how sure the network is, see `RestoreLabelsd`; `n/a` without a voxel). Where
-      the labels are those of the whole brain, `percent_of_brain`: 100 times `mm3` by that of the brain, see `BRAIN`.
-      With `stats`, `percent_of_icv`, too, and the intracranial volume as a last row without `id`.
+      the labels are those of the whole brain, `percent_of_brain`, 100 times `mm3` by that of the brain (`BRAIN`), which
+      is a row without `id`. With `stats`, `percent_of_icv` and the intracranial volume likewise, as the last row.
     * `<output>_picture.png`: three views, see `draw_labels`.
     * `<output>_dseg.nii.gz`: label ids on the grid of the scan, with the affine, codes and spacing of its header.
     * `<output>_dseg.mgz`: the same for FreeSurfer, with names and colors; only where the scan is an MGH file.
@@ -137,15 +137,18 @@ class ResultSaver:
         if self.stats:
             wholes["percent_of_icv"] = meta["intracranial_mm3"]
         lines = ["\t".join(["id", "name", "voxels", "mm3", "mm3_soft", "expected_dsc", *wholes])]
+
+        def shares(mm3: float) -> list[str]:
+            return [f"{100 * mm3 / whole:.4f}" if whole > 0 and mm3 >= 0 else MISSING for whole in wholes.values()]
+
         for entry in self.table.structures:
             mm3, soft, expected = volumes[entry.id], meta["soft_volumes"][entry.id], meta["expected_dsc"][entry.id]
             cells = [entry.id, entry.name, counts[entry.id], f"{mm3:.1f}", f"{soft:.1f}"]
             cells.append(f"{expected:.3f}" if mm3 and np.isfinite(expected) else MISSING)
-            cells += [f"{100 * mm3 / whole:.4f}" if whole > 0 else MISSING for whole in wholes.values()]
-            lines.append("\t".join(map(str, cells)))
-        if self.stats:
-            volume = wholes.pop("percent_of_icv")
-            lines.append("\t".join([MISSING, ICV, MISSING, f"{volume:.1f}" if volume > 0 else MISSING, *[MISSING] * 4]))
+            lines.append("\t".join(map(str, [*cells, *shares(mm3)])))
+        for name, whole in zip((BRAIN, ICV), wholes.values(), strict=False):
+            mm3 = f"{whole:.1f}" if whole >= 0 else MISSING
+            lines.append("\t".join([MISSING, name, MISSING, mm3, MISSING, MISSING, *shares(whole)]))
         return "\n".join(lines) + "\n"
 
 
