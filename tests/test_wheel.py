@@ -51,6 +51,7 @@ def test_an_installed_package_runs_its_bundles_in_an_empty_folder(source, tmp_pa
     (wheel,) = tmp_path.glob("*.whl")
     shipped = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("monai_mamba/bundles/")}
     files = [file.relative_to(source) for bundle in (source / "bundles").iterdir() for file in bundle_files(bundle)]
+    assert "monai_mamba/py.typed" in zipfile.ZipFile(wheel).namelist()
     assert shipped == {f"monai_mamba/{file.as_posix()}" for file in files}
 
     installed, here = tmp_path / "installed", tmp_path / "here"

@@ -27,7 +27,7 @@ from monai_mamba.files import files_below
 
 NO_HEAD = {"LOCALIZER", "SECONDARY", "P", "PHASE", "MOSAIC", "MPR", "PROJECTION IMAGE"}  # words of the image type
 T1_WEIGHTED = re.compile(r"t1|mp.?rage|spgr|bravo", re.IGNORECASE)
-OTHERWISE = re.compile(r"t2|flair|map|post|gad|contrast|\+c|scout|loc", re.IGNORECASE)
+OTHERWISE = re.compile(r"t2|flair|map|post|gad|contrast|\+c|scout|loc|(?<![a-z])(gd|ce|km)(?![a-z])", re.IGNORECASE)
 THIN_MM = 2.0
 MIN_SLICES = 8
 SAME_DIRECTION, SAME_PLACE_MM = 1e-3, 0.01  # rounding of cosines and of positions

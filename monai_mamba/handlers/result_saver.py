@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ from monai_mamba.data.scans import EXTRA_RESULTS, RESULTS
 from monai_mamba.errors import InputError, writing
 from monai_mamba.files import MISSING, write_atomically, write_text
 from monai_mamba.grids import voxel_volume
-from monai_mamba.labels import BRAIN, LabelTable, measure_brain
+from monai_mamba.labels import BRAIN, LabelTable, measure_brain, mgh_color_table
 from monai_mamba.picture import draw_labels
 
 
@@ -31,12 +32,12 @@ class ResultSaver:
 
     * `<output>_volumes.tsv`: `id`, `name`, `voxels`, `mm3` (voxels times voxel volume), `mm3_soft` (from the
       probabilities), `expected_dsc` (0..1, how sure the network is, see `RestoreLabelsd`; `n/a` without a voxel). Where
-      the labels are those of the whole brain, `percent_of_brain`: 100 times `mm3` by that of the brain, see `BRAIN`.
-      With `stats`, `percent_of_icv`, too, and the intracranial volume as a last row without `id`.
+      the labels are those of the whole brain, `percent_of_brain`, 100 times `mm3` by that of the brain (`BRAIN`), which
+      is a row without `id`. With `stats`, `percent_of_icv` and the intracranial volume likewise, as the last row.
     * `<output>_picture.png`: three views, see `draw_labels`.
     * `<output>_dseg.nii.gz`: label ids on the grid of the scan, with the affine, codes and spacing of its header, and
       what it was made from, see `describe_sources`.
-    * `<output>_dseg.mgz`: the same for FreeSurfer, only where the scan is an MGH file.
+    * `<output>_dseg.mgz`: the same for FreeSurfer, with names and colors; only where the scan is an MGH file.
     * `<output>_aseg.stats`: see `aseg_stats`; only with `stats`.
 
     Args:
@@ -112,7 +113,8 @@ class ResultSaver:
             write_atomically(output + RESULTS["picture"], picture)
             written = self._as_written(labels)
             if isinstance(file, nib.MGHImage):
-                write_atomically(output + EXTRA_RESULTS["mgz"], partial(nib.save, mgh_label_image(written, file)))
+                content = gzip.compress(mgh_label_image(written, file).to_bytes() + self._colors(), 1, mtime=0)
+                write_atomically(output + EXTRA_RESULTS["mgz"], partial(Path.write_bytes, data=content))
             image = label_image(written, file)
             if sources := prediction.meta.get("checksums", checksum):
                 image.header["descrip"] = describe_sources(sources)
@@ -126,6 +128,10 @@ class ResultSaver:
             lookup[label] = written
         return lookup[labels]
 
+    def _colors(self) -> bytes:
+        written = self.written_ids or {}
+        return mgh_color_table({written.get(entry.id, entry.id): entry for entry in self.table.structures})
+
     def _volume_table(self, counts: np.ndarray, voxel_mm3: float, meta: Mapping[str, Any]) -> str:
         volumes = {entry.id: float(counts[entry.id] * voxel_mm3) for entry in self.table.structures}
         brain = measure_brain(volumes).get(BRAIN)
@@ -133,15 +139,18 @@ class ResultSaver:
         if self.stats:
             wholes["percent_of_icv"] = meta["intracranial_mm3"]
         lines = ["\t".join(["id", "name", "voxels", "mm3", "mm3_soft", "expected_dsc", *wholes])]
+
+        def shares(mm3: float) -> list[str]:
+            return [f"{100 * mm3 / whole:.4f}" if whole > 0 and mm3 >= 0 else MISSING for whole in wholes.values()]
+
         for entry in self.table.structures:
             mm3, soft, expected = volumes[entry.id], meta["soft_volumes"][entry.id], meta["expected_dsc"][entry.id]
             cells = [entry.id, entry.name, counts[entry.id], f"{mm3:.1f}", f"{soft:.1f}"]
             cells.append(f"{expected:.3f}" if mm3 and np.isfinite(expected) else MISSING)
-            cells += [f"{100 * mm3 / whole:.4f}" if whole > 0 else MISSING for whole in wholes.values()]
-            lines.append("\t".join(map(str, cells)))
-        if self.stats:
-            volume = wholes.pop("percent_of_icv")
-            lines.append("\t".join([MISSING, ICV, MISSING, f"{volume:.1f}" if volume > 0 else MISSING, *[MISSING] * 4]))
+            lines.append("\t".join(map(str, [*cells, *shares(mm3)])))
+        for name, whole in zip((BRAIN, ICV), wholes.values(), strict=False):
+            mm3 = f"{whole:.1f}" if whole >= 0 else MISSING
+            lines.append("\t".join([MISSING, name, MISSING, mm3, MISSING, MISSING, *shares(whole)]))
         return "\n".join(lines) + "\n"
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import struct
+from collections.abc import Callable, Mapping
 
-from monai_mamba.labels.tables import LabelTable
+from monai_mamba.labels.tables import LabelEntry, LabelTable
 
 
 def freesurfer_lut(table: LabelTable) -> str:
@@ -36,6 +37,19 @@ def itksnap_label(table: LabelTable) -> str:
         red, green, blue, alpha = entry.color
         lines.append(f'{entry.id} {red} {green} {blue} {alpha / 255:.3g} 1 1 "{entry.name}"')
     return "\n".join(lines) + "\n"
+
+
+def mgh_color_table(labels: Mapping[int, LabelEntry]) -> bytes:
+    """Color table as it stands behind the voxels of an MGH file and in `.annot` files: FreeSurfer's tag 1, version 2.
+
+    Everything is big-endian: tag, version, largest id plus one, name of a file (none), number of labels; of each, id,
+    name, red, green, blue (0..255), and 255 minus alpha.
+    """
+    content = struct.pack(">4isi", 1, -2, max(labels) + 1, 1, b"", len(labels))
+    for label, entry in labels.items():
+        name, (red, green, blue, alpha) = f"{entry.name}\0".encode(), entry.color
+        content += struct.pack(f">2i{len(name)}s4i", label, len(name), name, red, green, blue, 255 - alpha)
+    return content
 
 
 def _one_word(name: str) -> str:

@@ -19,7 +19,7 @@ from monai_mamba.data.aseg_stats import ICV
 from monai_mamba.data.content import sources_of
 from monai_mamba.data.image_file import checksum_of
 from monai_mamba.errors import BatchError
-from monai_mamba.labels import LabelTable
+from monai_mamba.labels import BRAIN, LabelTable
 
 BUNDLE = Path(__file__).resolve().parents[2] / "bundles" / "subcortical"
 CONFIG = BUNDLE / "configs" / "inference.json"
@@ -204,8 +204,9 @@ def test_whole_brain_and_statistics(tmp_path, weights):
         np.testing.assert_array_equal(found, labels)
 
         volumes = read_volumes(out / f"{name}_desc-subcortical_volumes.tsv")
-        assert list(volumes) == [*(e.id for e in LabelTable.load("subcortical", auxiliary=True).structures), ICV]
+        assert list(volumes) == [*(e.id for e in LabelTable.load("subcortical", auxiliary=True).structures), BRAIN, ICV]
         brain = np.count_nonzero(labels)
+        assert (float(volumes[BRAIN]["mm3"]), volumes[BRAIN]["percent_of_brain"]) == (brain, "100.0000")
         assert float(volumes[LEFT]["percent_of_brain"]) == pytest.approx(100 * (labels == LEFT).sum() / brain, abs=1e-4)
         # The factors that ship are of the structures; nobody has compared white matter and cortex yet.
         assert volumes[TISSUE_ID]["expected_dsc"] == "n/a" != volumes[LEFT]["expected_dsc"]

@@ -112,7 +112,9 @@ def test_of_a_study_the_t1_weighted_series_is_taken(tmp_path, caplog):
     series(study, 2, "t1_mprage_sag_p2")
     series(study, 3, "t1_se_tra", step=5)
     series(study, 4, "t2_tse_tra")
-    series(study, 5, "t1_mprage_post KM")
+    series(study, 5, "t1_mprage_post")
+    for number, name in enumerate(("t1_mprage_Gd", "SPGR CE", "mprage km"), start=6):
+        series(study, number, name)
     series(tmp_path / "in" / "person 2" / "DICOM" / "7", 9, "3D BRAVO", study="4.5.6")
     with caplog.at_level(logging.INFO, "monai_mamba"):
         items = found(tmp_path / "in", tmp_path)
@@ -120,7 +122,7 @@ def test_of_a_study_the_t1_weighted_series_is_taken(tmp_path, caplog):
         "person 1/all_series-2_desc-subcortical",
         "person 2/DICOM/7_series-9_desc-subcortical",
     ]
-    assert f"other DICOM series (4: {study / 'series-1'}, " in caplog.text
+    assert f"other DICOM series (7: {study / 'series-1'}, " in caplog.text
     assert [item["image"] for item in found(study / "series-4", tmp_path)] == [str(study / "series-4")]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import nibabel as nib
@@ -85,6 +86,26 @@ def test_an_mgh_label_map_has_the_grid_of_the_scan_and_no_tags_of_it(flag):
         np.testing.assert_array_equal(np.asanyarray(image.dataobj), labels)
         assert (image.get_data_dtype().newbyteorder("="), int(image.header["goodRASFlag"])) == (stored, flag)
         assert b"person" not in written
+
+
+@pytest.mark.parametrize("written_ids", [None, {entry.id: entry.id + 100 for entry in TABLE}])
+def test_an_mgz_carries_names_and_colors_of_its_labels(tmp_path, written_ids):
+    scan, labels = nib.MGHImage(np.ones((4, 5, 6), np.float32), np.eye(4)), np.full((4, 5, 6), THALAMUS, np.uint8)
+    nib.save(scan, tmp_path / "scan.mgz")
+    saver = ResultSaver("subcortical", written_ids=written_ids)
+    saver.save(prediction(tmp_path / "scan.mgz", labels), str(tmp_path / "scan"))
+    image = nib.load(tmp_path / "scan_dseg.mgz")
+    voxels = np.asanyarray(image.dataobj)
+    assert set(voxels.ravel()) == {THALAMUS if written_ids is None else written_ids[THALAMUS]}
+
+    # Behind header, voxels and scan parameters; the same bytes end an annotation, here of one vertex.
+    tags = gzip.decompress((tmp_path / "scan_dseg.mgz").read_bytes())[284 + voxels.nbytes + 20 :]
+    (tmp_path / "lh.annot").write_bytes(np.array([1, 0, 0], ">i4").tobytes() + tags)
+    _, colors, names = nib.freesurfer.read_annot(tmp_path / "lh.annot", orig_ids=True)
+    assert [name.decode() for name in names] == [entry.name for entry in TABLE.structures]
+    for entry in TABLE.structures:
+        label = entry.id if written_ids is None else written_ids[entry.id]
+        assert tuple(colors[label, :4]) == (*entry.color[:3], 255 - entry.color[3])
 
 
 def test_an_mgz_of_an_earlier_run_is_removed(tmp_path):

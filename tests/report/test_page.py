@@ -124,7 +124,7 @@ def test_a_small_cohort_marks_nothing_and_says_why(cohort, tmp_path):
     found = Page(tmp_path / "report.html")
     assert f"Nothing is marked, and there are no z-scores: {MIN_SCANS} scans are" in " ".join(found.text.split())
     assert not [cell for cell in found.attributes("td") if "marked" in (cell.get("class") or "")]
-    assert "Marked values" not in found.text
+    assert not re.search("Marked|Usual", found.text)
 
 
 def test_of_many_marked_values_the_first_are_named(study, tmp_path):
@@ -159,6 +159,7 @@ def test_shares_stand_beside_the_volumes_where_the_tables_have_them(study, tmp_p
     copy_results(source, tmp_path / "a_desc-subcortical", {LEFT: 4000.0})
     table = tmp_path / "a_desc-subcortical_volumes.tsv"
     head, *rows = table.read_text().splitlines()
+    rows.append("n/a\tBrainSegVolNotVent\tn/a\t1200000.0\tn/a\tn/a")
     shares = [f"{row}\t{float(row.split()[3]) / 1e4:.4f}" for row in rows]
     lines = [f"{head}\tpercent_of_brain", *shares]
     if icv:
@@ -173,6 +174,7 @@ def test_shares_stand_beside_the_volumes_where_the_tables_have_them(study, tmp_p
     dash = "\N{EN DASH}"
     share = {None: f"0.400 {dash}", "1600000.0": "0.250 0.250", "n/a": f"0.900 {dash}"}[icv]
     assert f"Hippocampus 4,000 0 +200.0 {share}" in text
+    assert "BrainSegVolNotVent 1,200,000" in text
     assert icv is None or f"EstimatedTotalIntraCranialVol {'1,600,000' if icv != 'n/a' else dash}" in text
 
 
