@@ -83,7 +83,9 @@ def voxel_map(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     return np.where(near, whole, matrix)
 
 
-def bounding_box(image: torch.Tensor, select_fn: Callable[[torch.Tensor], torch.Tensor], margin: int = 0) -> Box | None:
+def bounding_box(
+    image: torch.Tensor | np.ndarray, select_fn: Callable[[Any], torch.Tensor | np.ndarray], margin: int = 0
+) -> Box | None:
     """Smallest box that holds all voxels of an image `(C, H, W, D)` that are selected in any channel; None without any.
 
     Args:
@@ -91,7 +93,7 @@ def bounding_box(image: torch.Tensor, select_fn: Callable[[torch.Tensor], torch.
         select_fn: takes the image, returns a mask of its shape.
         margin: voxels more on each side, as far as the image reaches.
     """
-    mask = select_fn(image).cpu().numpy().any(axis=0)
+    mask = torch.as_tensor(select_fn(image)).cpu().numpy().any(axis=0)
     plane = mask.any(axis=2)
     hits = [np.flatnonzero(line) for line in (plane.any(axis=1), plane.any(axis=0), mask.any(axis=(0, 1)))]
     if not hits[0].size:
