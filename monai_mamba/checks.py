@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import logging
 import multiprocessing
 import sys
@@ -51,6 +53,7 @@ def preflight(
     """
     show_errors_briefly()
     limit_threads()
+    atexit.register(gc.freeze)  # else Python's last search for cycles in all modules takes a second
     if sys.platform == "linux" and multiprocessing.get_start_method() == "forkserver":
         # The default from Python 3.14 on, which hands over 250 tensors at most, fewer than data sets in memory have.
         multiprocessing.set_start_method("fork", force=True)

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.transforms.utils import generate_spatial_bounding_box
 from monai.utils import ensure_tuple
 from nibabel.affines import apply_affine, voxel_sizes
 from scipy.ndimage import affine_transform
@@ -79,7 +78,9 @@ def voxel_map(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     return np.where(near, whole, matrix)
 
 
-def bounding_box(image: torch.Tensor, select_fn: Callable[[torch.Tensor], torch.Tensor], margin: int = 0) -> Box | None:
+def bounding_box(
+    image: torch.Tensor | np.ndarray, select_fn: Callable[[Any], torch.Tensor | np.ndarray], margin: int = 0
+) -> Box | None:
     """Smallest box that holds all voxels of an image `(C, H, W, D)` that are selected in any channel; None without any.
 
     Args:
@@ -87,8 +88,12 @@ def bounding_box(image: torch.Tensor, select_fn: Callable[[torch.Tensor], torch.
         select_fn: takes the image, returns a mask of its shape.
         margin: voxels more on each side, as far as the image reaches.
     """
-    low, high = generate_spatial_bounding_box(image, select_fn=select_fn, margin=margin, allow_smaller=True)
-    return tuple(slice(start, stop) for start, stop in zip(low, high, strict=True)) if max(high) > 0 else None
+    mask = torch.as_tensor(select_fn(image)).cpu().numpy().any(axis=0)
+    plane = mask.any(axis=2)
+    hits = [np.flatnonzero(line) for line in (plane.any(axis=1), plane.any(axis=0), mask.any(axis=(0, 1)))]
+    if not hits[0].size:
+        return None
+    return grow_box(tuple(slice(int(hit[0]), int(hit[-1]) + 1) for hit in hits), margin, mask.shape)
 
 
 def box_corners(box: Box) -> tuple[np.ndarray, np.ndarray]:
@@ -143,6 +148,8 @@ def sample_linearly(
 ) -> np.ndarray:
     """Sample a volume `(H, W, D)` linearly at the voxels of a box of another grid; float32 of the box's shape.
 
+    Where the voxels of the two grids coincide they are copied, which gives the same sooner.
+
     Args:
         volume: the volume.
         matrix: `(4, 4)`, voxel index of the other grid to voxel index of `volume`.
@@ -152,11 +159,22 @@ def sample_linearly(
         cval: value outside.
     """
     start = np.array([part.start for part in box], dtype=float)
-    offset = matrix[:3, :3] @ start + matrix[:3, 3]
+    turn, offset = matrix[:3, :3], matrix[:3, :3] @ start + matrix[:3, 3]
     shape = tuple(part.stop - part.start for part in box)
-    return affine_transform(
-        volume, matrix[:3, :3], offset, shape, output=np.float32, order=1, mode=mode, cval=cval, prefilter=False
-    )
+    steps = np.abs(turn)
+    # Without negative elements, only matrices that exchange axes are orthogonal.
+    if not np.array_equal(steps @ steps.T, np.eye(3)) or (offset % 1).any():
+        return affine_transform(
+            volume, turn, offset, shape, output=np.float32, order=1, mode=mode, cval=cval, prefilter=False
+        )
+    axes = steps.argmax(axis=0)  # of the volume, in the order of the box
+    forward = turn.sum(axis=0) > 0
+    volume = volume.transpose(axes)[tuple(slice(None, None, 1 if ahead else -1) for ahead in forward)]
+    first = np.where(forward, offset[axes], np.array(volume.shape) - 1 - offset[axes]).astype(int)
+    there, here = _overlap(tuple(slice(a, a + size) for a, size in zip(first, shape, strict=True)), volume.shape)
+    result = np.full(shape, cval, dtype=np.float32)
+    result[here] = volume[there]
+    return result
 
 
 def sample_part(image: torch.Tensor, part: Box, matrix: np.ndarray, box: Box, outside: float = 0.0) -> np.ndarray:
@@ -190,5 +208,5 @@ def add_box(image: torch.Tensor, values: torch.Tensor, box: Box) -> None:
 
 def _overlap(box: Box, shape: Sequence[int]) -> tuple[Box, Box]:
     """Part of a box that lies in an image: where in the image, and where in the box."""
-    there = tuple(slice(max(part.start, 0), min(part.stop, size)) for part, size in zip(box, shape, strict=True))
+    there = tuple(slice(*np.clip((part.start, part.stop), 0, size)) for part, size in zip(box, shape, strict=True))
     return there, box_within(there, box)

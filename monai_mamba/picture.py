@@ -35,13 +35,13 @@ def draw_labels(
     image, labels = nib.apply_orientation(image, to_ras), nib.apply_orientation(labels, to_ras)
     order = np.argsort(to_ras[:, 0])
     spacing = nib.affines.voxel_sizes(source.affine)[order]
-    marked = np.argwhere(labels)
-    if close_up and len(marked):
+    if close_up and labels.any():
+        marked = np.argwhere(labels)
         margin = np.ceil(CLOSE_UP_MM / spacing).astype(int)
         low, high = np.maximum(marked.min(axis=0) - margin, 0), marked.max(axis=0) + margin + 1
         part = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
         image, labels = image[part], labels[part]
-    chosen = [_telling_slice(labels, axis) for axis in range(3)]
+    chosen = _telling_slices(labels)
 
     colors = overlay_colors(table)
     slices = [image.take(chosen[axis], axis=axis).astype(np.float32) for _, axis, _ in VIEWS]
@@ -87,13 +87,15 @@ def white_level(slices: Sequence[np.ndarray]) -> float:
     return max(float(np.percentile(np.concatenate([part.ravel() for part in slices]), 99.5)), 1e-6)
 
 
-def _telling_slice(labels: np.ndarray, axis: int) -> int:
-    """Index of the slice with the most structures, and of several such slices that with most voxels of them."""
+def _telling_slices(labels: np.ndarray) -> list[int]:
+    """Along each axis, the slice with the most structures, and of several such slices that with most voxels of them."""
     voxels = np.nonzero(labels)
-    if not len(voxels[axis]):
-        return labels.shape[axis] // 2
+    if not voxels[0].size:
+        return [size // 2 for size in labels.shape]
     ids, structure = np.unique(labels[voxels], return_inverse=True)
-    counts = np.zeros((labels.shape[axis], len(ids)))
-    np.add.at(counts, (voxels[axis], structure), 1)
-    shown = counts >= counts.max(axis=0) / 4  # of its largest cross-section: a speck of a structure shows nothing of it
-    return int(np.argmax(shown.sum(axis=1) + counts.sum(axis=1) / (counts.sum() + 1)))
+    chosen = []
+    for size, places in zip(labels.shape, voxels, strict=True):
+        counts = np.bincount(places * len(ids) + structure, minlength=size * len(ids)).reshape(size, -1)
+        shown = counts >= counts.max(axis=0) / 4  # of its largest cross-section: a speck shows nothing of a structure
+        chosen.append(int(np.argmax(shown.sum(axis=1) + counts.sum(axis=1) / (counts.sum() + 1))))
+    return chosen

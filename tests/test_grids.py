@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import permutations, product
+
 import numpy as np
 import pytest
 import torch
 from nibabel.affines import from_matvec
+from scipy.ndimage import affine_transform
 
 from monai_mamba.grids import (
     Grid,
@@ -16,6 +19,7 @@ from monai_mamba.grids import (
     box_within,
     largest_shift,
     map_box,
+    sample_linearly,
     sample_part,
     voxel_map,
     voxel_volume,
@@ -62,6 +66,16 @@ def test_a_part_is_sampled_linearly_and_fades_out():
     half = from_matvec(np.eye(3), (0.5, 0, 0))
     part, box = (slice(1, 4), slice(0, 3), slice(0, 3)), (slice(0, 4), slice(1, 2), slice(1, 2))
     np.testing.assert_allclose(sample_part(image, part, half, box).ravel(), [0.5, 1.5, 2.5, 1.5])
+
+
+@pytest.mark.parametrize("shift", [(0, 0, 0), (3, -1, 4), (9, 0, 0), (-9, 0, 0), (0.5, 0, 0)])
+def test_voxels_that_coincide_are_what_interpolation_gives(shift):
+    volume, box = np.arange(1.0, 61).reshape(3, 4, 5), (slice(1, 7), slice(0, 5), slice(2, 6))
+    for axes, *signs in product(permutations(range(3)), *3 * [(1, -1)]):
+        turn = np.eye(3)[list(axes)] * signs
+        sampled = sample_linearly(volume, from_matvec(turn, shift), box, "grid-constant", 7.0)
+        expected = affine_transform(volume, turn, turn @ (1, 0, 2) + shift, (6, 5, 4), None, 1, "grid-constant", 7.0)
+        np.testing.assert_array_equal(sampled, expected.astype(np.float32))
 
 
 def test_the_grid_of_meta_data_of_an_image_or_of_a_batch_of_one():
