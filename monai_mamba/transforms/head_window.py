@@ -25,6 +25,8 @@ class RandHeadWindow(Randomizable, MapTransform):
             often.
         elastic: factor of the elastic displacements, >= 0. With 1, their nodes move by up to 2 voxels (standard
             deviation along an axis).
+        undeformed_prob: share of windows that are cut on the voxel grid. Deformed ones are interpolated and therefore
+            smoother than what a network is applied to.
         center: voxel in the middle of every window, three indices that need not be whole; None draws one each time.
     """
 
@@ -36,12 +38,13 @@ class RandHeadWindow(Randomizable, MapTransform):
         strip_prob: float = 0.35,
         anywhere_prob: float = 0.2,
         elastic: float = 1.0,
+        undeformed_prob: float = 0.0,
         center: Sequence[float] | None = None,
     ) -> None:
         MapTransform.__init__(self, keys)
         self.roi_size = tuple(roi_size)
         self.mirror_prob, self.strip_prob, self.anywhere_prob = mirror_prob, strip_prob, anywhere_prob
-        self.elastic = elastic
+        self.elastic, self.undeformed_prob = elastic, undeformed_prob
         self.center = center
         self.generator: torch.Generator | None = None  # made for each window: one that is there cannot be pickled
 
@@ -53,23 +56,31 @@ class RandHeadWindow(Randomizable, MapTransform):
             classes: class index of each label that may occur.
             mirrored: whether left and right are exchanged.
         """
-        linear = Rotation.from_euler("XYZ", self.R.uniform(-12, 12, 3), degrees=True).as_matrix()
-        shear = np.eye(3) + self.R.uniform(-0.04, 0.04, (3, 3)) * (1 - np.eye(3))
-        linear = linear @ shear @ np.diag(self.R.uniform(0.9, 1.1) * self.R.uniform(0.95, 1.05, 3))
+        center = self._center(volume, classes)
+        if self.R.rand() < self.undeformed_prob:
+            linear, field = np.eye(3), torch.zeros(3, *self.roi_size)
+            center = np.floor(center) + (np.asarray(self.roi_size) - 1) % 2 / 2
+        else:
+            linear, field = self._linear(), self._elastic_field()
         if mirrored:
             linear[0] *= -1
-        center = self._center(volume, classes)
-
-        nodes = int(self.R.choice([4, 6, 8]))
-        field = torch.randn(1, 3, nodes, nodes, nodes, generator=self.generator)
-        field *= self.elastic * self.R.uniform(0.3, 8.0 / nodes)
-        field = functional.interpolate(field, self.roi_size, mode="trilinear", align_corners=True)[0]
         axes = [torch.arange(n, dtype=torch.float32) - (n - 1) / 2 for n in self.roi_size]
         for axis in range(3):
             row = [float(v) for v in linear[axis]]
             position = field[axis].add_((row[0] * axes[0] + float(center[axis]))[:, None, None])
             position.add_((row[1] * axes[1])[:, None] + row[2] * axes[2])
         return field
+
+    def _linear(self) -> np.ndarray:
+        linear = Rotation.from_euler("XYZ", self.R.uniform(-12, 12, 3), degrees=True).as_matrix()
+        shear = np.eye(3) + self.R.uniform(-0.04, 0.04, (3, 3)) * (1 - np.eye(3))
+        return linear @ shear @ np.diag(self.R.uniform(0.9, 1.1) * self.R.uniform(0.95, 1.05, 3))
+
+    def _elastic_field(self) -> torch.Tensor:
+        nodes = int(self.R.choice([4, 6, 8]))
+        field = torch.randn(1, 3, nodes, nodes, nodes, generator=self.generator)
+        field *= self.elastic * self.R.uniform(0.3, 8.0 / nodes)
+        return functional.interpolate(field, self.roi_size, mode="trilinear", align_corners=True)[0]
 
     def _center(self, volume: torch.Tensor, classes: torch.Tensor) -> np.ndarray:
         if self.center is not None:

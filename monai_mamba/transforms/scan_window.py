@@ -25,7 +25,7 @@ class RandScanWindowd(RandHeadWindow):
     (rotation, scaling, shear, smooth elastic field, mirroring with left and right classes exchanged). Then structures
     become a little brighter or darker than they are, now and then as bright as white matter, and the image is made
     brighter or darker (in half of the windows so that white matter has a mean of 0.4 to 0.95), skull-stripped or not,
-    blurred, resampled, and given a bias field, noise and a random gamma.
+    blurred, resampled, and given a bias field, noise and a random gamma. Some are left undeformed, some unaltered.
 
     Args:
         keys: key of the image ``(1, H, W, D)``, float32 in [0, 1], left-right as the first axis. Its window
@@ -35,6 +35,7 @@ class RandScanWindowd(RandHeadWindow):
         label_key: key of the class indices ``(1, H, W, D)``, on the grid of the image. Its window takes its place.
         contrast_prob: share of images with structures brighter or darker than they are.
         bright_prob: share of images in which one structure becomes nearly as bright as white matter.
+        unaltered_prob: share of images with gray values as they are, but for stripping.
         kwargs: see `RandHeadWindow`.
     """
 
@@ -45,11 +46,12 @@ class RandScanWindowd(RandHeadWindow):
         label_key: str = "label",
         contrast_prob: float = 0.5,
         bright_prob: float = 0.15,
+        unaltered_prob: float = 0.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(keys, **kwargs)
         self.label_key = label_key
-        self.contrast_prob, self.bright_prob = contrast_prob, bright_prob
+        self.contrast_prob, self.bright_prob, self.unaltered_prob = contrast_prob, bright_prob, unaltered_prob
         self.mirror = torch.tensor(table.mirror)
         names = [without_side(name) for name in table.names]
         self.tissues = sorted(set(names))
@@ -69,11 +71,14 @@ class RandScanWindowd(RandHeadWindow):
         image, label = linear(image, positions), nearest(label, positions)
         if mirrored:
             label = self.mirror[label]
-        image = self._contrast(image, label)
-        image *= self._gain(image, label)
+        altered = self.R.rand() >= self.unaltered_prob
+        if altered:
+            image = self._contrast(image, label)
+            image *= self._gain(image, label)
         if self.white_matter is not None:
             image = self.strip(image, label > 0)
-        image = self.scan(image, self.R.uniform(0.3, 0.9) if self.R.rand() < 0.3 else 0.0)
+        if altered:
+            image = self.scan(image, self.R.uniform(0.3, 0.9) if self.R.rand() < 0.3 else 0.0)
         result[key] = convert_to_tensor(image[None], track_meta=get_track_meta())
         result[self.label_key] = convert_to_tensor(label[None].to(torch.uint8), track_meta=get_track_meta())
         return result

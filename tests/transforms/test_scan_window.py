@@ -115,3 +115,21 @@ def test_a_window_in_the_middle_shows_the_head_as_it_is_but_for_the_deformation(
         for seed in range(6)
     ]
     assert sum(agree) / len(agree) > 0.6
+
+
+@pytest.mark.parametrize("roi_size", [(24, 24, 24), (23, 21, 24)])
+def test_undeformed_and_unaltered_windows_are_pieces_of_the_scan(roi_size):
+    generator = torch.Generator().manual_seed(0)
+    image = torch.rand(1, *SIZE, generator=generator)
+    label = torch.randint(1, len(LABELS), (1, *SIZE), generator=generator).to(torch.uint8)
+    options = {"roi_size": roi_size, "mirror_prob": 0.0, "strip_prob": 0.0, "center": (20.3, 19.9, 18.2)}
+    start = [20 - roi_size[0] // 2, 19 - roi_size[1] // 2, 18 - roi_size[2] // 2]
+    start = [s + (n % 2 == 0) for s, n in zip(start, roi_size, strict=True)]
+    piece = (0, *(slice(s, s + n) for s, n in zip(start, roi_size, strict=True)))
+    for seed in range(3):
+        transform = RandScanWindowd("image", LABELS, undeformed_prob=1.0, unaltered_prob=1.0, **options)
+        sample = transform.set_random_state(seed)({"image": image, "label": label})
+        torch.testing.assert_close(sample["image"][0], image[piece], atol=1e-4, rtol=0)
+        assert torch.equal(sample["label"][0], label[piece])
+    altered = RandScanWindowd("image", LABELS, undeformed_prob=1.0, **options).set_random_state(0)
+    assert (altered({"image": image, "label": label})["image"][0] - image[piece]).abs().max() > 0.01
