@@ -4,7 +4,8 @@
     python tools/fit_quality.py hippocampus --dataset_dir Task04_Hippocampus --output_dir out
     python tools/fit_quality.py calibration --reference scans --scan_table scans.tsv --results results --output_dir out
 
-The results are those of `inference.json`, of scans that were not trained on; scans of one person count as one.
+The results are those of `inference.json`, of scans that were not trained on; scans of one person count as one. Weights
+given by --weights are not calibrated: for `limits`, add `--calibration` with the bundle's calibration.tsv.
 
 `limits` of a volume are half of the smallest and twice the largest in the label maps of scans (--reference), the limit
 of an asymmetry twice the largest difference of two sides, that of the expected DSC 0.85 of the smallest. Left out are
