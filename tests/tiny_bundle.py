@@ -70,6 +70,7 @@ def make_tiny_bundle(folder: Path) -> Path:
     (bundle / "sample_data").mkdir()
     nib.save(nib.Nifti1Image(image, affine), bundle / "sample_data" / "sub-0001_T1w.nii.gz")
     nib.save(nib.Nifti1Image(labels, affine), bundle / "sample_data" / "sub-0001_desc-aseg_dseg.nii.gz")
+    edit(bundle / "configs" / "metadata.json", lambda data: data["weights"].pop("models/model_fold0.pt"))
     torch.manual_seed(0)
     save_weights(bundle, MedSegMamba(**NETWORK).state_dict())
     return bundle
