@@ -58,7 +58,8 @@ def files_below(folder: str | Path) -> list[Path]:
 
 
 def _warn_of_folder(error: OSError) -> None:
-    logger.warning("%s: the folder cannot be read (%s); what is in it is left out.", error.filename, error.strerror)
+    if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        logger.warning("%s: the folder cannot be read (%s); what is in it is left out.", error.filename, error.strerror)
 
 
 def read_whole(path: str | Path) -> bytes:
