@@ -112,7 +112,7 @@ resolution; the other networks work at full resolution.""",
         "medsegmamba_small": Network({"_target_": "medsegmamba_small"}),
         "medsegmamba_small-no_mamba": Network({"_target_": "medsegmamba_small", "mixer": None}),
         "medsegmamba_small-wider": Network(
-            {"_target_": "medsegmamba_small", "channels": [24, 72, 144, 192, 192], "final_channels": 48}
+            {"_target_": "medsegmamba_small", "channels": [48, 72, 144, 192, 192], "final_channels": 96}
         ),
         "segmamba_bot_small": Network({"_target_": "segmamba_bot_small"}),
         "tabsurfer_small": Network({"_target_": "tabsurfer_small", "img_size": "@roi_size"}),
