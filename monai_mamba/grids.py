@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from monai.transforms.utils import generate_spatial_bounding_box
 from monai.utils import ensure_tuple
 from nibabel.affines import apply_affine, voxel_sizes
 from scipy.ndimage import affine_transform
@@ -78,9 +79,7 @@ def voxel_map(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     return np.where(near, whole, matrix)
 
 
-def bounding_box(
-    image: torch.Tensor | np.ndarray, select_fn: Callable[[Any], torch.Tensor | np.ndarray], margin: int = 0
-) -> Box | None:
+def bounding_box(image: torch.Tensor, select_fn: Callable[[torch.Tensor], torch.Tensor], margin: int = 0) -> Box | None:
     """Smallest box that holds all voxels of an image `(C, H, W, D)` that are selected in any channel; None without any.
 
     Args:
@@ -88,12 +87,8 @@ def bounding_box(
         select_fn: takes the image, returns a mask of its shape.
         margin: voxels more on each side, as far as the image reaches.
     """
-    mask = torch.as_tensor(select_fn(image)).cpu().numpy().any(axis=0)
-    plane = mask.any(axis=2)
-    hits = [np.flatnonzero(line) for line in (plane.any(axis=1), plane.any(axis=0), mask.any(axis=(0, 1)))]
-    if not hits[0].size:
-        return None
-    return grow_box(tuple(slice(int(hit[0]), int(hit[-1]) + 1) for hit in hits), margin, mask.shape)
+    low, high = generate_spatial_bounding_box(image, select_fn=select_fn, margin=margin, allow_smaller=True)
+    return tuple(slice(start, stop) for start, stop in zip(low, high, strict=True)) if max(high) > 0 else None
 
 
 def box_corners(box: Box) -> tuple[np.ndarray, np.ndarray]:

@@ -62,9 +62,9 @@ def check_geometry(name: str | Path, image: nib.spatialimages.SpatialImage) -> s
     if unit := OTHER_UNITS.get(int(image.header["xyzt_units"]) & 7):
         warnings.append(f"{name}: the header gives lengths in {unit}, in which no head has this size; read as mm.")
     fields = _stored_fields(image)
-    if not int(image.header["sform_code"]):
+    if not int(image.header["sform_code"]):  # positions are those of pixdim, with the qform or assumed axes
         warnings.append(_check_stored(name, fields, bool(int(image.header["qform_code"]))))
-    else:  # else it is made of pixdim, with the quaternion of the qform or assumed axes
+    else:
         has_qform = bool(int(image.header["qform_code"]))
         other = "qform and pixdim" if has_qform else "pixdim"
         warnings.append(_compare_sizes(name, affine, "the sform", fields[1:4], other))

@@ -71,7 +71,11 @@ class ResultSaver:
         engine.add_event_handler(Events.ITERATION_COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
-        """Write the results of the batch; its items need `image` and `output`, the engine's output `pred`."""
+        """Write the results of the batch; its items need `image` and `output`, the engine's output `pred`.
+
+        Raises:
+            InputError: see `save`, as for OutputError.
+        """
         for scan, output in zip(engine.state.batch, engine.state.output, strict=True):
             self.save(output["pred"], scan["output"])
 

@@ -114,7 +114,11 @@ class LabeledBoxd(MapTransform):
         self.roi_size = tuple(roi_size)
 
     def __call__(self, data: Mapping[Hashable, MetaTensor]) -> dict[Hashable, MetaTensor]:
-        """Return the data with entries `(C, *roi_size)`, with the affine of the box."""
+        """Return the data with entries `(C, *roi_size)`, with the affine of the box.
+
+        Raises:
+            InputError: the labeled voxels need a larger box.
+        """
         result = dict(data)
         label = result[self.label_key]
         affine = np.asarray(label.affine, dtype=float)

@@ -65,6 +65,9 @@ class LoadModalitiesd(MapTransform):
         positions are in its millimeters; and `checksums`, those of all files. The entry `modalities`, here and there,
         names what the image has; `doubts` says there what seems to be wrong with it (see `find_doubts`), as does a
         warning.
+
+        Raises:
+            InputError: a file cannot be used, no modality is left, or two do not show the same part of space.
         """
         result = dict(data)
         for key in self.key_iterator(result):

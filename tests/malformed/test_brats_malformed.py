@@ -121,17 +121,9 @@ def failure(source: object, tmp_path: Path, weights: str, kind: str = "inference
     return str(error)
 
 
-@pytest.mark.parametrize("case", BAD)
-def test_a_bad_case_is_refused(case, tmp_path, weights):
-    make, message = BAD[case]
-    with pytest.raises(AssertionError, match=message):
-        raise AssertionError(failure(make(tmp_path / "in"), tmp_path, weights))
-
-
-def test_a_bad_case_does_not_stop_the_others(tmp_path, weights):
-    save_case(tmp_path / "in" / "good", "good")
-    empty(tmp_path / "in" / "bad", "t1")
-    workflow = ConfigWorkflow(
+def folder_run(tmp_path: Path, weights: str, **options: object) -> ConfigWorkflow:
+    """Inference on the cases in the folder `in`."""
+    return ConfigWorkflow(
         str(CONFIGS / "inference.json"),
         workflow_type="infer",
         logging_file=False,
@@ -143,7 +135,21 @@ def test_a_bad_case_does_not_stop_the_others(tmp_path, weights):
         pixdim=[1.0] * 3,
         roi_size=[32] * 3,
         network_def={"_target_": "tumor_phantom.TumorNetwork"},
+        **options,
     )
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_bad_case_is_refused(case, tmp_path, weights):
+    make, message = BAD[case]
+    with pytest.raises(AssertionError, match=message):
+        raise AssertionError(failure(make(tmp_path / "in"), tmp_path, weights))
+
+
+def test_a_bad_case_does_not_stop_the_others(tmp_path, weights):
+    save_case(tmp_path / "in" / "good", "good")
+    empty(tmp_path / "in" / "bad", "t1")
+    workflow = folder_run(tmp_path, weights)
     workflow.initialize()
     hook = sys.excepthook
     with pytest.raises(RuntimeError) as caught:
@@ -157,20 +163,7 @@ def test_a_bad_case_does_not_stop_the_others(tmp_path, weights):
 
 def test_results_without_a_modality_that_has_come_since_are_not_taken_for_finished(tmp_path, weights):
     def run(**options: object) -> None:
-        workflow = ConfigWorkflow(
-            str(CONFIGS / "inference.json"),
-            workflow_type="infer",
-            logging_file=False,
-            input=str(tmp_path / "in"),
-            output_dir=str(tmp_path / "out"),
-            weights=weights,
-            device="cpu",
-            progress=False,
-            pixdim=[1.0] * 3,
-            roi_size=[32] * 3,
-            network_def={"_target_": "tumor_phantom.TumorNetwork"},
-            **options,
-        )
+        workflow = folder_run(tmp_path, weights, **options)
         with as_before():
             workflow.initialize()
             workflow.run()
