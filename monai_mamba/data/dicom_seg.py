@@ -8,6 +8,7 @@ Source: DICOM PS3.3 2024, A.51 and C.8.20.2 (segmentation); PS3.16, CID 7140 and
 from __future__ import annotations
 
 import io
+import logging
 import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -98,6 +99,7 @@ def _segmentation(
     import highdicom
     from pydicom.sr.codedict import codes
 
+    logging.getLogger("highdicom").setLevel(logging.WARNING)  # below, it logs identifiers
     slices, affine = find_series(path).grid()
     headers = [dcmread(name, stop_before_pixels=True, force=True) for name in dict.fromkeys(s.path for s in slices)]
     _complete(headers, round(float(np.linalg.norm(affine[:3, 2])), 4))

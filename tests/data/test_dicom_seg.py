@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import sys
 import warnings
 from collections.abc import Callable
@@ -166,6 +167,7 @@ def test_the_patient_is_that_of_the_series_as_it_stands_there(tmp_path, caplog):
         write_series(tmp_path / "in", VOXELS, AFFINE, change=odd)
     series = tmp_path / "in" / "series-3"
     labels = on_grid_of(series, TRUTH, AFFINE)
+    caplog.set_level(logging.INFO)
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # pydicom's would name the patient, in the log, too
         content = make_dicom_seg(labels, series, TABLE, [HASH], "subcortical")
