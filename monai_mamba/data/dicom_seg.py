@@ -116,7 +116,7 @@ def _segmentation(
         parameters={f"SHA-256 of weights {number}": sha256 for number, sha256 in enumerate(weights, 1)},
     )
     rows = {row["structure"]: row for row in read_tsv(LABEL_FOLDER / "dicom_codes.tsv", "structure")}
-    segments, numbers = [], np.zeros(max(table.ids) + 1, np.uint8)
+    segments, numbers = [], np.zeros(max(table.ids) + 1, np.uint16)
     for number, entry in enumerate(table.structures, 1):
         numbers[entry.id] = number
         segments.append(_describe(number, entry, rows.get(without_side(entry.name), rows[OTHER]), algorithm))
