@@ -132,7 +132,7 @@ class Kernel:
         grad_y, grad_last_state = grads
         delta, A = inputs.delta, inputs.A
         batch, directions, _, channels = delta.shape
-        groups = min(-(-channels // self.lanes), -(-TASKS // (batch * directions)))
+        groups = min(-(-channels // COLUMNS), -(-TASKS // (batch * directions)))
         grad_y = _rows(grad_y.unsqueeze(1) if inputs.merge else grad_y)
         if grad_last_state is not None:
             grad_last_state = grad_last_state.float().contiguous()

@@ -208,18 +208,21 @@ inline Vec largest_size(const Vec* values, int64_t count, Vec before = Vec{}) {
     return before;
 }
 
-// Have the rows of a tile brought into the cache: along an order, the processor cannot foresee them.
-inline void prefetch(const Problem& p, const Block& block, int64_t start) {
-    const int LINE = 16;  // floats
-    for (int64_t t = start; t < start + TILE && t < p.length; ++t) {
+constexpr int LINE = 16;  // floats that come into a cache together
+
+// Have the rows of so many tokens brought into the cache: the processor does not foresee a few channels of many rows.
+inline void prefetch(const Problem& p, const Block& block, int64_t start, int64_t tokens, bool backward) {
+    asm volatile("");  // or GCC takes this for a function without effect, and drops it
+    for (int64_t t = std::max<int64_t>(start, 0); t < start + tokens && t < p.length; ++t) {
         const int64_t token = p.token(block.k, t);
-        __builtin_prefetch(p.delta.row(block.b, block.k, token) + block.channel);
-        __builtin_prefetch(p.u.row(block.b, block.k, token) + block.channel);
-        __builtin_prefetch(p.y.row(block.b, block.k, token) + block.channel, 1);
-        for (int64_t n = 0; n < p.states; n += LINE) {
-            __builtin_prefetch(p.B.row(block.b, block.k, token) + n);
-            __builtin_prefetch(p.C.row(block.b, block.k, token) + n);
-        }
+        for (const Volume* volume : {&p.delta, &p.u, &p.y})
+            __builtin_prefetch(volume->row(block.b, block.k, token) + block.channel);
+        if (backward)
+            for (const Volume* volume : {&p.grad_u, &p.grad_delta})
+                __builtin_prefetch(volume->row(block.b, block.k, token) + block.channel, 1);
+        for (int64_t n = 0; n < p.states; n += LINE)
+            for (const Volume* volume : {&p.B, &p.C})
+                __builtin_prefetch(volume->row(block.b, block.k, token) + n);
     }
 }
 
@@ -308,7 +311,7 @@ void scan_blocks(const Problem& p, int64_t b, int64_t k, int64_t first, int64_t 
                 for (int64_t n = 0; n < N; ++n) std::memcpy(kept + n * COLUMNS, &h[n], sizeof(Vec));
             }
             tile.read(p, block, start, TILE, limit[i], false);
-            if (p.order) prefetch(p, block, start + TILE);
+            prefetch(p, block, start + TILE, TILE, false);
             for (int t = 0; t < tile.count; ++t) tile.y[t] = Vec{};
             int64_t n = 0;
             for (; n + WIDE <= N; n += WIDE)
@@ -336,15 +339,18 @@ void forward_task(const Problem& p, int64_t task) {
 
 // What a task of the backward adds up.
 struct Sums {
-    std::unique_ptr<Vec[]> B, C;  // gradients of a chunk, (n, t), over channel blocks; lanes still apart
+    std::unique_ptr<Vec[]> B, C;  // gradients of a chunk over channel blocks; lanes still apart, see `place`
     Vec x[TOKENS], dt[TOKENS];    // gradients of a chunk and a channel block; of dt A2 in place of dt A
 
-    explicit Sums(int64_t states) : B(new Vec[TOKENS * states]), C(new Vec[TOKENS * states]) {}
+    explicit Sums(int64_t states) : B(new Vec[place(states + 3, 0)]()), C(new Vec[place(states + 3, 0)]()) {}
+
+    // Where component n of token t is: NARROW components of a token, then those of the next token.
+    static int64_t place(int64_t n, int64_t t) { return (n / NARROW * TOKENS + t) * NARROW + n % NARROW; }
 };
 
 // Differentiate a chunk for components n .. n + WIDTH - 1. carry: gradient that reaches the states after the chunk from
 // later tokens; becomes the one of the states before it. grad_a: of A, added to.
-template <int WIDTH>
+template <int WIDTH, bool IS_MODERATE>
 inline void retreat(
     const Tile& tile, int64_t n, const float* kept, const Vec* A2, Vec* carry, Vec* grad_a, Sums& sums
 ) {
@@ -359,7 +365,7 @@ inline void retreat(
         const float* b = tile.b[t] + n;
         Vec step = tile.step[t], x = tile.x[t];
         for (int j = 0; j < WIDTH; ++j) {
-            decay[t][j] = exp2_of_product(step, a[j]);
+            decay[t][j] = IS_MODERATE ? exp2_of_moderate_product(step, a[j]) : exp2_of_product(step, a[j]);
             history[t + 1][j] = h[j] = decay[t][j] * h[j] + x * b[j];
         }
     }
@@ -367,11 +373,11 @@ inline void retreat(
     for (int t = tile.count - 1; t >= 0; --t) {
         const float *b = tile.b[t] + n, *c = tile.c[t] + n;
         Vec grad = tile.y[t], dt = tile.dt[t], x = tile.x[t], of_x = sums.x[t], of_dt = sums.dt[t];
-        Vec *of_b = &sums.B[n * TOKENS + t], *of_c = &sums.C[n * TOKENS + t];
+        Vec *of_b = &sums.B[Sums::place(n, t)], *of_c = &sums.C[Sums::place(n, t)];
         for (int j = 0; j < WIDTH; ++j) {
             g[j] += grad * c[j];
-            of_c[j * TOKENS] += grad * history[t + 1][j];
-            of_b[j * TOKENS] += g[j] * x;
+            of_c[j] += grad * history[t + 1][j];
+            of_b[j] += g[j] * x;
             of_x += g[j] * b[j];
             g[j] *= decay[t][j];
             Vec of_exponent = g[j] * history[t][j];
@@ -383,12 +389,20 @@ inline void retreat(
     for (int j = 0; j < WIDTH; ++j) carry[n + j] = g[j], grad_a[n + j] += of_a[j];
 }
 
-inline float add_lanes(const Vec& value) {
-    typedef float Four __attribute__((vector_size(16)));
-    Four quarters[LANES / 4], sum = {};
-    std::memcpy(quarters, &value, sizeof(Vec));
-    for (const Four& quarter : quarters) sum += quarter;
-    return (sum[0] + sum[1]) + (sum[2] + sum[3]);
+typedef float Four __attribute__((vector_size(16), may_alias));
+
+// The lanes of each of four values, added up.
+inline Four add_lanes(const Vec* values) {
+    Four sums[4] = {};
+    for (int i = 0; i < 4; ++i)
+        for (int quarter = 0; quarter < LANES / 4; ++quarter) sums[i] += ((const Four*)(values + i))[quarter];
+#if defined(__AVX2__)
+    return _mm_hadd_ps(_mm_hadd_ps(sums[0], sums[1]), _mm_hadd_ps(sums[2], sums[3]));
+#else
+    Four result;
+    for (int i = 0; i < 4; ++i) result[i] = (sums[i][0] + sums[i][1]) + (sums[i][2] + sums[i][3]);
+    return result;
+#endif
 }
 
 // A task of the backward is a group of channel blocks in one direction.
@@ -408,11 +422,18 @@ void backward_task(const Problem& p, int64_t task) {
     }
     Sums sums(N);
     Tile tile;
+    const auto row = [&](int64_t t) {  // of grad_B and grad_C
+        return ((group * p.batches * p.directions + sequence) * p.length + p.token(k, t)) * N;
+    };
     for (int64_t chunk = p.chunks() - 1; chunk >= 0; --chunk) {
-        for (int64_t i = 0; i < TOKENS * N; ++i) sums.B[i] = sums.C[i] = Vec{};
+        for (int64_t t = chunk * TOKENS; t < (chunk + 1) * TOKENS && t < p.length; ++t)
+            for (int64_t n = 0; n < N; n += LINE)
+                for (float* grad : {p.grad_B, p.grad_C}) __builtin_prefetch(grad + row(t) + n, 1);
+        for (int64_t i = 0; i < Sums::place(N + 3, 0); ++i) sums.B[i] = sums.C[i] = Vec{};
         for (int64_t i = 0; i < count; ++i) {
             Block block(p, b, k, first + i);
             tile.read(p, block, chunk * TOKENS, TOKENS, limit[i], true);
+            prefetch(p, block, (chunk - 1) * TOKENS, TOKENS, true);
             const float* kept = block.kept(p, chunk);
             for (int t = 0; t < tile.count; ++t) {
                 tile.y[t] = block.load(p.y.row(b, k, tile.token[t]));
@@ -421,8 +442,10 @@ void backward_task(const Problem& p, int64_t task) {
             const Vec* a = &A2[i * N];
             Vec *g = &carry[i * N], *of_a = &grad_a[i * N];
             int64_t n = 0;
-            for (; n + NARROW <= N; n += NARROW) retreat<NARROW>(tile, n, kept, a, g, of_a, sums);
-            for (; n < N; ++n) retreat<1>(tile, n, kept, a, g, of_a, sums);
+            for (; n + NARROW <= N; n += NARROW)
+                tile.is_moderate(a + n, NARROW) ? retreat<NARROW, true>(tile, n, kept, a, g, of_a, sums)
+                                                : retreat<NARROW, false>(tile, n, kept, a, g, of_a, sums);
+            for (; n < N; ++n) retreat<1, false>(tile, n, kept, a, g, of_a, sums);
             for (int t = 0; t < tile.count; ++t) {
                 block.store(sums.x[t] * tile.dt[t], p.grad_u.row(b, k, tile.token[t]));
                 Vec of_delta = (sums.dt[t] * LN_2 + sums.x[t] * tile.u[t]) * tile.slope[t];
@@ -431,10 +454,12 @@ void backward_task(const Problem& p, int64_t task) {
             }
         }
         for (int t = 0; t < tile.count; ++t) {
-            const int64_t row = ((group * p.batches * p.directions + sequence) * p.length + tile.token[t]) * N;
-            for (int64_t n = 0; n < N; ++n) {
-                p.grad_B[row + n] = add_lanes(sums.B[n * TOKENS + t]);
-                p.grad_C[row + n] = add_lanes(sums.C[n * TOKENS + t]);
+            const int64_t start = row(chunk * TOKENS + t);
+            for (int64_t n = 0; n < N; n += NARROW) {
+                const size_t size = std::min<int64_t>(N - n, NARROW) * sizeof(float);
+                Four of_b = add_lanes(&sums.B[Sums::place(n, t)]), of_c = add_lanes(&sums.C[Sums::place(n, t)]);
+                std::memcpy(p.grad_B + start + n, &of_b, size);
+                std::memcpy(p.grad_C + start + n, &of_c, size);
             }
         }
     }
