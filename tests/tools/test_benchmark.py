@@ -126,6 +126,20 @@ def test_scan_to_labels_runs_the_bundle_with_each_value(run, monkeypatch, tmp_pa
     assert "| wide, True, False | " in text
 
 
+def test_samseg_is_measured_on_the_same_scan(run, monkeypatch, tmp_path):
+    module = importlib.import_module("benchmarks.scan_to_labels")
+    log = tmp_path / "log"
+    stub = f"open({str(log)!r}, 'w').write(repr((sys.argv[1:-1], Path(sys.argv[-1]).is_dir())))"
+    monkeypatch.setattr(module, "SAMSEG", ("-c", f"import sys; from pathlib import Path; {stub}"))
+    monkeypatch.setattr(module, "command", lambda *_: [sys.executable, "-c", ""])
+    arguments = ["scan-to-labels", "--input", "head.nii", "--repeats", 1, "--threads", 3, "--samseg", sys.executable]
+    (_, row), _ = run(*arguments, "--output_dir", tmp_path)
+    assert log.read_text() == repr((["--input", "head.nii", "--threads", "3", "--output"], True))
+    assert (row["network"], row["input"]) == ("SAMSEG", "head.nii")
+    assert row["seconds"] > 0 < row["peak_GiB"]
+    assert "| SAMSEG, -, - | " in (tmp_path / "scan-to-labels.md").read_text()
+
+
 def test_the_tumor_case_has_the_grid_of_brats(run, tmp_path):
     module = importlib.import_module("benchmarks.scan_to_labels")
     files = sorted(module.tumor_case(tmp_path).iterdir())

@@ -1,7 +1,7 @@
 """Time and memory of a bundle, a whole head or brain, from file to file.
 
 For `brats_multimodal` the case that ships is resampled to the grid of BraTS, 4 x 240 x 240 x 155 voxels. A network
-without weights that ship gets random ones: they take the same time.
+without weights that ship gets random ones: they take the same time. SAMSEG runs beside them where it is installed.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from .stages import STAGES
 BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
 TUMORS = "brats_multimodal"
 OWN = "default"
+SAMSEG = ("-m", "samseg.cli.run_samseg")
 KEY = ("bundle", "network", "input", "amp", "mirror", "device", "cpu", "gpu", "threads")
 
 
@@ -91,6 +92,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--input", help="scan, or folder with one case, instead of the bundle's sample")
     parser.add_argument("--amp", nargs="+", choices=["True", "False"], help=text)
     parser.add_argument("--mirror", nargs="+", choices=["True", "False"], help=text)
+    text = "Python of an environment with SAMSEG, to run it on the same scan"
+    parser.add_argument("--samseg", metavar="PYTHON", help=text)
     results.add_common_arguments(parser)
 
 
@@ -118,6 +121,9 @@ def run(options: argparse.Namespace) -> None:
             for amp, mirror in itertools.product(*choices):
                 given = [*arguments, "--amp", amp, "--mirror", mirror]
                 commands[network, amp, mirror] = command(options, network, stages, given)
+        if options.samseg:
+            program = [options.samseg, *SAMSEG, "--input", source, "--threads", str(options.threads), "--output"]
+            commands["SAMSEG", "-", "-"] = program
         for _, (key, program) in itertools.product(range(options.repeats), commands.items()):
             stages.write_text("{}", encoding="utf-8")
             with tempfile.TemporaryDirectory() as folder:
