@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,9 @@ class ScanEvaluator(SupervisedEvaluator):
     """A `SupervisedEvaluator` that takes each scan of its data loader by itself.
 
     A scan that cannot be processed is reported, and the others go on. While one is computed, a thread reads and
-    prepares the next, never more. The items of the data loader's dataset are dictionaries as made by `find_scans`;
-    messages call a scan by its entry `name`, or by `image` where it has none.
+    prepares the next, and another writes the results of the one before, never more. The items of the data loader's
+    dataset are dictionaries as made by `find_scans`; messages call a scan by its entry `name`, or by `image` where it
+    has none.
 
     In a run of several processes (torch.distributed) with the same dataset, each takes every n-th of the scans that are
     not finished. The processes meet only at the end, where the first one gets to know what became of all scans.
@@ -63,6 +64,15 @@ class ScanEvaluator(SupervisedEvaluator):
         self.case_table = None if case_table is None else check_case_table(case_table)
         self.quality = quality
         self.strict = strict
+        self._results: list[Callable[[], None]] = []
+
+    def write(self, results: Callable[[], None]) -> None:
+        """Have a function write results of the scan at hand, while the next one is computed.
+
+        Args:
+            results: the function; its error is that of the scan.
+        """
+        self._results.append(results)
 
     def run(self, global_epoch: int = 1) -> None:
         """Process all scans.
@@ -78,10 +88,19 @@ class ScanEvaluator(SupervisedEvaluator):
             OutputError: the table cannot be written; in the first process only.
         """
         self.logger.setLevel(logging.CRITICAL)  # Ignite would report every error twice more
-        scans = self.data_loader.dataset.data
+        dataset = self.data_loader.dataset
+        scans = dataset.data
         (rank, size), to_do = rank_and_size(), [index for index, scan in enumerate(scans) if "finished" not in scan]
-        batches = _prepare_ahead(self.data_loader.dataset, to_do[rank::size])
-        parts = gather_on_first_rank({index: self._attempt(index, batch, global_epoch) for index, batch in batches})
+        batches = _prepare_ahead(dataset, to_do[rank::size])
+        written: dict[int, Future[CaseOutcome]] = {}
+        with ThreadPoolExecutor(1) as thread:  # which ends when all is written, also after an error or an interrupt
+            for index, batch in batches:
+                started = time.monotonic()
+                problem = self._run_one(batch, global_epoch)
+                wait(written.values())
+                written[index] = thread.submit(self._finish, dataset, index, started, self._results, problem)
+                del problem  # its frames keep the voxels
+        parts = gather_on_first_rank({index: outcome.result() for index, outcome in written.items()})
         if parts is None:
             return
         attempted = {index: outcome for part in parts for index, outcome in part.items()}
@@ -99,14 +118,22 @@ class ScanEvaluator(SupervisedEvaluator):
             text = "\n".join(f"  {outcome.name}: {outcome.quality.reason}" for outcome in wrong)
             raise QualityError(f"The results of {len(wrong)} of {len(scans)} scans are probably wrong:\n{text}")
 
-    def _attempt(self, index: int, batch: Future, global_epoch: int) -> CaseOutcome:
-        dataset = self.data_loader.dataset
+    def _finish(
+        self,
+        dataset: Dataset,
+        index: int,
+        started: float,
+        results: Sequence[Callable[[], None]],
+        failure: Exception | None,
+    ) -> CaseOutcome:
+        """Write the results of a scan, unless it failed, and report."""
         scan, number = dataset.data[index], f"[{index + 1}/{len(dataset)}]"
-        started, name = time.monotonic(), _name(scan)
+        name = _name(scan)
         try:
-            self._run_one(batch, global_epoch)
-        except WeightsError:
-            raise
+            if failure:
+                raise failure
+            for write in results:
+                write()
         except Exception as problem:  # whatever is wrong with one scan must not stop the others
             error = _explain(problem, name, self.state.device)
             if len(dataset) > 1:  # its frames would keep the voxels of every scan that failed until the last is done
@@ -115,8 +142,6 @@ class ScanEvaluator(SupervisedEvaluator):
             logger.error("%s %s", number, error)
             took = None if "problem" in scan else time.monotonic() - started
             return CaseOutcome(name, "failed", took, error)
-        finally:
-            self.state.batch = self.state.output = self.state.dataloader = None  # the voxels of a head are many
         took = time.monotonic() - started
         logger.info("%s %s: done in %.0f s, %s*", number, name, took, scan["output"])
         volumes, quality = self._read_results(scan)
@@ -133,14 +158,21 @@ class ScanEvaluator(SupervisedEvaluator):
         path = scan["output"] + RESULTS["volumes"]
         return read_volumes(path), self.quality.rate(path) if self.quality else None
 
-    def _run_one(self, batch: Future, global_epoch: int) -> None:
-        whole = self.data_loader
+    def _run_one(self, batch: Future, global_epoch: int) -> Exception | None:
+        """Compute a scan; return what went wrong."""
+        whole, self._results = self.data_loader, []
         self.data_loader = map(Future.result, [batch])
         self.state.epoch_length = 1
         try:
             super().run(global_epoch)
+        except WeightsError:
+            raise
+        except Exception as problem:
+            return problem
         finally:
             self.data_loader = whole
+            self.state.batch = self.state.output = self.state.dataloader = None  # the voxels of a head are many
+        return None
 
 
 def _prepare_ahead(dataset: Dataset, indices: Sequence[int]) -> Iterator[tuple[int, Future]]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import threading
 
 import pytest
 import torch
+from ignite.engine import Events
 from monai.data import DataLoader, Dataset
 
 from monai_mamba.data import QualityLimits
@@ -47,6 +49,47 @@ def test_the_others_are_done_and_the_table_says_what_became_of_each(tmp_path):
         ("scan3", "failed"),
         ("scan4", "skipped"),
     ]
+
+
+def test_results_are_written_while_the_next_scan_is_computed_and_their_error_is_that_of_the_scan(tmp_path):
+    engine, computed, written = evaluator([1, 5, 6], tmp_path), threading.Event(), []
+
+    @engine.on(Events.ITERATION_COMPLETED)
+    def hand_over() -> None:
+        name = engine.state.batch[0]["name"]
+
+        def write() -> None:
+            if name == "scan1" and not computed.wait(60):
+                raise TimeoutError("the next scan is not computed before this one is written")
+            if name == "scan5":
+                raise OSError("the disk is full")
+            written.append(name)
+
+        if name == "scan5":
+            computed.set()
+        engine.write(write)
+
+    with pytest.raises(BatchError, match=r"1 of 3 scans failed.*\n  scan5: .*the disk is full"):
+        engine.run()
+    assert written == ["scan1", "scan6"]
+    with (tmp_path / "cases.tsv").open(newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    assert [(row["name"], row["status"]) for row in rows] == [("scan1", "done"), ("scan5", "failed"), ("scan6", "done")]
+
+
+def test_an_interrupt_loses_no_scan_that_is_computed(tmp_path):
+    engine, written = evaluator([1, 5], tmp_path), []
+
+    @engine.on(Events.ITERATION_COMPLETED)
+    def hand_over() -> None:
+        name = engine.state.batch[0]["name"]
+        if name == "scan5":
+            raise KeyboardInterrupt
+        engine.write(lambda: written.append(name))
+
+    with pytest.raises(KeyboardInterrupt):
+        engine.run()
+    assert written == ["scan1"]
 
 
 def test_a_single_scan_raises_its_own_error(tmp_path):

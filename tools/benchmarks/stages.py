@@ -23,7 +23,7 @@ METHODS = {
     "monai_mamba.inferers.HippocampusInferer.__call__": "windows",
     "monai_mamba.transforms.RestoreLabelsd.__call__": "back",
     "monai_mamba.transforms.RestoreTumorLabelsd.__call__": "back",
-    "monai_mamba.handlers.ResultSaver.__call__": "write",
+    "monai_mamba.handlers.ResultSaver.save": "write",
 }
 seconds = dict.fromkeys(STAGES, 0.0)
 
