@@ -23,6 +23,7 @@ from monai.bundle import ConfigWorkflow
 
 from monai_mamba.data.scans import RESULTS
 from monai_mamba.errors import BatchError
+from monai_mamba.handlers import ResultSaver
 from monai_mamba.labels import LabelTable
 from monai_mamba.transforms import CheckImaged
 
@@ -188,23 +189,27 @@ def test_a_single_process_writes_the_same_table(tmp_path, weights):
 def test_the_next_scan_is_read_while_one_is_computed_and_no_more(tmp_path, weights, monkeypatch):
     for name in ("a", "b", "c"):
         head(tmp_path / "in" / f"{name}.nii.gz")
-    read, seen = [], []
-    check, forward = CheckImaged.__call__, IntensityNetwork.forward
+    read, computed, seen = [], [], []
+    check, forward, save = CheckImaged.__call__, IntensityNetwork.forward, ResultSaver.__call__
 
     def note(self, item):
         read.append(Path(item["image"].meta["filename_or_obj"]).name[0])
         return check(self, item)
 
     def wait_for_the_next(self, image):
-        done = len(list((tmp_path / "out").glob("*_dseg.nii.gz")))
         ends = time.monotonic() + 60
-        while len(read) < min(done + 2, 3) and time.monotonic() < ends:
+        while len(read) < min(len(computed) + 2, 3) and time.monotonic() < ends:
             time.sleep(0.01)
-        seen.append((done, "".join(read)))
+        seen.append((len(computed), "".join(read)))
         return forward(self, image)
+
+    def count(self, engine):
+        computed.append(engine)
+        save(self, engine)
 
     monkeypatch.setattr(CheckImaged, "__call__", note)
     monkeypatch.setattr(IntensityNetwork, "forward", wait_for_the_next)
+    monkeypatch.setattr(ResultSaver, "__call__", count)
     options = {"network_def": {"_target_": "head_phantom.IntensityNetwork"}, "roi_size": [56, 56, 56]}
     run([CONFIGS / "inference.json"], input=tmp_path / "in", output_dir=tmp_path / "out", weights=weights, **options)
     assert set(seen) == {(0, "ab"), (1, "abc"), (2, "abc")}

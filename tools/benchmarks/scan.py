@@ -32,7 +32,9 @@ BASELINES = {
 }
 BACKENDS = tuple(name for name in CHOICES if name not in ("auto", "reference", "export"))
 CPU_BASELINE_UPDATES = 1 << 27  # larger problems: baselines do one direction, in gigabytes of memory even so
-FMAS_PER_UPDATE = 9  # of the forward: dt * A, 5 in its exponential, x * B, and one each for state and result
+# Of the forward: dt * A, 5 in its exponential, x * B, and one each for state and result. The backward needs all but the
+# last again; then the gradients of state, result, B, C, x and its decay, and from that, those of A and dt.
+FMAS_PER_UPDATE = {"forward": 9, "forward+backward": 9 + 8 + 8}
 KEY = ("problem", "pass", "method", "layout", "device", "cpu", "gpu", "threads")
 
 MACHINE = ("device", "cpu", "gpu", "threads", "torch", "pass")
@@ -170,8 +172,7 @@ def add_ratios(row: dict[str, object], rows: list[dict[str, object]]) -> None:
     rate = row["updates"] / row["seconds"]
     row["updates_per_second"] = rate
     row["share_of_exp2_rate"] = rate / row["exp2_per_second"]
-    if row["pass"] == "forward":
-        row["share_of_fma_floor"] = FMAS_PER_UPDATE * rate / row["fma_per_second"]
+    row["share_of_fma_floor"] = FMAS_PER_UPDATE[row["pass"]] * rate / row["fma_per_second"]
     bare = {other["method"]: other["seconds"] for other in rows if other["layout"] == "bare"}
     for name in BASELINES:
         if name in bare:

@@ -12,7 +12,7 @@ from ...errors import InputError
 from ..problem import Gradients, ResultGradients, Results, ScanInputs
 from .build import COLUMNS, TOKENS
 
-TASKS = 32  # of the backward at least, where there are channels enough: threads that can work at once
+TASKS = 16  # of the backward at least, where there are channels enough: threads that can work at once
 
 
 def saved_shape(delta: Tensor, states: int) -> tuple[int, ...]:

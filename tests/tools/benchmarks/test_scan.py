@@ -101,7 +101,8 @@ def test_command_line_writes_rows_and_table(modules, monkeypatch, capsys, tmp_pa
             assert row["times_bare"] == pytest.approx(row["seconds"] / bare)
             assert row["updates_per_second"] == pytest.approx(row["updates"] / row["seconds"])
             assert row["share_of_exp2_rate"] == pytest.approx(row["updates_per_second"] / row["exp2_per_second"])
-            assert ("share_of_fma_floor" in row) == (backward == "forward")
+            fmas = row["updates_per_second"] * {"forward": 9, "forward+backward": 25}[backward]
+            assert row["share_of_fma_floor"] == pytest.approx(fmas / row["fma_per_second"])
             assert {"cpu", "threads", "torch", "date", "device", "fma_from", "repeats"} <= set(row)
     text = (tmp_path / "scan.md").read_text()
     assert f"| method | {TINY} |" in text
