@@ -63,6 +63,7 @@ def sections() -> list[Section]:
     import test_cases as cases
     import test_check_image as check_image
     import test_checkpoint as checkpoint
+    import test_checks as checks
     import test_dicom as dicom
     import test_dicom_files as dicom_files
     import test_errors as errors
@@ -78,6 +79,7 @@ def sections() -> list[Section]:
     import test_not_finite as not_finite
     import test_odd_files as odd
     import test_options as options
+    import test_other_options as other_options
     import test_quality as quality
     import test_scaled_label_maps as label_maps
     import test_scans as scans
@@ -148,6 +150,7 @@ def sections() -> list[Section]:
             (),
             (
                 label_maps.test_labels_that_a_scale_has_rounded_are_what_they_were,
+                label_values.test_labels_that_arithmetic_has_rounded_are_what_they_were,
                 label_maps.test_labels_that_the_scale_does_not_explain_are_refused,
                 label_maps.test_a_step_of_more_than_one_label_is_refused,
                 label_values.test_a_scan_in_the_place_of_a_label_map_is_refused,
@@ -187,6 +190,7 @@ def sections() -> list[Section]:
                 scans.test_one_scan_under_two_names_is_noticed,
                 scans.test_names_that_are_too_long_for_results_are_refused,
                 scans.test_results_of_another_scan_are_not_taken_for_those_of_this_one,
+                other_options.test_results_of_other_weights_or_options_are_not_taken_for_those_of_this_run,
                 scans.test_images_of_other_formats_are_listed,
                 files.test_folders_that_cannot_be_read_are_named,
                 files.test_paths_that_cannot_be_looked_at_are_refused,
@@ -213,6 +217,7 @@ def sections() -> list[Section]:
             (
                 (unknown_options.UNKNOWN, REFUSED),
                 (options.OUT_OF_RANGE, REFUSED),
+                (checks.WINDOWS, REFUSED),
                 (options.NO_PYTHON, REFUSED),
                 (unknown_options.MONAI_ITSELF, "an error of MONAI, with its traceback"),
             ),
