@@ -127,6 +127,11 @@ class ResultSaver:
                 image.header["descrip"] = describe_sources(sources, self.settings)
             write_atomically(output + RESULTS["labels"], partial(nib.save, image))
 
+    def volume_table(self, prediction: MetaTensor) -> str:
+        """The table of volumes, which the text of `<output>_volumes.tsv` is; the argument is as for `save`."""
+        counts = np.bincount(prediction[0].numpy().ravel(), minlength=max(self.table.ids) + 1)
+        return self._volume_table(counts, voxel_volume(prediction.affine.numpy()), prediction.meta)
+
     def _as_written(self, labels: np.ndarray) -> np.ndarray:
         if self.written_ids is None:
             return labels
