@@ -58,6 +58,7 @@ def sections() -> list[Section]:
     for folder in (TESTS, *(TESTS / name for name in ("data", "faults", "handlers", "malformed", "transforms"))):
         if str(folder) not in sys.path:
             sys.path.append(str(folder))
+    import test_aseg as aseg
     import test_bids as bids
     import test_brats_malformed as tumor
     import test_cases as cases
@@ -191,6 +192,7 @@ def sections() -> list[Section]:
                 scans.test_names_that_are_too_long_for_results_are_refused,
                 scans.test_results_of_another_scan_are_not_taken_for_those_of_this_one,
                 other_options.test_results_of_other_weights_or_options_are_not_taken_for_those_of_this_run,
+                aseg.test_a_label_map_of_another_scan_is_refused,
                 scans.test_images_of_other_formats_are_listed,
                 files.test_folders_that_cannot_be_read_are_named,
                 files.test_paths_that_cannot_be_looked_at_are_refused,

@@ -13,6 +13,7 @@ import numpy as np
 
 from monai_mamba.data.image_file import checksum_of, open_image, read_content, stored_scale
 from monai_mamba.data.label_values import largest_rounding
+from monai_mamba.errors import InputError
 from monai_mamba.grids import largest_shift
 from monai_mamba.version import __version__
 
@@ -58,6 +59,18 @@ def sources_of(label: str | Path) -> set[str]:
     """Checksums of the files that a label map was made from; none where it does not say so, or cannot be read."""
     match = _description(label)
     return set(match[1].split()) if match else set()
+
+
+def check_sources(label: str | Path, image: str | Path, advice: str) -> None:
+    """Refuse a label map that says that it was made from other files than an image, with what to do about it.
+
+    Raises:
+        InputError: it does, or the image cannot be read.
+    """
+    if (known := sources_of(label)) and checksum_of(read_content(image)) not in known:
+        raise InputError(
+            f"{label}: it was made from another file than {image}, or from this one before it changed. {advice}"
+        )
 
 
 def settings_of(label: str | Path) -> str | None:

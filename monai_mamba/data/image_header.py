@@ -20,7 +20,20 @@ from monai_mamba.errors import InputError
 
 IMAGE_SUFFIXES = (".nii", ".nii.gz", ".mgz", ".mgh", *NRRD_SUFFIXES, *META_SUFFIXES)
 COMPRESSED_SUFFIXES = (".nii.gz", ".mgz")
-PACKED_SUFFIXES = (".dcm.gz", ".ima.gz", ".nrrd.gz", ".bz2", ".xz", ".zst", ".zip", ".7z", ".tar", ".tar.gz", ".tgz")
+PACKED_SUFFIXES = (
+    ".dcm.gz",
+    ".ima.gz",
+    ".mgh.gz",
+    ".nrrd.gz",
+    ".bz2",
+    ".xz",
+    ".zst",
+    ".zip",
+    ".7z",
+    ".tar",
+    ".tar.gz",
+    ".tgz",
+)
 MAX_VOXELS = 1024**3
 MIN_VOXELS_PER_AXIS = 8
 MIN_EXTENT_MM, MAX_EXTENT_MM = 5.0, 600.0

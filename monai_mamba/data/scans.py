@@ -14,6 +14,7 @@ from monai_mamba.data.content import find_copies, may_be_labels_of, other_than_s
 from monai_mamba.data.dicom import choose_series, describe_choice, is_series, series_of
 from monai_mamba.data.dicom_files import DICOM_SUFFIXES, is_dicom
 from monai_mamba.data.freesurfer import beside_scans_of_subjects, subject_of
+from monai_mamba.data.image_file import read_image
 from monai_mamba.data.image_header import IMAGE_SUFFIXES, PACKED_SUFFIXES, check_header
 from monai_mamba.errors import InputError
 from monai_mamba.files import files_below, user_path
@@ -173,9 +174,9 @@ def is_finished(output: str) -> bool:
 
 
 def _is_whole(output: str) -> bool:
-    """Whether the label map of a finished scan is still readable, with a warning if not."""
+    """Whether the label map of a finished scan is undamaged, with a warning if not."""
     try:
-        check_header(output + RESULTS["labels"])
+        read_image(output + RESULTS["labels"])
     except InputError as error:
         logger.warning("%s The scan is segmented again.", error)
         return False
