@@ -60,39 +60,31 @@ def refusal(bundle: str, configs: list[str], **options: object) -> str:
     return str(own_error(caught.value))
 
 
-WINDOWS: dict[str, tuple[str, dict[str, object], str]] = {
+WINDOWS: dict[str, tuple[str, str, list[int]]] = {
     "--roi_size of 90 voxels": (
         "subcortical",
-        {"roi_size": [90, 96, 104]},
-        "--roi_size is [90, 96, 104], expected multiples of 16 for this network (MedSegMamba), such as [96, 96, 96]",
+        "expected multiples of 16 for this network (MedSegMamba), such as [96, 96, 96]",
+        [90, 96, 104],
     ),
-    "--roi_size of 20 voxels": (
-        "hippocampal_subfields",
-        {"roi_size": [20, 48, 64]},
-        "--roi_size is [20, 48, 64], expected multiples of 8 for",
-    ),
-    "--roi_size of 48 voxels for a network of stride 32": (
+    "of 20": ("hippocampal_subfields", "expected multiples of 8 for", [20, 48, 64]),
+    "of 48 for a network of stride 32": (
         "brats_multimodal",
-        {"roi_size": [48, 96, 64]},
-        "--roi_size is [48, 96, 64], expected multiples of 32 for this network (SegMaFormer), such as [64, 96, 64]",
+        "expected multiples of 32 for this network (SegMaFormer), such as [64, 96, 64]",
+        [48, 96, 64],
     ),
-    "--roi_size of the stride itself": (
-        "brats_multimodal",
-        {"roi_size": [32, 32, 32]},
-        "--roi_size is [32, 32, 32], expected multiples of 32, at least one of them larger for",
-    ),
+    "of its stride": ("brats_multimodal", "expected multiples of 32, at least one of them larger for", [32, 32, 32]),
 }
 
 
 @pytest.mark.parametrize("config", ["inference", "train", "evaluate"])
 @pytest.mark.parametrize("case", WINDOWS)
 def test_windows_that_the_network_does_not_take_are_refused_before_data_are_looked_for(config, case, tmp_path):
-    bundle, options, message = WINDOWS[case]
+    bundle, message, size = WINDOWS[case]
     source = "input" if config == "inference" else "dataset_dir"
     configs = ["train", "evaluate"] if config == "evaluate" else [config]
     places = {source: str(tmp_path / "absent"), "output_dir": str(tmp_path / "out")}
     places |= {"weights": str(shipped_bundles()[bundle] / "models" / "model.pt")} if config != "train" else {}
-    assert message in refusal(bundle, configs, **places, **options)
+    assert f"--roi_size is {size}, {message}" in refusal(bundle, configs, **places, roi_size=size)
 
 
 def test_windows_of_the_search_for_the_hippocampi_are_checked(tmp_path):

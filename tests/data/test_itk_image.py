@@ -206,7 +206,7 @@ REFUSED: dict[str, tuple[str, Callable[[Path], Path], str]] = {
     ),
     "MetaImage whose directions have the length 2": (
         "a.mha",
-        meta((b"TransformMatrix = 1", b"TransformMatrix = 2")),
+        meta((b"TransformMatrix = -1", b"TransformMatrix = -2")),
         "directions of the length 2, 1, 1; expected 1",
     ),
     "Analyze": ("a.hdr", lambda path: analyze(path), "Analyze files do not say which side is left"),
