@@ -54,7 +54,10 @@ class Section(NamedTuple):
 
 def sections() -> list[Section]:
     """All kinds of input that are tried."""
-    for folder in (TESTS, *(TESTS / name for name in ("data", "faults", "handlers", "malformed", "transforms"))):
+    for folder in (
+        TESTS,
+        *(TESTS / name for name in ("data", "faults", "handlers", "malformed", "report", "transforms")),
+    ):
         if str(folder) not in sys.path:
             sys.path.append(str(folder))
     import test_aseg as aseg
@@ -82,8 +85,10 @@ def sections() -> list[Section]:
     import test_options as options
     import test_other_options as other_options
     import test_quality as quality
+    import test_results as report_results
     import test_scaled_label_maps as label_maps
     import test_scans as scans
+    import test_to_training_labels as training_labels
     import test_typed_options as bundle_options
     import test_unknown_options as unknown_options
 
@@ -97,13 +102,11 @@ def sections() -> list[Section]:
             "DICOM",
             ((dicom.REFUSED, REFUSED),),
             (
-                dicom.test_places_come_from_the_positions_of_the_slices,
                 dicom.test_values_are_scaled_as_each_slice_says,
                 dicom_files.test_compressed_slices_are_read,
                 dicom_files.test_an_unknown_compression_is_refused_when_voxels_are_read,
                 dicom_files.test_frames_lie_where_each_of_them_says,
                 dicom_files.test_frames_that_are_no_volume_are_refused,
-                dicom.test_of_several_t1_weighted_series_the_user_chooses,
                 dicom.test_a_series_that_changes_after_its_voxels_were_read_is_refused,
             ),
         ),
@@ -152,6 +155,7 @@ def sections() -> list[Section]:
                 label_values.test_labels_that_arithmetic_has_rounded_are_what_they_were,
                 label_maps.test_labels_that_the_scale_does_not_explain_are_refused,
                 label_maps.test_a_step_of_more_than_one_label_is_refused,
+                training_labels.test_numbers_of_segments_in_the_place_of_ids_are_refused,
                 label_values.test_a_scan_in_the_place_of_a_label_map_is_refused,
             ),
         ),
@@ -190,6 +194,7 @@ def sections() -> list[Section]:
                 scans.test_names_that_are_too_long_for_results_are_refused,
                 scans.test_results_of_another_scan_are_not_taken_for_those_of_this_one,
                 other_options.test_results_of_other_weights_or_options_are_not_taken_for_those_of_this_run,
+                report_results.test_results_of_other_settings_among_the_rest_are_warned_of,
                 aseg.test_a_label_map_of_another_scan_is_refused,
                 scans.test_images_of_other_formats_are_listed,
                 files.test_folders_that_cannot_be_read_are_named,
