@@ -184,6 +184,8 @@ def find_labeled_cases(dataset_dir: str, label_convention: str) -> list[dict]:
 def _collect(
     source: str | Sequence[str] | Mapping[str, str], labeled: bool, table: RegionTable | None = None
 ) -> list[TumorCase]:
+    if isinstance(source, (Mapping, list, tuple)) and not source:
+        raise InputError(f"--input names no file; expected 1 to 4, the modalities of one case: {ORDER}.")
     if isinstance(source, Mapping):
         order = channel_order(source, "--input")
         files = {name: str(user_path(path)) for name, path in zip(order, source.values(), strict=True)}
@@ -268,6 +270,8 @@ def _from_datalist(path: Path, labeled: bool, table: RegionTable | None) -> list
         images = [entry["image"] for entry in entries]
         if not images:
             raise ValueError(f"its list '{key}' is empty")
+        if odd := [image for image in images if not isinstance(image, (str, list))]:
+            raise ValueError(f"an image is {odd[0]}, no path and no list of paths")
     except InputError:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

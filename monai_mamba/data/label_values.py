@@ -10,8 +10,8 @@ from monai.data import MetaTensor
 
 from monai_mamba.data.image_file import read_image, stored_scale
 from monai_mamba.errors import InputError
+from monai_mamba.labels.tables import LARGEST_ID
 
-LARGEST_ID = 2**20
 # Neighbors of equal value: 0.85 to 1 of them in label maps, 0.01 to 0.3 in scans, which have many values.
 SAME_NEIGHBORS, MANY_VALUES, ENOUGH = 0.4, 64, 1000
 

@@ -65,8 +65,11 @@ class QualityLimits:
         try:
             rows = read_tsv(path, "name")
             limits = {row["name"]: tuple(_number(row[column]) for column in COLUMNS[1:]) for row in rows}
-            if not limits:
-                raise ValueError("it has no rows, so every result would pass")
+            numbers = [number for row in limits.values() for number in row if not math.isnan(number)]
+            if not numbers:
+                raise ValueError("it has no limits, so every result would pass")
+            if min(numbers) < 0:
+                raise ValueError(f"{min(numbers):g} is below 0")
             if odd := [name for name, (low, high, *_) in limits.items() if low > high]:
                 raise ValueError(f"low_mm3 of {odd[0]} is above its high_mm3")
             needs = {row["name"]: row[NEEDED] for row in rows if row.get(NEEDED, MISSING) != MISSING}
