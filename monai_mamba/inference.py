@@ -69,7 +69,7 @@ def segment(
     bundles = shipped_bundles()
     if bundle not in bundles:
         raise InputError(f"There is no bundle '{bundle}'. Choose one of {', '.join(bundles)}.")
-    if given := {"input", "output_dir"} & options.keys():
+    if given := {"dicom_seg", "input", "output_dir"} & options.keys():
         raise InputError(
             f"{', '.join(sorted(given))}: not an option of segment, which takes an image and returns its labels. For "
             f"files, use 'python -m monai_mamba run {bundle} --input ... --output_dir ...'."

@@ -55,6 +55,7 @@ def write_series(
         header.file_meta.MediaStorageSOPInstanceUID = header.SOPInstanceUID = generate_uid()
         header.PatientName, header.PatientID, header.Modality = NAME, IDENTITY, "MR"
         header.StudyInstanceUID, header.SeriesInstanceUID = study, uid
+        header.FrameOfReferenceUID = f"{study}.1"
         header.SeriesNumber, header.InstanceNumber, header.SeriesDescription = number, index + 1, description
         header.ImageType = ["ORIGINAL", "PRIMARY", "M", "ND"]
         directions = [lps[:3, 0] / sizes[0], lps[:3, 1] / sizes[1]]

@@ -143,6 +143,7 @@ def test_what_cannot_be_segmented_is_refused_with_a_sentence(here):
         (".", {}, ".: 2 scans, expected one. Give the path of one, or segment all with 'python -m monai_mamba run"),
         ("c.nii.gz", {}, "c.nii.gz: "),
         ("a.nii.gz", {"output_dir": "results"}, "output_dir: not an option of segment, which takes an image and"),
+        ("a/series-3", {"dicom_seg": True}, "dicom_seg: not an option of segment"),
         ("a.nii.gz", {"overlp": 0.5}, "--overlp: the config has no such option. Did you mean --overlap?"),
     ):
         with pytest.raises(InputError) as caught:

@@ -147,6 +147,20 @@ def is_series(path: str | Path) -> bool:
     return bool(re.fullmatch(r"series-\d+(-\d+)?", path.name)) and path.parent.is_dir() and not path.exists()
 
 
+def find_series(path: str | Path) -> Series:
+    """The series of a name.
+
+    Raises:
+        InputError: there is none.
+    """
+    path = Path(path)
+    found = {series.path: series for series in series_in(path.parent)}
+    if path not in found:
+        text = "\n".join(f"  {series}" for series in found.values()) or "  none"
+        raise InputError(f"{path}: there is no such DICOM series. Expected one of those of its folder:\n{text}")
+    return found[path]
+
+
 def open_series(path: str | Path) -> nib.Nifti1Image:
     """Read the headers of a series; its voxels, float32, when they are asked for.
 
@@ -155,11 +169,7 @@ def open_series(path: str | Path) -> nib.Nifti1Image:
             voxels, a file changes meanwhile or has a compression that ITK cannot read.
     """
     path = Path(path)
-    found = {series.path: series for series in series_in(path.parent)}
-    if path not in found:
-        text = "\n".join(f"  {series}" for series in found.values()) or "  none"
-        raise InputError(f"{path}: there is no such DICOM series. Expected one of those of its folder:\n{text}")
-    slices, affine = found[path].grid()
+    slices, affine = find_series(path).grid()
     shape = (*slices[0].shape, len(slices))
     return nifti_image(path, LazyVoxels(shape, np.dtype(np.float32), lambda: read_voxels(path, slices, shape)), affine)
 

@@ -1,7 +1,7 @@
 """Files of DICOM: which slices they hold, where these are in space, and their voxels.
 
 A file holds one slice or, where it is an enhanced one, any number of them (frames). Of its header only what follows
-here is read: nothing about the patient gets into a result, a message or a log.
+here is read: nothing about the patient gets into a message, a log, or a result other than that of `dicom_seg`.
 
 Source: DICOM PS3.3 2024, C.7.6.2 (image plane), C.7.6.16 (frames), C.8.3 (MR).
 """

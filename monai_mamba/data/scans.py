@@ -13,6 +13,7 @@ from monai_mamba.data.bids import ignored_files, is_raw_dataset, parts_and_echoe
 from monai_mamba.data.content import find_copies, may_be_labels_of, other_than_scan, settings_of
 from monai_mamba.data.dicom import choose_series, describe_choice, is_series, series_of
 from monai_mamba.data.dicom_files import DICOM_SUFFIXES, is_dicom
+from monai_mamba.data.dicom_seg import check_dicom_seg
 from monai_mamba.data.freesurfer import beside_scans_of_subjects, subject_of
 from monai_mamba.data.image_file import read_image
 from monai_mamba.data.image_header import IMAGE_SUFFIXES, PACKED_SUFFIXES, check_header
@@ -23,7 +24,7 @@ from monai_mamba.ranks import on_first_rank
 BIDS_SUFFIX = "_T1w"
 DERIVATIVES = ("_dseg", "_mask", "_probseg")
 RESULTS = {"labels": "_dseg.nii.gz", "volumes": "_volumes.tsv", "picture": "_picture.png"}
-EXTRA_RESULTS = {"mgz": "_dseg.mgz", "stats": "_aseg.stats"}  # not of every scan
+EXTRA_RESULTS = {"mgz": "_dseg.mgz", "stats": "_aseg.stats", "dicom_seg": "_dseg.dcm"}  # not of every scan
 NOT_READ = (".hdr", ".img", ".mnc", ".brik", ".brik.gz", ".rec", *PACKED_SUFFIXES)
 NAMES_LOGGED = 5  # of the files of a kind that are left out
 LONGEST_NAME = 255 - 30  # bytes; the longest ending has 12, and a file that is not complete yet 18 more
@@ -35,7 +36,12 @@ LeftOut = dict[Path, str]  # and what the file is
 
 @on_first_rank
 def find_scans(
-    source: str | Sequence[str], output_dir: str, task: str, overwrite: bool = False, settings: str | None = None
+    source: str | Sequence[str],
+    output_dir: str,
+    task: str,
+    overwrite: bool = False,
+    dicom_seg: bool = False,
+    settings: str | None = None,
 ) -> list[dict]:
     """List the scans of a run. Headers of those to segment are checked, and some voxels, to tell label maps.
 
@@ -50,6 +56,7 @@ def find_scans(
         output_dir: folder of the results; the subfolders below `source` are repeated there.
         task: goes into the names of the results, `<name>_desc-<task>_dseg.nii.gz`.
         overwrite: also segment scans whose results are complete.
+        dicom_seg: scans must pass `check_dicom_seg`.
         settings: see `settings_in_use`; results of others are not taken for those of this run.
 
     Returns:
@@ -77,7 +84,7 @@ def find_scans(
         if is_series(path):  # named by the folder of its files
             folder, name = folder.parent, f"{folder.name}_{name}"
         below = folder.relative_to(root.absolute()) if folder.is_relative_to(root.absolute()) else Path()
-        entries.append(({"image": str(path)}, below / name, partial(_check, path, is_named)))
+        entries.append(({"image": str(path)}, below / name, partial(_check, path, is_named, dicom_seg)))
     scans = plan_results(entries, output_dir, task, overwrite, settings, left_out)
     if left_out:
         logger.info("Not taken from %s: %s.", source, describe_left_out(left_out))
@@ -183,13 +190,15 @@ def _is_whole(output: str) -> bool:
     return True
 
 
-def _check(path: Path, is_named: bool) -> str | None:
+def _check(path: Path, is_named: bool, dicom_seg: bool) -> str | None:
     """Check a scan before it is read; see `plan_results`."""
     if path.is_dir():
         raise InputError(describe_choice(path))
     kind = other_than_scan(path)
     if kind is None:
         check_header(path)
+        if dicom_seg:
+            check_dicom_seg(path)
     elif is_named:
         raise InputError(f"{path}: {kind}, no scan. Expected the gray values of a head.")
     return kind

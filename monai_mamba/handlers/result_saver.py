@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,11 @@ from monai.data import MetaTensor
 
 from monai_mamba.data.aseg_stats import ICV, aseg_stats
 from monai_mamba.data.content import describe_sources
+from monai_mamba.data.dicom_seg import make_dicom_seg
 from monai_mamba.data.image_file import read_image
 from monai_mamba.data.scans import EXTRA_RESULTS, RESULTS
 from monai_mamba.errors import InputError, writing
-from monai_mamba.files import MISSING, write_atomically, write_text
+from monai_mamba.files import MISSING, read_whole, user_path, write_atomically, write_text
 from monai_mamba.grids import voxel_volume
 from monai_mamba.labels import BRAIN, LabelTable, measure_brain, mgh_color_table
 from monai_mamba.picture import draw_labels
@@ -39,12 +41,14 @@ class ResultSaver:
       what it was made from, see `describe_sources`.
     * `<output>_dseg.mgz`: the same for FreeSurfer, with names and colors; only where the scan is an MGH file.
     * `<output>_aseg.stats`: see `aseg_stats`; only with `stats`.
+    * `<output>_dseg.dcm`: see `make_dicom_seg`; only with `dicom_seg`, of DICOM series.
 
     Args:
         labels: the label table, or its name or path, see `LabelTable.load`.
         close_up: the picture shows the surroundings of the labels instead of the whole image.
         written_ids: for each id of the table the id in the label map, see `LabelTable.ids_in`; None writes the same.
         stats: write FreeSurfer's statistics, too; label maps come with `intracranial_mm3`, see `IntracranialVolumed`.
+        dicom_seg: write a DICOM Segmentation, too, which names these files of weights; None writes none.
         settings: what tells the settings of this run from others, see `settings_in_use`.
 
     Raises:
@@ -57,12 +61,14 @@ class ResultSaver:
         close_up: bool = False,
         written_ids: Mapping[int, int] | None = None,
         stats: bool = False,
+        dicom_seg: Sequence[str | Path] | None = None,
         settings: str | None = None,
     ) -> None:
         self.table = LabelTable.load(labels)
         self.close_up = close_up
         self.written_ids = written_ids
         self.stats = stats
+        self.dicom_seg = dicom_seg and [hashlib.sha256(read_whole(user_path(path))).hexdigest() for path in dicom_seg]
         self.settings = settings
         if stats and not measure_brain(dict.fromkeys((entry.id for entry in self.table.structures), 0.0)):
             raise InputError(
@@ -110,6 +116,10 @@ class ResultSaver:
                 voxel_volume(source.affine),
                 prediction.meta["intracranial_mm3"],
             )
+        dicom_seg = None
+        if self.dicom_seg:
+            series, task = prediction.meta["filename_or_obj"], output.split("_desc-")[-1]
+            dicom_seg = make_dicom_seg(labels, series, self.table, self.dicom_seg, task)
         with writing(f"{output}*: the results"):
             # Results of an earlier run must not pass for those of this one, should it be stopped between two files.
             for ending in (RESULTS["labels"], *EXTRA_RESULTS.values()):
@@ -122,6 +132,8 @@ class ResultSaver:
             if isinstance(file, nib.MGHImage):
                 content = gzip.compress(mgh_label_image(written, file).to_bytes() + self._colors(), 1, mtime=0)
                 write_atomically(output + EXTRA_RESULTS["mgz"], partial(Path.write_bytes, data=content))
+            if dicom_seg:
+                write_atomically(output + EXTRA_RESULTS["dicom_seg"], partial(Path.write_bytes, data=dicom_seg))
             image = label_image(written, file)
             if sources := prediction.meta.get("checksums", checksum):
                 image.header["descrip"] = describe_sources(sources, self.settings)

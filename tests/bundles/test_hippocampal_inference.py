@@ -9,8 +9,10 @@ from pathlib import Path
 import hippocampus_phantom as phantom
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 import torch
+from dicom_phantom import write_series
 from monai.bundle import ConfigParser, ConfigWorkflow
 from scipy import ndimage
 
@@ -114,6 +116,20 @@ def test_a_given_label_map_takes_the_place_of_the_first_network(scan, tmp_path, 
     found = np.asanyarray(nib.load(tmp_path / "out" / "sub-01_desc-hippocampus_dseg.nii.gz").dataobj)
     np.testing.assert_array_equal(found, expected)
     assert "absent.pt: there is no weights file" in str(failure(scan, tmp_path / "neither", **options))
+
+
+def test_a_dicom_segmentation_has_the_parts_of_both_sides(scan, tmp_path, weights):
+    pytest.importorskip("highdicom", reason="the extra 'dicom-seg' is not installed")
+    phantom.save_head(scan, SHAPE, LAS)
+    image = nib.load(scan)
+    write_series(tmp_path / "dicom", image.get_fdata().astype(np.int16), image.affine)
+    options = {"weights": weights["weights"], "first_weights": "absent.pt", "aseg": str(scan.parent / "aseg.nii.gz")}
+    run(tmp_path / "dicom", tmp_path / "out", dicom_seg=True, **options)
+    seg = pydicom.dcmread(tmp_path / "out" / "dicom_series-3_desc-hippocampus_dseg.dcm")
+    labels = LabelTable.load("hippocampus_head_tail").structures
+    assert [segment.SegmentLabel for segment in seg.SegmentSequence] == [entry.name for entry in labels]
+    found = np.asanyarray(nib.load(tmp_path / "out" / "dicom_series-3_desc-hippocampus_dseg.nii.gz").dataobj)
+    assert seg.pixel_array.sum() == (found > 0).sum() > 0
 
 
 def test_the_parts_fill_the_given_label_map_or_keep_the_outline_of_the_network(scan, tmp_path, weights):
