@@ -117,6 +117,10 @@ def _workflow(bundle: Path, **options: Any) -> ConfigWorkflow:
 def _as_file(image: Any, affine: np.ndarray | None, path: Path) -> Path:
     """The file of an image; an array is written to `path`."""
     if isinstance(image, (str, os.PathLike)):
+        if not os.fspath(image).strip():  # an empty path would be the working folder
+            raise InputError("The path of the image is empty.")
+        if affine is not None:
+            raise InputError(f"{image}: a file has an affine of its own. Leave out affine, or give the voxels.")
         return Path(image)
     if isinstance(image, MetaTensor) and affine is None:
         affine = image.affine
@@ -139,6 +143,8 @@ def _as_file(image: Any, affine: np.ndarray | None, path: Path) -> Path:
     except (TypeError, ValueError) as error:
         raise InputError(f"The affine is no matrix (4, 4) of numbers, from voxels to mm ({error}).") from error
     check_affine("image", affine)
+    if not np.array_equal(affine[3], [0, 0, 0, 1]):
+        raise InputError(f"The last row of the affine is {affine[3].tolist()}, expected 0, 0, 0, 1. Is it transposed?")
     voxels = voxels[0] if voxels.ndim == 4 and len(voxels) == 1 else voxels
     if voxels.ndim != 3:
         raise InputError(f"The image has the shape {tuple(voxels.shape)}, expected (H, W, D) or (1, H, W, D).")

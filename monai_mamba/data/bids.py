@@ -27,7 +27,8 @@ logger = logging.getLogger(__name__)
 
 def is_raw_dataset(folder: Path) -> bool:
     """Whether a folder is the root of a BIDS data set, and not of a derivative of one."""
-    return (folder / DESCRIPTION).is_file() and read_json(folder / DESCRIPTION).get("DatasetType", "raw") == "raw"
+    kind = read_json(folder / DESCRIPTION).get("DatasetType", "raw")
+    return (folder / DESCRIPTION).is_file() and str(kind).lower() == "raw"
 
 
 def t1_weighted_scans(root: Path) -> list[Path]:

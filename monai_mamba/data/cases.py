@@ -111,7 +111,11 @@ class TumorCase:
 
 @on_first_rank
 def find_cases(
-    source: str | Sequence[str] | Mapping[str, str], output_dir: str, task: str, overwrite: bool = False
+    source: str | Sequence[str] | Mapping[str, str],
+    output_dir: str,
+    task: str,
+    overwrite: bool = False,
+    settings: str | None = None,
 ) -> list[dict]:
     """List the cases of a run. Headers of those to segment are checked; voxels are not read.
 
@@ -123,6 +127,7 @@ def find_cases(
         output_dir: folder of the results; the subfolders below `source` are repeated there.
         task: goes into the names of the results, `<case>_desc-<task>_dseg.nii.gz`.
         overwrite: also segment cases whose results are complete.
+        settings: see `find_scans`.
 
     Returns:
         One dictionary a case: `name`; `image`, a mapping from modality to path, or the path of a 4-D file with its
@@ -134,7 +139,7 @@ def find_cases(
         InputError: nothing was found, or no case can be processed.
     """
     found = [(case.item(), case.folder / case.name, case.check) for case in _collect(source, labeled=False)]
-    return plan_results(found, output_dir, task, overwrite)
+    return plan_results(found, output_dir, task, overwrite, settings)
 
 
 def find_labeled_cases(dataset_dir: str, label_convention: str) -> list[dict]:
@@ -179,6 +184,8 @@ def find_labeled_cases(dataset_dir: str, label_convention: str) -> list[dict]:
 def _collect(
     source: str | Sequence[str] | Mapping[str, str], labeled: bool, table: RegionTable | None = None
 ) -> list[TumorCase]:
+    if isinstance(source, (Mapping, list, tuple)) and not source:
+        raise InputError(f"--input names no file; expected 1 to 4, the modalities of one case: {ORDER}.")
     if isinstance(source, Mapping):
         order = channel_order(source, "--input")
         files = {name: str(user_path(path)) for name, path in zip(order, source.values(), strict=True)}
@@ -263,6 +270,8 @@ def _from_datalist(path: Path, labeled: bool, table: RegionTable | None) -> list
         images = [entry["image"] for entry in entries]
         if not images:
             raise ValueError(f"its list '{key}' is empty")
+        if odd := [image for image in images if not isinstance(image, (str, list))]:
+            raise ValueError(f"an image is {odd[0]}, no path and no list of paths")
     except InputError:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -101,6 +101,10 @@ class Series:
         axes = directions[0].reshape(2, 3)
         if np.abs(axes @ axes.T - np.eye(2)).max() > LARGEST_SIZE:
             raise self._error("directions that are no unit vectors at a right angle", CONVERT)
+        if len({one.study for one in self.slices}) > 1:
+            raise self._error("slices of several studies", CONVERT)
+        if min(first.spacing) < 0:
+            raise self._error(f"voxels of {first.spacing[0]:g} x {first.spacing[1]:g} mm", CONVERT)
         if len({(one.shape, one.spacing) for one in self.slices}) > 1:
             raise self._error("slices of several sizes", CONVERT)
         if len({(one.path, one.scale) for one in self.slices}) > len({one.path for one in self.slices}):
@@ -164,9 +168,10 @@ def open_series(path: str | Path) -> nib.Nifti1Image:
         InputError: there is no such series, its slices are not those of one volume (see `Series.grid`), or, with the
             voxels, a file changes meanwhile or has a compression that ITK cannot read.
     """
+    path = Path(path)
     slices, affine = find_series(path).grid()
     shape = (*slices[0].shape, len(slices))
-    return nifti_image(LazyVoxels(shape, np.dtype(np.float32), lambda: read_voxels(Path(path), slices, shape)), affine)
+    return nifti_image(path, LazyVoxels(shape, np.dtype(np.float32), lambda: read_voxels(path, slices, shape)), affine)
 
 
 def series_of(path: Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def split_folds(pairs: Sequence[dict[str, str]], folds_file: str | Path, fold: i
             not, and validate on none.
 
     Raises:
-        InputError: the file is no such file, there is no such fold, or one of the sets would be empty.
+        InputError: the file is no such file, a case is in several folds, there is no such fold, or a set is empty.
     """
     if fold == ALL:
         return list(pairs), []
@@ -38,6 +39,8 @@ def split_folds(pairs: Sequence[dict[str, str]], folds_file: str | Path, fold: i
             f"{folds_file}: not a JSON file with the entry 'folds', a list of lists of case names ({error}). Give one "
             "with --folds, or train on all cases with --fold all."
         ) from error
+    if twice := [case for case, count in Counter(case for cases in folds for case in cases).items() if count > 1]:
+        raise InputError(f"{folds_file}: {twice[0]} is in several folds. Put every case into one.")
     if not isinstance(fold, int) or isinstance(fold, bool) or not 0 <= fold < len(folds):
         raise InputError(f"--fold is {fold}, expected a number from 0 to {len(folds) - 1} or 'all'.")
     training = [pair for pair in pairs if any(pair["subject"] in cases for i, cases in enumerate(folds) if i != fold)]

@@ -12,6 +12,7 @@ from monai_mamba.errors import InputError
 
 LABEL_FOLDER = Path(__file__).resolve().parent
 COLUMNS = ("index", "id", "name", "red", "green", "blue", "alpha", "written")
+LARGEST_ID = 2**20
 
 
 @dataclass(frozen=True)
@@ -58,25 +59,27 @@ class LabelTable:
         if not path.is_file():
             known = ", ".join(label_tables())
             raise InputError(f"There is no label table '{source}'. Give the path of a TSV file or one of: {known}.")
-        with path.open(encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file, delimiter="\t")
-            if tuple(reader.fieldnames or ()) != COLUMNS:
-                raise InputError(f"{path}: columns are {reader.fieldnames}, expected {list(COLUMNS)}.")
-            try:
-                entries = tuple(
-                    LabelEntry(
-                        index=int(row["index"]),
-                        id=int(row["id"]),
-                        name=row["name"],
-                        color=(int(row["red"]), int(row["green"]), int(row["blue"]), int(row["alpha"])),
-                        written=row["written"] == "1",
-                    )
-                    for row in reader
+        try:
+            reader = csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines(), delimiter="\t")
+        except UnicodeError as error:
+            raise InputError(f"{path}: no text in UTF-8 ({error}). Save it as such.") from error
+        if tuple(reader.fieldnames or ()) != COLUMNS:
+            raise InputError(f"{path}: columns are {reader.fieldnames}, expected {list(COLUMNS)}.")
+        try:
+            entries = tuple(
+                LabelEntry(
+                    index=int(row["index"]),
+                    id=_number(row["id"], LARGEST_ID),
+                    name=row["name"],
+                    color=tuple(_number(row[name], 255) for name in ("red", "green", "blue", "alpha")),
+                    written=row["written"] == "1",
                 )
-            except (TypeError, ValueError) as error:  # a cell that is missing is None
-                raise InputError(
-                    f"{path}, line {reader.line_num}: {error}. Expected whole numbers for index, id and color."
-                ) from error
+                for row in reader
+            )
+        except (TypeError, ValueError) as error:  # a cell that is missing is None
+            raise InputError(
+                f"{path}, line {reader.line_num}: {error}. Expected whole numbers for index, id and color."
+            ) from error
         if [entry.index for entry in entries] != list(range(len(entries))) or not entries or entries[0].id != 0:
             raise InputError(f"{path}: rows must be numbered 0, 1, 2, ... and start with the background (id 0).")
         if len({entry.id for entry in entries}) != len(entries):
@@ -163,3 +166,10 @@ def label_tables() -> list[str]:
     header = "\t".join(COLUMNS)
     files = sorted(LABEL_FOLDER.glob("*.tsv"))
     return [file.stem for file in files if file.read_text(encoding="utf-8").startswith(header)]
+
+
+def _number(text: str, largest: int) -> int:
+    number = int(text)
+    if not 0 <= number <= largest:
+        raise ValueError(f"{text} is not from 0 to {largest}")
+    return number

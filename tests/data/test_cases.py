@@ -110,7 +110,12 @@ def test_a_datalist_with_files_and_another_order(tmp_path):
     path.write_text(json.dumps({"training": entries}))
     with pytest.raises(InputError, match="the case a has 2 files; expected 4"):
         find_labeled_cases(str(path), "brats2023")
-    for text, said in (("[]", "not a datalist"), ('{"training": []}', "not a datalist .its list 'training' is empty")):
+    for text, said in (
+        ("[]", "not a datalist"),
+        ('{"training": []}', "not a datalist .its list 'training' is empty"),
+        ('{"training": [{"image": 5}]}', "not a datalist .an image is 5, no path and no list of paths"),
+        ('{"training": [{"image": {"t1": "a.nii"}}]}', "not a datalist .an image is {'t1': 'a.nii'}, no path"),
+    ):
         path.write_text(text)
         with pytest.raises(InputError, match=said):
             find_cases(str(path), str(tmp_path / "out"), "tumor")
@@ -236,3 +241,9 @@ def test_a_labeled_case_of_two_names_is_warned_of(tmp_path, caplog):
         save_case(tmp_path / name, name, label=True)
     assert len(find_labeled_cases(str(tmp_path), "brats2021")) == 2
     assert [message.split(".nii.gz")[0] for message in caplog.messages] == [str(tmp_path / "b" / "b_flair")]
+
+
+@pytest.mark.parametrize("source", [{}, []])
+def test_no_file_at_all_is_refused(source, tmp_path):
+    with pytest.raises(InputError, match="--input names no file; expected 1 to 4, the modalities of one case: FLAIR"):
+        find_cases(source, str(tmp_path), "tumor")

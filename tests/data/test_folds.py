@@ -49,6 +49,13 @@ def test_what_does_not_fit_is_refused(folds, tmp_path):
             split_folds(PAIRS, tmp_path / path, 0)
 
 
+def test_a_case_in_two_folds_is_refused(tmp_path):
+    """It would be trained on and validated on."""
+    (tmp_path / "folds.json").write_text('{"folds": [["a", "b"], ["b", "c"]]}')
+    with pytest.raises(InputError, match=r"folds\.json: b is in several folds\. Put every case into one"):
+        split_folds([{"subject": name} for name in "abc"], tmp_path / "folds.json", 0)
+
+
 def test_no_person_is_in_two_of_the_shipped_folds():
     folds = json.loads(SHIPPED.read_text())["folds"]
     persons = [{(int(re.search(r"\d+", case).group()) + 1) // 2 for case in cases} for cases in folds]

@@ -176,6 +176,8 @@ FIRST_LINE = "\t".join(COLUMNS) + "\n"
         FIRST_LINE,
         f"{FIRST_LINE}CSF\t2\t1\t1\t1\n",
         FIRST_LINE + "CSF\t1\t2\t1\t1\n" * 2,
+        f"{FIRST_LINE}CSF\tn/a\tn/a\tn/a\tn/a\n",
+        f"{FIRST_LINE}CSF\t1\t2\t-1\t1\n",
     ],
 )
 def test_a_file_without_limits_is_refused(tmp_path, text):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from monai_mamba.errors import InputError
@@ -65,7 +67,18 @@ def test_bad_tables_are_refused(tmp_path):
         ([lines[0], lines[2]], "start with the background"),
         ([*lines[:3], lines[2].replace("1\t4", "2\t4", 1)], "occurs twice"),
         ([*lines[:2], "1"], "line 3: .*whole numbers"),
+        ([*lines[:2], lines[2].replace("\t4\t", "\t-4\t", 1)], "line 3: -4 is not from 0 to 1048576"),
+        ([*lines[:2], re.sub(r"\t\d+\t(\d)$", r"\t256\t\1", lines[2])], "line 3: 256 is not from 0 to 255"),
     ]:
-        path.write_text("\n".join(bad))
+        path.write_text("\n".join(bad), encoding="utf-8-sig")  # as Excel does
         with pytest.raises(InputError, match=message):
             LabelTable.load(path)
+
+
+def test_a_table_in_another_encoding_is_refused_and_one_of_excel_read(tmp_path):
+    text = (LABEL_FOLDER / "subcortical.tsv").read_text()
+    (tmp_path / "a.tsv").write_text(text, encoding="utf-8-sig", newline="\r\n")
+    assert LabelTable.load(tmp_path / "a.tsv") == LabelTable.load("subcortical")
+    (tmp_path / "a.tsv").write_text(text, encoding="utf-16")
+    with pytest.raises(InputError, match=r"a\.tsv: no text in UTF-8 .* Save it as such"):
+        LabelTable.load(tmp_path / "a.tsv")

@@ -59,6 +59,14 @@ def in_meters(path: Path) -> Path:
     return path
 
 
+def mirrored_mgh(path: Path) -> Path:
+    """An MGH file with voxels of -1 mm along its first axis."""
+    content = bytearray(nib.MGHImage(make_head(SHAPE, AFFINE)[0], AFFINE).to_bytes())
+    content[COSINES - 12 : COSINES - 8] = np.array(-1, ">f4").tobytes()
+    path.write_bytes(content)
+    return path
+
+
 def mgh(path: Path) -> Path:
     """An MGH file whose direction cosines have the length 1.5, so that its voxel sizes are given twice."""
     content = bytearray(nib.MGHImage(make_head(SHAPE, AFFINE)[0], AFFINE).to_bytes())
@@ -131,6 +139,11 @@ CONTRADICTIONS: dict[str, tuple[str, Callable[[Path], Path], str]] = {
         "s.mgh",
         mgh,
         "voxels of 1.5 x 1.5 x 1.5 mm by the matrix of the header and of 1 x 1 x 1 mm by the voxel sizes",
+    ),
+    "an .mgh with a voxel size of -1 mm": (
+        "s.mgh",
+        mirrored_mgh,
+        "voxels of -1 x 1 x 1 mm by the header; expected sizes above 0, because a mirrored axis",
     ),
 }
 
