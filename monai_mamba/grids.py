@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from monai.transforms.utils import generate_spatial_bounding_box
-from monai.utils import ensure_tuple
+from monai.utils import convert_to_numpy, ensure_tuple
 from nibabel.affines import apply_affine, voxel_sizes
-from scipy.ndimage import affine_transform
+from scipy.ndimage import affine_transform, find_objects
 
-Box = tuple[slice, slice, slice]
+Box = tuple[slice, ...]
 
 
 @dataclass(frozen=True)
@@ -79,16 +79,19 @@ def voxel_map(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     return np.where(near, whole, matrix)
 
 
-def bounding_box(image: torch.Tensor, select_fn: Callable[[torch.Tensor], torch.Tensor], margin: int = 0) -> Box | None:
-    """Smallest box that holds all voxels of an image `(C, H, W, D)` that are selected in any channel; None without any.
+def bounding_box(mask: torch.Tensor | np.ndarray, margin: int | Sequence[int] = 0) -> Box | None:
+    """Smallest box around what is True in a mask `(H, W, D)`, and a margin inside the image; None without any.
 
-    Args:
-        image: the image.
-        select_fn: takes the image, returns a mask of its shape.
-        margin: voxels more on each side, as far as the image reaches.
+    NumPy reduces masks several times as fast as PyTorch.
     """
-    low, high = generate_spatial_bounding_box(image, select_fn=select_fn, margin=margin, allow_smaller=True)
-    return tuple(slice(start, stop) for start, stop in zip(low, high, strict=True)) if max(high) > 0 else None
+    mask = convert_to_numpy(mask)[None]
+    low, high = generate_spatial_bounding_box(mask, select_fn=lambda inside: inside, margin=margin, allow_smaller=True)
+    return tuple(slice(int(start), int(stop)) for start, stop in zip(low, high, strict=True)) if max(high) > 0 else None
+
+
+def label_boxes(labels: np.ndarray) -> dict[int, Box]:
+    """Smallest box of each label > 0 of a label map `(H, W, D)`, in one pass for all."""
+    return {label: box for label, box in enumerate(find_objects(labels), start=1) if box}
 
 
 def box_corners(box: Box) -> tuple[np.ndarray, np.ndarray]:

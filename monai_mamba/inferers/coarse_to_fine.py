@@ -115,7 +115,7 @@ class CoarseToFineInferer(Inferer):
         found = len(np.unique(labels[inside]))
         if found < FEWEST_STRUCTURES * len(self.structures):
             return _unsure(inputs, f"finds {found} of {len(self.structures)} structures")
-        cells = bounding_box(inside[None], lambda mask: mask)
+        cells = bounding_box(inside)
         low, high = (np.array([getattr(part, end) for part in cells]) * cell for end in ("start", "stop"))
         if (high - low).min() < SHORTEST_EDGE_MM:
             return _unsure(inputs, f"finds the structures in a box of {_size(high - low)} mm only")
