@@ -217,7 +217,7 @@ def test_order_that_is_no_permutation_is_refused(token: int | None) -> None:
 @pytest.mark.skipif(platform.system() != "Linux", reason="memory can be limited like this on Linux")
 def test_without_memory_there_is_an_error() -> None:
     """Not the end of the process, which an exception of C++ would be that goes through its threads."""
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     ended = forked.run([sys.executable, "-m", "out_of_memory"], env=environment)
     assert ended.stdout == 2 * "The C++ scan: out of memory.\n"
 
