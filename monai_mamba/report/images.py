@@ -10,6 +10,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from nibabel.affines import apply_affine
 
 from monai_mamba.data.content import sources_of
 from monai_mamba.data.image_file import checksum_of, read_content, read_image
@@ -69,7 +70,7 @@ def embed_scan(result: ScanResult, source: Source) -> EmbeddedScan:
     for index, box in label_boxes(channels).items():
         inside = np.argwhere(channels[box] == index) + [part.start for part in box]
         middle = inside[np.square(inside - inside.mean(axis=0)).sum(axis=1).argmin()]
-        points[result.table.ids[index]] = (affine[:3, :3] @ middle + affine[:3, 3]).round(2).tolist()
+        points[result.table.ids[index]] = apply_affine(affine, middle).round(2).tolist()
     return EmbeddedScan(result.name, _nifti(image, affine), _nifti(channels, affine), points, step)
 
 

@@ -16,7 +16,7 @@ from scipy.stats import spearmanr
 
 from monai_mamba import __version__
 from monai_mamba.files import MISSING, table_text
-from monai_mamba.grids import bounding_box, box_corners, map_box, voxel_map
+from monai_mamba.grids import bounding_box, box_corners, map_box, voxel_map, voxel_volume
 from monai_mamba.labels import LabelEntry, LabelTable
 from monai_mamba.metrics.score_tables import number_text
 from monai_mamba.metrics.structure_scores import ABSENT_RULE
@@ -126,7 +126,7 @@ def overlaps(prediction: np.ndarray, reference: np.ndarray, ids: Sequence[int]) 
 def volumes(labels: np.ndarray, affine: np.ndarray, ids: Sequence[int]) -> np.ndarray:
     """Volume of each of the C structures in mm3, voxels times voxel volume, `(C,)`."""
     voxels = np.bincount(labels.ravel(), minlength=max(ids) + 1)
-    return voxels[list(ids)] * abs(np.linalg.det(affine[:3, :3]))
+    return voxels[list(ids)] * voxel_volume(affine)
 
 
 @dataclass(frozen=True)
