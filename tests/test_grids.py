@@ -13,8 +13,10 @@ from scipy.ndimage import affine_transform
 from monai_mamba.grids import (
     Grid,
     bounding_box,
+    box_affine,
     box_corners,
     box_intersection,
+    box_shape,
     box_union,
     box_within,
     label_boxes,
@@ -36,6 +38,9 @@ def test_boxes():
     assert box_within(both, ONE) == (slice(2, 3), slice(0, 2), slice(1, 2))
     assert box_intersection(ONE, (slice(4, 6), *OTHER[1:])) is None
     assert [corner.tolist() for corner in box_corners(ONE)] == [[1, 2, 0], [3, 4, 1]]
+    assert box_shape(ONE) == (3, 3, 2)
+    grid = from_matvec(np.diag([-1.0, 2.0, 1.0]), (5, 6, 7))
+    np.testing.assert_array_equal(box_affine(grid, ONE), from_matvec(np.diag([-1.0, 2.0, 1.0]), (4, 10, 7)))
 
 
 @pytest.mark.parametrize("kind", [np.asarray, torch.as_tensor])

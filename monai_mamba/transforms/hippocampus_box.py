@@ -14,7 +14,7 @@ from nibabel.affines import apply_affine
 from scipy import ndimage
 
 from monai_mamba.errors import InputError
-from monai_mamba.grids import Box, Grid, bounding_box, box_union, cut_box, voxel_map, voxel_volume
+from monai_mamba.grids import Box, Grid, bounding_box, box_affine, box_union, cut_box, voxel_map, voxel_volume
 
 SMALLEST_MM3 = 500.0  # less is no hippocampus, not even a severely atrophied one
 SMALL_MM3 = 1500.0
@@ -124,11 +124,10 @@ class LabeledBoxd(MapTransform):
         affine = np.asarray(label.affine, dtype=float)
         inner = bounding_box(label[0] > 0)
         box = centered_box([inner], self.roi_size, affine, Grid.of(label.meta))
-        shifted = affine.copy()
-        shifted[:3, 3] += affine[:3, :3] @ [part.start for part in box]
+        shifted = torch.from_numpy(box_affine(affine, box))
         for key in self.key_iterator(result):
             cut = cut_box(result[key].as_tensor(), box)
-            result[key] = MetaTensor(cut, meta={**result[key].meta, "affine": torch.from_numpy(shifted)})
+            result[key] = MetaTensor(cut, meta={**result[key].meta, "affine": shifted})
         return result
 
 

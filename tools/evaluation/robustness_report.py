@@ -16,7 +16,7 @@ from scipy.stats import spearmanr
 
 from monai_mamba import __version__
 from monai_mamba.files import MISSING, table_text
-from monai_mamba.grids import bounding_box, box_corners, map_box, voxel_map, voxel_volume
+from monai_mamba.grids import bounding_box, box_corners, box_shape, box_union, map_box, voxel_map, voxel_volume
 from monai_mamba.labels import LabelEntry, LabelTable
 from monai_mamba.metrics.score_tables import number_text
 from monai_mamba.metrics.structure_scores import ABSENT_RULE
@@ -108,11 +108,9 @@ def fine_grid(
         if part := bounding_box(ids > 0):
             low, high = box_corners(part)
             boxes.append(map_box(voxel_map(place, affine), low - 0.5, high + 0.5, shape))
-    boxes = [box for box in boxes if box]
-    start = np.min([[axis.start for axis in box] for box in boxes], axis=0)
-    stop = np.max([[axis.stop for axis in box] for box in boxes], axis=0)
-    halves = nib.affines.from_matvec(np.eye(3) / 2, start - 0.25)
-    return tuple(2 * (stop - start)), affine @ halves
+    whole = box_union([box for box in boxes if box])
+    halves = nib.affines.from_matvec(np.eye(3) / 2, box_corners(whole)[0] - 0.25)
+    return tuple(2 * size for size in box_shape(whole)), affine @ halves
 
 
 def overlaps(prediction: np.ndarray, reference: np.ndarray, ids: Sequence[int]) -> np.ndarray:
