@@ -4,8 +4,8 @@ Importing this package makes every public class and function below known to MONA
 """
 
 from monai_mamba import data, engines, handlers, inferers, labels, losses, metrics, optimizers, transforms
-from monai_mamba.bundle import bundle_root, results_root
-from monai_mamba.checks import preflight
+from monai_mamba.bundle import bundle_root, results_root, settings_in_use
+from monai_mamba.checks import check_windows, preflight
 from monai_mamba.inference import Segmentation, segment
 from monai_mamba.networks import nets
 from monai_mamba.networks.nets import *  # noqa: F403 - the networks' own list says which
@@ -16,6 +16,7 @@ __all__ = [
     "Segmentation",
     "__version__",
     "bundle_root",
+    "check_windows",
     "data",
     "engines",
     "handlers",
@@ -27,5 +28,6 @@ __all__ = [
     "preflight",
     "results_root",
     "segment",
+    "settings_in_use",
     "transforms",
 ]

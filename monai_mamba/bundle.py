@@ -7,6 +7,7 @@ import inspect
 import os
 import re
 import sys
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from pydoc import locate
@@ -24,7 +25,7 @@ from monai.bundle import (
 )
 
 from monai_mamba.errors import InputError
-from monai_mamba.files import read_json
+from monai_mamba.files import read_json, read_whole, user_path
 from monai_mamba.options import (
     NUMBER_OPTIONS,
     TEXT_OPTIONS,
@@ -37,6 +38,9 @@ from monai_mamba.options import (
 
 PACKAGE = Path(__file__).resolve().parent
 TRACKING = {"experiment_name", "run_name", "save_execute_config", "tracking_uri"}  # what MONAI's tracking reads
+# Entries of an inference that decide over its results, with all that they refer to but for what makes no difference.
+DECIDING = ("aseg", "handlers", "inferer", "network_def", "postprocessing", "preprocessing")
+NOT_DECIDING = {"bundle_root", "device", "first_bundle_root", "progress", "settings", "sw_batch_size"}
 README = "The README of the bundle lists the options."
 
 
@@ -130,6 +134,52 @@ def options_in_use() -> dict[str, str]:
     return {name: _plain(value) for name, value in config.items() if name not in places and not name.startswith("_")}
 
 
+def settings_in_use() -> str | None:
+    """A short text that differs between runs which may give other results for the same scans; None without a run.
+
+    It is of the entries `DECIDING`: options, networks and transforms as the config says them, and files, such as
+    weights, by their content.
+    """
+    workflow = next(_running_workflows(), None)
+    if workflow is None:
+        return None
+    parser, found = workflow.parser, {}
+
+    def add(name: str) -> None:
+        value = parser.config.get(name)
+        if name in found or name not in parser.config or name in NOT_DECIDING:
+            return
+        if _is_option(value, parser.config):
+            found[name] = text = str(parser.get_parsed_content(name))
+            if user_path(text).is_file():
+                found[name] = f"{zlib.crc32(read_whole(user_path(text))):08x}"
+        else:
+            found[name] = _plain(value)
+            for reference in _references(value):
+                add(reference)
+
+    for name in DECIDING:
+        add(name)
+    return f"{zlib.crc32(str(sorted(found.items())).encode()):08x}"
+
+
+def _is_option(value: Any, config: Mapping[str, Any]) -> bool:
+    """Whether an entry is text, a number or a switch, or made of such without a call."""
+    if not isinstance(value, str) or not value.startswith(("$", "@")):
+        return not isinstance(value, (dict, list))
+    names = _references(value) - NOT_DECIDING
+    return "(" not in value and all(_is_option(config.get(name), config) for name in names)
+
+
+def _references(part: Any) -> set[str]:
+    """Entries of a config that a part of it refers to (`@name`)."""
+    if isinstance(part, (dict, list)):
+        return set().union(*map(_references, part.values() if isinstance(part, dict) else part))
+    if not isinstance(part, str) or not part.startswith(("$", "@")):
+        return set()
+    return {ReferenceResolver.split_id(name)[0] for name in ReferenceResolver.match_refs_pattern(part)} - {""}
+
+
 def _take_texts(parser: ConfigParser, typed: Mapping[str, str | None], given: Mapping[str, Any]) -> None:
     """Give text options the text that was typed, or else given, in a form that MONAI leaves as it is.
 
@@ -157,12 +207,10 @@ def _refuse_references(config: Mapping[str, Any], part: Any, path: str) -> None:
     if isinstance(part, (dict, list)):
         for key, inner in part.items() if isinstance(part, dict) else enumerate(part):
             _refuse_references(config, inner, f"{path}#{key}" if path else str(key))
-    elif isinstance(part, str) and part.startswith(("$", "@")):
-        for name in sorted(ReferenceResolver.match_refs_pattern(part)):
-            entry = ReferenceResolver.split_id(name)[0]
-            if entry and entry not in config:
-                advice = _nearest(entry, config, "").replace("--", "@")
-                raise InputError(f"{path} is {part}, and the config has no entry {entry}. {advice}".rstrip())
+    else:
+        for entry in sorted(_references(part) - config.keys()):
+            advice = _nearest(entry, config, "").replace("--", "@")
+            raise InputError(f"{path} is {part}, and the config has no entry {entry}. {advice}".rstrip())
 
 
 def _refuse_unused(workflow: ConfigWorkflow, call: Mapping[str, Any]) -> None:

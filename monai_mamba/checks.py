@@ -8,6 +8,7 @@ import logging
 import multiprocessing
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from uuid import uuid4
 
@@ -100,6 +101,30 @@ def check_flags(**flags: object) -> None:
     for name, value in flags.items():
         if value not in (True, False):
             raise InputError(f"--{name} is '{value}', expected True or False, spelled like this.")
+
+
+def check_windows(network: torch.nn.Module, **sizes: Sequence[int]) -> None:
+    """Refuse windows that a network does not take; networks without `stride` (see `check_spatial_size`) are not asked.
+
+    Args:
+        network: the network, or one that holds it as its `network`.
+        sizes: options by name, each the size of a window in voxels, `(3,)`.
+
+    Raises:
+        InputError: names the option, its value, and the multiples that are expected.
+    """
+    network = getattr(network, "network", network)
+    stride = getattr(network, "stride", 1)
+    for name, size in sizes.items():
+        fitting = [max(stride, round(edge / stride) * stride) for edge in size]
+        expected = f"multiples of {stride}"
+        if list(size) == fitting == [stride] * 3 and getattr(network, "normalizes", False):
+            fitting[-1], expected = 2 * stride, f"{expected}, at least one of them larger"
+        if list(size) != fitting:
+            raise InputError(
+                f"--{name} is {list(size)}, expected {expected} for this network ({type(network).__name__}), such as "
+                f"{fitting}."
+            )
 
 
 def check_device(device: str | torch.device) -> None:

@@ -98,7 +98,12 @@ def read_tsv(path: str | Path, key: str | None = None) -> list[dict[str, str]]:
         ValueError: two rows have the same text in the column `key`.
     """
     with Path(path).open(encoding="utf-8-sig", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t"))
+        return parse_tsv(file, key)
+
+
+def parse_tsv(lines: Iterable[str], key: str | None = None) -> list[dict[str, str]]:
+    """Rows of a table that is read already, see `read_tsv`."""
+    rows = list(csv.DictReader(lines, delimiter="\t"))
     names = Counter(row[key] for row in rows if row.get(key) is not None)
     if twice := [name for name, count in names.items() if count > 1]:
         raise ValueError(f"{twice[0]} has {names[twice[0]]} rows, expected one")

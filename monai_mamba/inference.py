@@ -117,6 +117,8 @@ def _workflow(bundle: Path, **options: Any) -> ConfigWorkflow:
 def _as_file(image: Any, affine: np.ndarray | None, path: Path) -> Path:
     """The file of an image; an array is written to `path`."""
     if isinstance(image, (str, os.PathLike)):
+        if affine is not None:
+            raise InputError(f"{image}: a file has an affine of its own. Leave out affine, or give the voxels.")
         return Path(image)
     if isinstance(image, MetaTensor) and affine is None:
         affine = image.affine

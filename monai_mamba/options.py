@@ -57,7 +57,6 @@ FROM_ZERO: Range = (lambda x: isinstance(x, Integral) and x >= 0, "whole number 
 SHARE: Range = (lambda x: 0 <= x <= 1, "number from 0 to 1")
 PART: Range = (lambda x: 0 <= x < 1, "number from 0 to below 1")
 WEIGHT: Range = (lambda x: 0 <= x < math.inf, "number from 0")
-POSITIVE: Range = (lambda x: 0 < x < math.inf, "number above 0")
 NUMBER_OPTIONS: dict[str, Range] = {
     **dict.fromkeys(("batch_size", "epochs", "iterations_per_epoch", "sw_batch_size"), COUNT),
     **dict.fromkeys(("first_roi_size", "roi_size", "val_interval", "windows_per_case"), COUNT),
@@ -68,7 +67,7 @@ NUMBER_OPTIONS: dict[str, Range] = {
     **dict.fromkeys(("overlap", "val_fraction"), PART),
     **dict.fromkeys(("distillation_weight", "feature_weight", "learning_rate"), WEIGHT),
     **dict.fromkeys(("min_enhancing_ml", "weight_decay"), WEIGHT),
-    "pixdim": POSITIVE,
+    "pixdim": (lambda x: 0.5 <= x <= 10, "number of mm from 0.5 to 10"),
 }
 LISTS = {"first_roi_size", "pixdim", "roi_size"}  # of one number for each axis
 

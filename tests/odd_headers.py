@@ -50,6 +50,14 @@ def in_meters(path: Path) -> Path:
     return path
 
 
+def mirrored_mgh(path: Path) -> Path:
+    """An MGH file with voxels of -1 mm along its first axis."""
+    content = bytearray(nib.MGHImage(make_head(SHAPE, AFFINE)[0], AFFINE).to_bytes())
+    content[COSINES - 12 : COSINES - 8] = np.array(-1, ">f4").tobytes()
+    path.write_bytes(content)
+    return path
+
+
 def mgh(path: Path) -> Path:
     """An MGH file whose direction cosines have the length 1.5, so that its voxel sizes are given twice."""
     content = bytearray(nib.MGHImage(make_head(SHAPE, AFFINE)[0], AFFINE).to_bytes())

@@ -49,6 +49,50 @@ def test_a_folder_is_no_checkpoint(bundle, tmp_path):
     assert str(own_error(caught.value)) == message
 
 
+def refusal(bundle: str, configs: list[str], **options: object) -> str:
+    """What a run says before it looks for data."""
+    files = [str(shipped_bundles()[bundle] / "configs" / f"{name}.json") for name in configs]
+    workflow = ConfigWorkflow(files, workflow_type="train", logging_file=False, device="cpu", **options)
+    with as_before():
+        workflow.initialize()
+        with pytest.raises(RuntimeError) as caught:
+            workflow.run()
+    return str(own_error(caught.value))
+
+
+WINDOWS: dict[str, tuple[str, str, list[int]]] = {
+    "--roi_size of 90 voxels": (
+        "subcortical",
+        "expected multiples of 16 for this network (MedSegMamba), such as [96, 96, 96]",
+        [90, 96, 104],
+    ),
+    "of 20": ("hippocampal_subfields", "expected multiples of 8 for", [20, 48, 64]),
+    "of 48 for a network of stride 32": (
+        "brats_multimodal",
+        "expected multiples of 32 for this network (SegMaFormer), such as [64, 96, 64]",
+        [48, 96, 64],
+    ),
+    "of its stride": ("brats_multimodal", "expected multiples of 32, at least one of them larger for", [32, 32, 32]),
+}
+
+
+@pytest.mark.parametrize("config", ["inference", "train", "evaluate"])
+@pytest.mark.parametrize("case", WINDOWS)
+def test_windows_that_the_network_does_not_take_are_refused_before_data_are_looked_for(config, case, tmp_path):
+    bundle, message, size = WINDOWS[case]
+    source = "input" if config == "inference" else "dataset_dir"
+    configs = ["train", "evaluate"] if config == "evaluate" else [config]
+    places = {source: str(tmp_path / "absent"), "output_dir": str(tmp_path / "out")}
+    places |= {"weights": str(shipped_bundles()[bundle] / "models" / "model.pt")} if config != "train" else {}
+    assert f"--roi_size is {size}, {message}" in refusal(bundle, configs, **places, roi_size=size)
+
+
+def test_windows_of_the_search_for_the_hippocampi_are_checked(tmp_path):
+    options = {"input": str(tmp_path / "absent"), "output_dir": str(tmp_path / "out"), "first_roi_size": [96, 100, 96]}
+    message = "--first_roi_size is [96, 100, 96], expected multiples of 16 for this network (MedSegMamba), such as "
+    assert message in refusal("hippocampal_subfields", ["inference"], **options)
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="macOS and Windows hand over any number of tensors")
 def test_processes_take_any_number_of_tensors_also_from_python_3_14_on():
     before = multiprocessing.get_start_method()

@@ -130,6 +130,7 @@ def test_what_cannot_be_segmented_is_refused_with_a_sentence(here):
     lps = MetaTensor(cube, meta={"space": "LPS"})
     for image, options, message in (
         ("a.nii.gz", {"bundle": "cortex"}, "There is no bundle 'cortex'. Choose one of subcortical."),
+        ("scan.nii", {"affine": np.eye(4)}, "scan.nii: a file has an affine of its own. Leave out affine, or give"),
         (cube, {}, "An array has no position: give the affine of its voxels, or a MetaTensor, or the file's path."),
         (lps, {}, "The affine of the image is in LPS, expected RAS. Load it with LoadImage."),
         (cube[0], {"affine": np.eye(4)}, "The image has the shape (32, 32), expected (H, W, D) or (1, H, W, D)."),

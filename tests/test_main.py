@@ -60,3 +60,30 @@ def test_a_config_that_is_not_there_is_refused(bundle, name):
 def test_a_file_of_options_that_is_not_there_is_refused(bundle, name, tmp_path):
     with pytest.raises(InputError, match=f"^--{name} is .*absent.json; there is no such file"):
         main(["run", "tiny", f"--{name}", str(tmp_path / "absent.json")])
+
+
+FILES: dict[str, tuple[str, str]] = {
+    "--args_file, no JSON": ('{"input": ', "expected JSON or YAML, found something else"),
+    "--meta_file, no JSON": ("[", "expected JSON or YAML, found something else"),
+    "--logging_file, no sections": ("text", "expected a file of Python's logging, found something else"),
+    "--logging_file, other sections": ("[a]\n", "expected a file of Python's logging, found something else"),
+}
+
+
+@pytest.mark.parametrize("case", FILES)
+def test_a_file_of_options_that_cannot_be_read_is_refused(bundle, case, tmp_path):
+    content, message = FILES[case]
+    option, path = case.split(",")[0], tmp_path / "given.json"
+    path.write_text(content)
+    with pytest.raises(InputError) as caught:
+        main(["run", "tiny", option, str(path)])
+    assert str(caught.value).startswith(f"{option} is {path}; {message}")
+
+
+def test_other_configs_and_empty_names_of_files_are_refused(bundle):
+    with pytest.raises(
+        InputError, match=r"^--config_file is own\.json, but 'run' takes the configs of the bundle by name"
+    ):
+        main(["run", "tiny", "--config_file", "own.json"])
+    with pytest.raises(InputError, match=r"^--logging_file is ; there is no such file"):
+        main(["run", "tiny", "--logging_file="])

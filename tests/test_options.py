@@ -154,7 +154,8 @@ OUT_OF_RANGE = {
     "--sw_batch_size 1.5": ("a whole number from 1",),
     "--roi_size 96": ("a list of three, each a whole number from 1",),
     "--roi_size [96, 96]": ("a list of three, each a whole number from 1",),
-    "--pixdim [-2, 2, 2]": ("a list of three, each a number above 0",),
+    "--pixdim [-2, 2, 2]": ("a list of three, each a number of mm from 0.5 to 10",),
+    "--pixdim [0.001, 0.001, 0.001]": ("a list of three, each a number of mm from 0.5 to 10",),
     "--cache_rate 2": ("a number from 0 to 1",),
 }
 

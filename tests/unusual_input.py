@@ -14,27 +14,26 @@ from typing import NamedTuple
 
 TESTS = Path(__file__).resolve().parent
 PAGE = TESTS.parent / "docs" / "unusual_input.md"
-WORDS = 7  # shown of a sentence
+WORDS = 5  # shown of a sentence
 REFUSED, WARNED, USED, GRADED = "refused", "used, with a warning", "used", "graded as said"
 
 INTRODUCTION = """\
 # What happens to unusual input
 
-This holds for all bundles, trainings, evaluations, tools and the report. "Refused" means: one sentence that names the
-file, what was found, what was expected and what to do; nothing is written under the name of a result;
-the exit status is not zero. Of several scans, the others are still done. The sentence is shown in part;
-"..." and N stand for what differs. The tests try every line; `python tests/unusual_input.py` makes this page of them.
+This holds for all bundles, trainings, evaluations, tools and the report. "Refused" means: one sentence with the file,
+what was found, what was expected and what to do; no file under the name of a result; an exit status that is not zero.
+Other scans are still done. Sentences are shown in part; N is a number. The tests try every line, and
+`python tests/unusual_input.py` makes this page of them.
 
-- **Content.** Files are read whole. The checksum of every gzip stream, the length that the header promises, and the
-  checksums in weights are verified, and the scan must still be the same when its results are written. Plain `.nii`
-  and `.mgh` files have no checksum.
-- **Place.** The sform is used where its code is set, else the qform, else (both codes 0) the voxel sizes with the
-  axes of the Analyze format. What else the header says must agree: voxel sizes within 3 %, the sides, the axes within
-  45 degrees. Smaller differences give a warning, from 0.5 % or 1 mm on.
-- **MONAI first.** MONAI reads config and options first; what it cannot read ends in
-  its own traceback, whose last lines name it. Write `./%name` for a file whose name begins with `%`.
-- **Machines.** `HOME` may be read-only: caches then go to the temporary folder or are left out. Without an entry in
-  `passwd` (some containers) MONAI needs `USER` and `HOME`.
+- **Content.** Files are read whole. Verified are the checksums of gzip and of weights, the length that the header
+  promises, and that the scan is still the same when its results are written. Plain `.nii` and `.mgh` files have no
+  checksum.
+- **Place.** The sform is used where its code is set, else the qform, else the voxel sizes with the axes of the Analyze
+  format. What else the header says must agree: voxel sizes within 3 %, the sides, the axes within 45 degrees. Smaller
+  differences give a warning, from 0.5 % or 1 mm on.
+- **MONAI first.** What MONAI cannot read of config and options ends in its own traceback, whose last lines name it.
+  `python -m monai_mamba run` checks more. Write `./%name` for a file whose name begins with `%`.
+- **Machines.** `HOME` may be read-only. Without an entry in `passwd` (some containers) MONAI needs `USER` and `HOME`.
 """
 
 
@@ -55,14 +54,19 @@ class Section(NamedTuple):
 
 def sections() -> list[Section]:
     """All kinds of input that are tried."""
-    for folder in (TESTS, *(TESTS / name for name in ("data", "faults", "handlers", "malformed", "transforms"))):
+    for folder in (
+        TESTS,
+        *(TESTS / name for name in ("data", "faults", "handlers", "malformed", "report", "transforms")),
+    ):
         if str(folder) not in sys.path:
             sys.path.append(str(folder))
+    import test_aseg as aseg
     import test_bids as bids
     import test_brats_malformed as tumor
     import test_cases as cases
     import test_check_image as check_image
     import test_checkpoint as checkpoint
+    import test_checks as checks
     import test_dicom as dicom
     import test_dicom_files as dicom_files
     import test_errors as errors
@@ -73,15 +77,19 @@ def sections() -> list[Section]:
     import test_integrity as integrity
     import test_itk_image as itk_image
     import test_label_values as label_values
+    import test_main as own_command
     import test_malformed as malformed
     import test_modality_doubts as modalities
     import test_nonsense as nonsense
     import test_not_finite as not_finite
     import test_odd_files as odd
     import test_options as options
+    import test_other_options as other_options
     import test_quality as quality
+    import test_results as report_results
     import test_scaled_label_maps as label_maps
     import test_scans as scans
+    import test_to_training_labels as training_labels
     import test_typed_options as bundle_options
     import test_unknown_options as unknown_options
 
@@ -95,15 +103,11 @@ def sections() -> list[Section]:
             "DICOM",
             ((dicom.REFUSED, REFUSED),),
             (
-                dicom.test_places_come_from_the_positions_of_the_slices,
                 dicom.test_values_are_scaled_as_each_slice_says,
                 dicom_files.test_compressed_slices_are_read,
                 dicom_files.test_an_unknown_compression_is_refused_when_voxels_are_read,
                 dicom_files.test_frames_lie_where_each_of_them_says,
                 dicom_files.test_frames_that_are_no_volume_are_refused,
-                dicom.test_of_a_study_the_t1_weighted_series_is_taken,
-                dicom.test_of_several_t1_weighted_series_the_user_chooses,
-                dicom.test_the_only_volume_is_taken_whatever_it_is_called,
                 dicom.test_a_series_that_changes_after_its_voxels_were_read_is_refused,
             ),
         ),
@@ -149,8 +153,10 @@ def sections() -> list[Section]:
             (),
             (
                 label_maps.test_labels_that_a_scale_has_rounded_are_what_they_were,
+                label_values.test_labels_that_arithmetic_has_rounded_are_what_they_were,
                 label_maps.test_labels_that_the_scale_does_not_explain_are_refused,
                 label_maps.test_a_step_of_more_than_one_label_is_refused,
+                training_labels.test_numbers_of_segments_in_the_place_of_ids_are_refused,
                 label_values.test_a_scan_in_the_place_of_a_label_map_is_refused,
             ),
         ),
@@ -188,6 +194,9 @@ def sections() -> list[Section]:
                 scans.test_one_scan_under_two_names_is_noticed,
                 scans.test_names_that_are_too_long_for_results_are_refused,
                 scans.test_results_of_another_scan_are_not_taken_for_those_of_this_one,
+                other_options.test_results_of_other_weights_or_options_are_not_taken_for_those_of_this_run,
+                report_results.test_results_of_other_settings_among_the_rest_are_warned_of,
+                aseg.test_a_label_map_of_another_scan_is_refused,
                 scans.test_images_of_other_formats_are_listed,
                 files.test_folders_that_cannot_be_read_are_named,
                 files.test_paths_that_cannot_be_looked_at_are_refused,
@@ -214,7 +223,12 @@ def sections() -> list[Section]:
             (
                 (unknown_options.UNKNOWN, REFUSED),
                 (options.OUT_OF_RANGE, REFUSED),
+                (checks.WINDOWS, REFUSED),
                 (options.NO_PYTHON, REFUSED),
+                (
+                    own_command.FILES,
+                    "refused by `python -m monai_mamba run`; `python -m monai.bundle run` shows MONAI's traceback",
+                ),
                 (unknown_options.MONAI_ITSELF, "an error of MONAI, with its traceback"),
             ),
             (

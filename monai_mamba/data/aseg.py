@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from monai_mamba.data.content import check_sources
 from monai_mamba.data.image_header import check_header
 from monai_mamba.data.scans import RESULTS
 from monai_mamba.errors import InputError
@@ -25,7 +26,8 @@ def add_asegs(scans: Sequence[dict], aseg: str | Path | None, output_dir: str | 
         The scans with their label maps as `aseg`; those without one get a `problem`, unless they are finished.
 
     Raises:
-        InputError: the label map cannot be read, it is one file for several scans, or no scan has one.
+        InputError: the label map cannot be read, is of another scan by its header, or is one file for several; or no
+            scan has one.
     """
     if aseg is None:
         return list(scans)
@@ -38,8 +40,8 @@ def add_asegs(scans: Sequence[dict], aseg: str | Path | None, output_dir: str | 
                 f"{source}: one label map for {len(scans)} scans. Set --aseg to the folder with the {task} "
                 "results for the same input, or segment the scans one by one."
             )
-        if scans:
-            check_header(source)
+        for scan in scans:
+            _check(source, scan)
         return [{**scan, "aseg": str(source)} for scan in scans]
     result = []
     for scan in scans:
@@ -51,7 +53,7 @@ def add_asegs(scans: Sequence[dict], aseg: str | Path | None, output_dir: str | 
         path = source / output.parent / name
         scan = {**scan, "aseg": str(path)}
         try:
-            check_header(path)
+            _check(path, scan)
         except InputError as error:
             scan.setdefault("problem", f"{scan['image']}: its label map cannot be used. {error}")
         result.append(scan)
@@ -59,3 +61,9 @@ def add_asegs(scans: Sequence[dict], aseg: str | Path | None, output_dir: str | 
     if problems and len(problems) == len(result):
         raise InputError("\n".join(problems))
     return result
+
+
+def _check(path: Path, scan: dict) -> None:
+    check_header(path)
+    if "problem" not in scan:
+        check_sources(path, scan["image"], "Give that of this scan with --aseg, or leave the option out.")

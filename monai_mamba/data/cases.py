@@ -111,7 +111,11 @@ class TumorCase:
 
 @on_first_rank
 def find_cases(
-    source: str | Sequence[str] | Mapping[str, str], output_dir: str, task: str, overwrite: bool = False
+    source: str | Sequence[str] | Mapping[str, str],
+    output_dir: str,
+    task: str,
+    overwrite: bool = False,
+    settings: str | None = None,
 ) -> list[dict]:
     """List the cases of a run. Headers of those to segment are checked; voxels are not read.
 
@@ -123,6 +127,7 @@ def find_cases(
         output_dir: folder of the results; the subfolders below `source` are repeated there.
         task: goes into the names of the results, `<case>_desc-<task>_dseg.nii.gz`.
         overwrite: also segment cases whose results are complete.
+        settings: see `find_scans`.
 
     Returns:
         One dictionary a case: `name`; `image`, a mapping from modality to path, or the path of a 4-D file with its
@@ -134,7 +139,7 @@ def find_cases(
         InputError: nothing was found, or no case can be processed.
     """
     found = [(case.item(), case.folder / case.name, case.check) for case in _collect(source, labeled=False)]
-    return plan_results(found, output_dir, task, overwrite)
+    return plan_results(found, output_dir, task, overwrite, settings)
 
 
 def find_labeled_cases(dataset_dir: str, label_convention: str) -> list[dict]:

@@ -11,7 +11,9 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from monai_mamba.data.image_file import checksum_of, open_image, read_content
+from monai_mamba.data.image_file import checksum_of, open_image, read_content, stored_scale
+from monai_mamba.data.label_values import largest_rounding
+from monai_mamba.errors import InputError
 from monai_mamba.grids import largest_shift
 from monai_mamba.version import __version__
 
@@ -25,8 +27,8 @@ SAME_NEIGHBORS = 0.6  # in the label maps looked at, 0.85 to 1; in scans, 0.01 t
 def other_than_scan(path: str | Path) -> str | None:
     """Say that a file is a label map, or values on a surface; None for a scan, or where it cannot be read.
 
-    A label map has whole numbers around a background of 0, and most voxels have neighbors of their own value. Only some
-    slices in the middle are read, or all if there is nothing in them.
+    A label map has whole numbers, but for rounding, around a background of 0, and most voxels have neighbors of their
+    own value. Only some slices in the middle are read, or all if there is nothing in them.
     """
     try:
         image = open_image(path)
@@ -41,22 +43,49 @@ def other_than_scan(path: str | Path) -> str | None:
             voxels = np.asarray(image.dataobj)
     except Exception:  # nibabel passes on whatever its file readers raise
         return None
-    return "label map by its voxels" if _are_labels(voxels.reshape(*shape[:2], -1)) else None
+    are_labels = _are_labels(voxels.reshape(*shape[:2], -1), stored_scale(image))
+    return "label map by its voxels" if are_labels else None
 
 
-def describe_sources(checksums: str) -> str:
-    """What the header of a result says of the files that it was made from, by their checksums (see `checksum_of`)."""
-    return f"monai-mamba {__version__}, made from {checksums}"
+def describe_sources(checksums: str, settings: str | None = None) -> str:
+    """What the header of a result says of the files that it was made from, by their checksums (see `checksum_of`).
+
+    And of the settings it was made with, by a short text of letters and digits.
+    """
+    return f"monai-mamba {__version__}, made from {checksums}{f' with {settings}' if settings else ''}"
 
 
 def sources_of(label: str | Path) -> set[str]:
     """Checksums of the files that a label map was made from; none where it does not say so, or cannot be read."""
+    match = _description(label)
+    return set(match[1].split()) if match else set()
+
+
+def check_sources(label: str | Path, image: str | Path, advice: str) -> None:
+    """Refuse a label map that says that it was made from other files than an image, with what to do about it.
+
+    Raises:
+        InputError: it does, or the image cannot be read.
+    """
+    if (known := sources_of(label)) and checksum_of(read_content(image)) not in known:
+        raise InputError(
+            f"{label}: it was made from another file than {image}, or from this one before it changed. {advice}"
+        )
+
+
+def settings_of(label: str | Path) -> str | None:
+    """The settings that a label map was made with; None where it does not say so, or cannot be read."""
+    match = _description(label)
+    return match[2] if match else None
+
+
+def _description(label: str | Path) -> re.Match | None:
+    """What `describe_sources` wrote."""
     try:
         text = open_image(label).header["descrip"].item().decode()
     except Exception:  # nibabel passes on whatever its file readers raise
-        return set()
-    match = re.fullmatch(r"monai-mamba \S+, made from ([0-9a-f ]+)", text)
-    return set(match[1].split()) if match else set()
+        return None
+    return re.fullmatch(r"monai-mamba \S+, made from ([0-9a-f ]+?)(?: with (\w+))?", text)
 
 
 def may_be_labels_of(label: str | Path, images: Iterable[str | Path]) -> bool:
@@ -104,9 +133,12 @@ def find_copies(paths: Iterable[str]) -> dict[str, str]:
     return copies
 
 
-def _are_labels(voxels: np.ndarray) -> bool:
+def _are_labels(values: np.ndarray, scale: float) -> bool:
+    with np.errstate(invalid="ignore"):  # of NaN and infinity, which are no labels
+        voxels = np.rint(values)
+        is_whole = np.max(np.abs(values - voxels)) <= largest_rounding(values, min(scale, 1.0))
     inside = voxels != 0
-    if inside.mean() > 0.95 or not inside.any() or not np.array_equal(voxels, np.rint(voxels)):
+    if not is_whole or inside.mean() > 0.95 or not inside.any():
         return False
     same = pairs = 0
     for axis in range(3):

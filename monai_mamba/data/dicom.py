@@ -101,6 +101,10 @@ class Series:
         axes = directions[0].reshape(2, 3)
         if np.abs(axes @ axes.T - np.eye(2)).max() > LARGEST_SIZE:
             raise self._error("directions that are no unit vectors at a right angle", CONVERT)
+        if len({one.study for one in self.slices}) > 1:
+            raise self._error("slices of several studies", CONVERT)
+        if min(first.spacing) < 0:
+            raise self._error(f"voxels of {first.spacing[0]:g} x {first.spacing[1]:g} mm", CONVERT)
         if len({(one.shape, one.spacing) for one in self.slices}) > 1:
             raise self._error("slices of several sizes", CONVERT)
         if len({(one.path, one.scale) for one in self.slices}) > len({one.path for one in self.slices}):
@@ -157,7 +161,7 @@ def open_series(path: str | Path) -> nib.Nifti1Image:
         raise InputError(f"{path}: there is no such DICOM series. Expected one of those of its folder:\n{text}")
     slices, affine = found[path].grid()
     shape = (*slices[0].shape, len(slices))
-    return nifti_image(LazyVoxels(shape, np.dtype(np.float32), lambda: read_voxels(path, slices, shape)), affine)
+    return nifti_image(path, LazyVoxels(shape, np.dtype(np.float32), lambda: read_voxels(path, slices, shape)), affine)
 
 
 def series_of(path: Path) -> Path:

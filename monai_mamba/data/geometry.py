@@ -20,6 +20,7 @@ from monai_mamba.grids import largest_shift
 NOTED_SIZE, LARGEST_SIZE = 0.005, 0.03  # relative differences of voxel sizes that are warned of, and refused
 NOTED_SHIFT = 1.0  # mm
 OTHER_UNITS = {1: "meters", 3: "micrometers"}  # of NIfTI; 2 is mm, 0 is not known
+FARTHEST = 1e5  # mm; further away, float32 does not tell 0.01 mm apart
 LARGEST_TURN = 45.0  # degrees; from here on, an axis of the one is nearest to another axis of the other
 
 ADVICE = "Find out from the original data which is right, and write it into the header in both places."
@@ -29,7 +30,7 @@ def check_affine(name: str | Path, affine: np.ndarray) -> None:
     """Refuse an affine `(4, 4)`, voxel index to millimeters, of a file `name` that does not place voxels in space.
 
     Raises:
-        InputError: an element is not finite, or the matrix is singular.
+        InputError: an element is not finite or above 100 m, or the matrix is singular.
     """
     affine = np.asarray(affine, dtype=float)
     spacing = voxel_sizes(affine)
@@ -39,6 +40,12 @@ def check_affine(name: str | Path, affine: np.ndarray) -> None:
             f"{name}: the affine in the header, {affine[:3].round(4).tolist()}, is singular or not finite, so left "
             "and right and the voxel size are unknown. Repair the header from the original data, for example by "
             "converting the scan again."
+        )
+    if np.abs(affine).max() > FARTHEST:
+        raise InputError(
+            f"{name}: the affine in the header, {affine[:3].round(4).tolist()}, places voxels up to "
+            f"{np.abs(affine).max():.3g} mm away; expected less than {FARTHEST:g}. Repair the header from the original "
+            "data."
         )
 
 
@@ -57,7 +64,13 @@ def check_geometry(name: str | Path, image: nib.spatialimages.SpatialImage) -> s
     affine = np.asarray(image.affine, dtype=float)
     check_affine(name, affine)
     if not isinstance(image, nib.Nifti1Image):  # NIfTI-2 included
-        return _compare_sizes(name, affine, "the matrix", image.header["delta"], "the voxel sizes")
+        sizes = image.header["delta"]
+        if min(sizes) < 0:
+            raise InputError(
+                f"{name}: voxels of {_text(sizes)} mm by the header; expected sizes above 0, because a mirrored axis "
+                f"may exchange left and right. {ADVICE}"
+            )
+        return _compare_sizes(name, affine, "the matrix", sizes, "the voxel sizes")
     warnings = []
     if unit := OTHER_UNITS.get(int(image.header["xyzt_units"]) & 7):
         warnings.append(f"{name}: the header gives lengths in {unit}, in which no head has this size; read as mm.")

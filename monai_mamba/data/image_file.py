@@ -94,7 +94,7 @@ def expected_length(image: nib.spatialimages.SpatialImage) -> int:
 
 def stored_scale(image: nib.spatialimages.SpatialImage) -> float:
     """What one step of the stored integers is worth (`scl_slope`), NaN where they are not scaled."""
-    slope = abs(float(image.dataobj.slope))
+    slope = abs(float(getattr(image.dataobj, "slope", 1)))
     return math.nan if slope == 1 else slope
 
 

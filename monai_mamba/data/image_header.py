@@ -20,6 +20,20 @@ from monai_mamba.errors import InputError
 
 IMAGE_SUFFIXES = (".nii", ".nii.gz", ".mgz", ".mgh", *NRRD_SUFFIXES, *META_SUFFIXES)
 COMPRESSED_SUFFIXES = (".nii.gz", ".mgz")
+PACKED_SUFFIXES = (
+    ".dcm.gz",
+    ".ima.gz",
+    ".mgh.gz",
+    ".nrrd.gz",
+    ".bz2",
+    ".xz",
+    ".zst",
+    ".zip",
+    ".7z",
+    ".tar",
+    ".tar.gz",
+    ".tgz",
+)
 MAX_VOXELS = 1024**3
 MIN_VOXELS_PER_AXIS = 8
 MIN_EXTENT_MM, MAX_EXTENT_MM = 5.0, 600.0
@@ -68,6 +82,11 @@ def _check_file(path: Path) -> None:
         raise InputError(
             f"{path}: Analyze files do not say which side is left, and pairs of files are not read. Convert the scan "
             "to NIfTI (.nii.gz) from the original data, for example with dcm2niix."
+        )
+    if path.name.lower().endswith(PACKED_SUFFIXES):
+        raise InputError(
+            f"{path}: a compressed file that is not read as it is ({', '.join(COMPRESSED_SUFFIXES)} are). Unpack it "
+            "first, and give the file or DICOM folder that was in it."
         )
     if not path.name.lower().endswith(IMAGE_SUFFIXES):
         raise InputError(

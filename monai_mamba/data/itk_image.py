@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 
+from monai_mamba.data.geometry import LARGEST_SIZE, check_affine
 from monai_mamba.data.unpacking import check_length, unpack
 from monai_mamba.errors import InputError
 from monai_mamba.files import read_whole
@@ -20,6 +21,7 @@ from monai_mamba.files import read_whole
 NRRD_SUFFIXES, META_SUFFIXES = (".nrrd", ".nhdr"), (".mha", ".mhd")
 SPACES = {"left-posterior-superior", "right-anterior-superior", "left-anterior-superior", "lps", "ras", "las"}
 DIRECTIONS = {"transformmatrix", "rotation", "orientation"}
+SIZES = {"elementspacing", "elementsize"}
 BIG_ENDIAN = (("endian", "big"), ("binarydatabyteordermsb", "true"), ("elementbyteordermsb", "true"))
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 HEADER_BYTES = 65536
@@ -44,14 +46,19 @@ class LazyVoxels:
         return np.asarray(self)[index]
 
 
-def nifti_image(voxels: LazyVoxels, affine: np.ndarray) -> nib.Nifti1Image:
+def nifti_image(name: str | Path, voxels: LazyVoxels, affine: np.ndarray) -> nib.Nifti1Image:
     """Make a NIfTI image of voxels of another format.
 
     Args:
+        name: file, for messages.
         voxels: `(H, W, D, ...)`.
         affine: `(4, 4)`, voxel index to millimeters from right to left, anterior to posterior, inferior to superior
             (LPS), as in DICOM and ITK. The image has that of NIfTI (RAS); its qform is set where it can hold it.
+
+    Raises:
+        InputError: see `check_affine`.
     """
+    check_affine(name, affine)
     affine = LPS_TO_RAS @ affine
     image = nib.Nifti1Image(voxels, affine, dtype=voxels.dtype)
     image.header.set_xyzt_units("mm")
@@ -93,8 +100,10 @@ def open_itk(path: str | Path) -> nib.Nifti1Image:
         )
     shape = tuple(int(io.GetDimensions(axis)) for axis in range(io.GetNumberOfDimensions()))
     affine, axes = np.eye(4), range(min(len(shape), 3))
+    directions, sizes = [np.array(io.GetDirection(axis))[axes] for axis in axes], [io.GetSpacing(axis) for axis in axes]
+    _check_sizes(path, fields, directions, sizes)
     for axis in axes:
-        affine[axes, axis] = np.array(io.GetDirection(axis))[axes] * io.GetSpacing(axis)
+        affine[axes, axis] = directions[axis] * sizes[axis]
         affine[axis, 3] = io.GetOrigin(axis)
     kind = io.GetComponentTypeAsString(io.GetComponentType())
     kind = "u" if kind.startswith("unsigned") else "f" if kind in ("float", "double") else "i"
@@ -110,7 +119,7 @@ def open_itk(path: str | Path) -> nib.Nifti1Image:
         check_length(source or path, len(content), math.prod(shape) * dtype.itemsize)
         return np.frombuffer(content, stored).reshape(shape, order="F").astype(dtype)
 
-    return nifti_image(LazyVoxels(shape, dtype, read), affine)
+    return nifti_image(path, LazyVoxels(shape, dtype, read), affine)
 
 
 def _is_nrrd(path: Path) -> bool:
@@ -137,6 +146,25 @@ def _fields(path: Path) -> tuple[dict[str, str], int]:
             "the scan again from the original data, for example with dcm2niix."
         )
     return fields, length
+
+
+def _check_sizes(
+    path: Path, fields: Mapping[str, str], directions: Sequence[np.ndarray], sizes: Sequence[float]
+) -> None:
+    """Refuse sizes of voxels that a header leaves open, or that are none; ITK would take 1 mm, or mirror the image."""
+    units = re.findall(r'"([^"]*)"', fields.get("space units", "")) or [fields.get("distanceunits", "mm")]
+    lengths = [float(np.linalg.norm(direction)) for direction in directions]
+    found = ""
+    if others := sorted({unit for unit in units if unit.strip().lower() not in ("mm", "millimeter", "millimeters")}):
+        found = f"lengths in {', '.join(others)}; expected mm"
+    elif "none" in fields.get("space directions", "") or not (_is_nrrd(path) or SIZES & fields.keys()):
+        found = "no size of the voxels along an axis"
+    elif min(sizes) < 0:
+        found = f"voxels of {' x '.join(f'{size:g}' for size in sizes)} mm; expected sizes above 0"
+    elif min(lengths) > 0 and max(abs(length - 1) for length in lengths) > LARGEST_SIZE:
+        found = f"directions of the length {', '.join(f'{length:g}' for length in lengths)}; expected 1"
+    if found:
+        raise InputError(f"{path}: the header has {found}. Convert the scan again from the original data.")
 
 
 def _voxel_file(path: Path, fields: Mapping[str, str]) -> tuple[Path | None, str]:

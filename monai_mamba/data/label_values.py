@@ -48,7 +48,8 @@ def to_label_ids(values: np.ndarray, name: str | Path, scale: float = np.nan) ->
     """Turn the values of a label map, of any shape and type, into label ids, int32.
 
     A tool that stores labels as scaled integers rounds them to the nearest step of its scale: 17 may come back as
-    16.9855. Values up to half a step beside a whole number are that number, as long as a step is not larger than 1.
+    16.9855; one that computes with them may leave 17.000002. Values beside a whole number are that number as far as
+    `largest_rounding` explains them, as long as a step is not larger than 1.
 
     Args:
         values: the values.
@@ -62,12 +63,11 @@ def to_label_ids(values: np.ndarray, name: str | Path, scale: float = np.nan) ->
     scaled = np.isfinite(scale)
     if np.isfinite(values).all() and values.min() > -1 and values.max() <= LARGEST_ID and not (scaled and scale > 1):
         ids = np.rint(values).astype(np.int32)
-        rounding = scale / 2 + 1e-6 * values.max() if scaled else 0.0  # the second part is that of float32
-        if np.max(np.abs(values - ids)) <= rounding and ids.min() >= 0:
+        if np.max(np.abs(values - ids)) <= largest_rounding(values, scale) and ids.min() >= 0:
             _refuse_scan(ids, name)
             return ids
     odd = np.unique(values[~np.isin(values, np.arange(LARGEST_ID + 1))])[:4]
-    found = f"; found {', '.join(f'{value:g}' for value in odd)}" if odd.size else ""
+    found = f"; found {', '.join(f'{value:.9g}' for value in odd)}" if odd.size else ""
     problem = f"{name}: its values are no label ids (whole numbers from 0 to {LARGEST_ID}){found}."
     if scaled:
         raise InputError(
@@ -75,6 +75,11 @@ def to_label_ids(values: np.ndarray, name: str | Path, scale: float = np.nan) ->
             "the label map as integers without a scale."
         )
     raise InputError(f"{problem} Is this an image, or a label map that was resampled with interpolation?")
+
+
+def largest_rounding(values: np.ndarray, scale: float) -> float:
+    """By how much labels may differ from whole numbers: half a step of their scale, and some of float32."""
+    return (scale / 2 if np.isfinite(scale) else 0.0) + 1e-6 * float(values.max())
 
 
 def _refuse_scan(ids: np.ndarray, name: str | Path) -> None:

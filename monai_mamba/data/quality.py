@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -18,6 +19,8 @@ NEEDED = "needs"  # a further column where there are modalities
 FAILING_SHARE, FAILING_COUNT = 1 / 3, 3
 NAMED = 4  # structures that a reason names
 
+logger = logging.getLogger(__name__)
+
 Limits = tuple[float, float, float, float]
 
 
@@ -31,6 +34,12 @@ class Quality(NamedTuple):
 
     grade: Literal["pass", "look", "fail"]
     reason: str
+
+    def log(self, name: str) -> None:
+        """Warn where the results of a scan, which messages call `name`, do not pass."""
+        if self.grade != "pass":
+            what = "look at the result" if self.grade == "look" else "the result is probably wrong"
+            logger.warning("%s: %s: %s.", name, what, self.reason)
 
 
 @dataclass(frozen=True)
@@ -68,19 +77,25 @@ class QualityLimits:
             ) from error
 
     def rate(self, table: str | Path) -> Quality:
-        """Grade the results of a scan by its table of volumes (`..._volumes.tsv`).
+        """Grade the results of a scan by its table of volumes (`..._volumes.tsv`), see `rate_rows`."""
+        try:
+            return self.rate_rows(read_tsv(table, "name"))
+        except (OSError, KeyError, TypeError, ValueError) as error:  # changed by hand: the other scans keep their grade
+            return Quality("fail", f"the table of volumes cannot be read ({error})")
+
+    def rate_rows(self, rows: Sequence[Mapping[str, str]]) -> Quality:
+        """Grade the results of a scan by the rows of its table of volumes.
 
         A structure outside its limits, or without the modality that it needs (by the column `modalities`), is `look`, a
         third of them (three at least) `fail`. Of a pair that is too different, the smaller one is outside. What the
         column `doubts` says of the scan is `look`.
+
+        Raises:
+            KeyError, TypeError, ValueError: a row lacks a cell, or holds something else than a finite number.
         """
-        try:
-            rows = read_tsv(table, "name")
-            volumes = {row["name"]: _finite(row["mm3"]) for row in rows if row.get("id") != MISSING}
-            promised = {row["name"]: _number(row.get("expected_dsc", MISSING)) for row in rows}
-            present = {row["name"]: str(row["modalities"]).split("+") for row in rows if "modalities" in row}
-        except (OSError, KeyError, TypeError, ValueError) as error:  # changed by hand: the other scans keep their grade
-            return Quality("fail", f"the table of volumes cannot be read ({error})")
+        volumes = {row["name"]: _finite(row["mm3"]) for row in rows if row.get("id") != MISSING}
+        promised = {row["name"]: _number(row.get("expected_dsc", MISSING)) for row in rows}
+        present = {row["name"]: str(row["modalities"]).split("+") for row in rows if "modalities" in row}
         doubts = list({str(row["doubts"]) for row in rows if row.get("doubts", MISSING) != MISSING})
         odd = {}
         for name, (low, high, asymmetry, expected) in self.limits.items():

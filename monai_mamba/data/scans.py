@@ -10,11 +10,12 @@ from functools import partial
 from pathlib import Path
 
 from monai_mamba.data.bids import ignored_files, is_raw_dataset, parts_and_echoes, t1_weighted_scans
-from monai_mamba.data.content import find_copies, may_be_labels_of, other_than_scan
+from monai_mamba.data.content import find_copies, may_be_labels_of, other_than_scan, settings_of
 from monai_mamba.data.dicom import choose_series, describe_choice, is_series, series_of
 from monai_mamba.data.dicom_files import DICOM_SUFFIXES, is_dicom
 from monai_mamba.data.freesurfer import beside_scans_of_subjects, subject_of
-from monai_mamba.data.image_header import IMAGE_SUFFIXES, check_header
+from monai_mamba.data.image_file import read_image
+from monai_mamba.data.image_header import IMAGE_SUFFIXES, PACKED_SUFFIXES, check_header
 from monai_mamba.errors import InputError
 from monai_mamba.files import files_below, user_path
 from monai_mamba.ranks import on_first_rank
@@ -23,7 +24,7 @@ BIDS_SUFFIX = "_T1w"
 DERIVATIVES = ("_dseg", "_mask", "_probseg")
 RESULTS = {"labels": "_dseg.nii.gz", "volumes": "_volumes.tsv", "picture": "_picture.png"}
 EXTRA_RESULTS = {"mgz": "_dseg.mgz", "stats": "_aseg.stats"}  # not of every scan
-NOT_READ = (".hdr", ".img", ".mnc", ".brik", ".brik.gz", ".rec", ".nii.bz2", ".nii.xz", ".nii.zst", ".nii.zip")
+NOT_READ = (".hdr", ".img", ".mnc", ".brik", ".brik.gz", ".rec", *PACKED_SUFFIXES)
 NAMES_LOGGED = 5  # of the files of a kind that are left out
 LONGEST_NAME = 255 - 30  # bytes; the longest ending has 12, and a file that is not complete yet 18 more
 
@@ -33,7 +34,9 @@ LeftOut = dict[Path, str]  # and what the file is
 
 
 @on_first_rank
-def find_scans(source: str | Sequence[str], output_dir: str, task: str, overwrite: bool = False) -> list[dict]:
+def find_scans(
+    source: str | Sequence[str], output_dir: str, task: str, overwrite: bool = False, settings: str | None = None
+) -> list[dict]:
     """List the scans of a run. Headers of those to segment are checked, and some voxels, to tell label maps.
 
     Args:
@@ -47,6 +50,7 @@ def find_scans(source: str | Sequence[str], output_dir: str, task: str, overwrit
         output_dir: folder of the results; the subfolders below `source` are repeated there.
         task: goes into the names of the results, `<name>_desc-<task>_dseg.nii.gz`.
         overwrite: also segment scans whose results are complete.
+        settings: see `settings_in_use`; results of others are not taken for those of this run.
 
     Returns:
         One dictionary a scan: `image`, its path; `output`, path of its results without their endings (`RESULTS`);
@@ -74,7 +78,7 @@ def find_scans(source: str | Sequence[str], output_dir: str, task: str, overwrit
             folder, name = folder.parent, f"{folder.name}_{name}"
         below = folder.relative_to(root.absolute()) if folder.is_relative_to(root.absolute()) else Path()
         entries.append(({"image": str(path)}, below / name, partial(_check, path, is_named)))
-    scans = plan_results(entries, output_dir, task, overwrite, left_out)
+    scans = plan_results(entries, output_dir, task, overwrite, settings, left_out)
     if left_out:
         logger.info("Not taken from %s: %s.", source, describe_left_out(left_out))
     if not scans:
@@ -87,6 +91,7 @@ def plan_results(
     output_dir: str | Path,
     task: str,
     overwrite: bool,
+    settings: str | None = None,
     left_out: LeftOut | None = None,
 ) -> list[dict]:
     """Say where the results of scans or cases go, which of them are there, and which cannot be made.
@@ -94,7 +99,7 @@ def plan_results(
     Args:
         found: for each its entries; the name of its results relative to `output_dir`, without `_desc-<task>`; and what
             checks its files, raising an `InputError`, or saying what the image is if it is no scan.
-        output_dir: see `find_scans`, as are `task` and `overwrite`.
+        output_dir: see `find_scans`, as are `task`, `overwrite` and `settings`.
         left_out: takes the images that are no scans, where some may be.
 
     Returns:
@@ -119,6 +124,11 @@ def plan_results(
                     raise InputError(
                         f"{title}: {output}{RESULTS['labels']} is there and was made from other files, or from these "
                         "before they changed. Choose another --output_dir, or replace it with --overwrite True."
+                    )
+                if settings and settings_of(output + RESULTS["labels"]) not in (None, settings):
+                    raise InputError(
+                        f"{title}: {output}{RESULTS['labels']} is there and was made with other weights or options. "
+                        "Give those, or choose another --output_dir, or replace it with --overwrite True."
                     )
                 item["finished"] = True
             elif kind := check():
@@ -164,9 +174,9 @@ def is_finished(output: str) -> bool:
 
 
 def _is_whole(output: str) -> bool:
-    """Whether the label map of a finished scan is still readable, with a warning if not."""
+    """Whether the label map of a finished scan is undamaged, with a warning if not."""
     try:
-        check_header(output + RESULTS["labels"])
+        read_image(output + RESULTS["labels"])
     except InputError as error:
         logger.warning("%s The scan is segmented again.", error)
         return False

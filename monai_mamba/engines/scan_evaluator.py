@@ -120,9 +120,8 @@ class ScanEvaluator(SupervisedEvaluator):
         took = time.monotonic() - started
         logger.info("%s %s: done in %.0f s, %s*", number, name, took, scan["output"])
         volumes, quality = self._read_results(scan)
-        if quality and quality.grade != "pass":
-            what = "look at the result" if quality.grade == "look" else "the result is probably wrong"
-            logger.warning("%s: %s: %s.", name, what, quality.reason)
+        if quality:
+            quality.log(name)
         return CaseOutcome(name, "done", took, volumes=volumes, quality=quality, note=scan.get("note", ""))
 
     def _skipped(self, scan: Mapping[str, Any]) -> CaseOutcome:

@@ -45,6 +45,7 @@ class ResultSaver:
         close_up: the picture shows the surroundings of the labels instead of the whole image.
         written_ids: for each id of the table the id in the label map, see `LabelTable.ids_in`; None writes the same.
         stats: write FreeSurfer's statistics, too; label maps come with `intracranial_mm3`, see `IntracranialVolumed`.
+        settings: what tells the settings of this run from others, see `settings_in_use`.
 
     Raises:
         InputError: `stats` is asked for, and the labels are not those of the whole brain.
@@ -56,11 +57,13 @@ class ResultSaver:
         close_up: bool = False,
         written_ids: Mapping[int, int] | None = None,
         stats: bool = False,
+        settings: str | None = None,
     ) -> None:
         self.table = LabelTable.load(labels)
         self.close_up = close_up
         self.written_ids = written_ids
         self.stats = stats
+        self.settings = settings
         if stats and not measure_brain(dict.fromkeys((entry.id for entry in self.table.structures), 0.0)):
             raise InputError(
                 "--stats True needs the volume of the whole brain, and --whole_brain is False. Leave that option out."
@@ -121,8 +124,13 @@ class ResultSaver:
                 write_atomically(output + EXTRA_RESULTS["mgz"], partial(Path.write_bytes, data=content))
             image = label_image(written, file)
             if sources := prediction.meta.get("checksums", checksum):
-                image.header["descrip"] = describe_sources(sources)
+                image.header["descrip"] = describe_sources(sources, self.settings)
             write_atomically(output + RESULTS["labels"], partial(nib.save, image))
+
+    def volume_table(self, prediction: MetaTensor) -> str:
+        """The table of volumes, which the text of `<output>_volumes.tsv` is; the argument is as for `save`."""
+        counts = np.bincount(prediction[0].numpy().ravel(), minlength=max(self.table.ids) + 1)
+        return self._volume_table(counts, voxel_volume(prediction.affine.numpy()), prediction.meta)
 
     def _as_written(self, labels: np.ndarray) -> np.ndarray:
         if self.written_ids is None:

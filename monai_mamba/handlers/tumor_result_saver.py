@@ -21,10 +21,11 @@ class TumorResultSaver(ResultSaver):
 
     Args:
         label_convention: see `RegionTable`.
+        settings: see `ResultSaver`.
     """
 
-    def __init__(self, label_convention: str) -> None:
-        super().__init__(label_convention)
+    def __init__(self, label_convention: str, settings: str | None = None) -> None:
+        super().__init__(label_convention, settings=settings)
         self.regions = RegionTable.load(label_convention)
 
     def _volume_table(self, counts: np.ndarray, voxel_mm3: float, meta: Mapping[str, Any]) -> str:

@@ -12,8 +12,8 @@ import nibabel as nib
 import numpy as np
 from nibabel.affines import apply_affine
 
-from monai_mamba.data.content import sources_of
-from monai_mamba.data.image_file import checksum_of, read_content, read_image
+from monai_mamba.data.content import check_sources
+from monai_mamba.data.image_file import read_image
 from monai_mamba.data.pairs import check_same_grid
 from monai_mamba.errors import InputError
 from monai_mamba.grids import label_boxes
@@ -52,11 +52,7 @@ def embed_scan(result: ScanResult, source: Source) -> EmbeddedScan:
     """
     path = str(result.path("labels"))
     check_same_grid(source.path, path)
-    if (known := sources_of(path)) and checksum_of(read_content(source.path)) not in known:
-        raise InputError(
-            f"{path}: it was made from another file than {source.path}, or from this one before it changed. Give the "
-            "--input of its run."
-        )
+    check_sources(path, source.path, "Give the --input of its run.")
     image, _ = _voxels(source.path, source.volume)
     labels, affine = _voxels(path)
     # Of a view of every few voxels, the affine changes with it: its columns grow, its origin stays.

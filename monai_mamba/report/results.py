@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import re
@@ -13,6 +14,7 @@ from pathlib import Path
 from monai_mamba.bundle import bundle_root
 from monai_mamba.data.aseg_stats import ICV
 from monai_mamba.data.cases import find_cases
+from monai_mamba.data.content import settings_of
 from monai_mamba.data.modalities import REFERENCE_ORDER
 from monai_mamba.data.pairs import image_on_grid
 from monai_mamba.data.quality import Quality, QualityLimits
@@ -20,6 +22,8 @@ from monai_mamba.data.scans import RESULTS, find_scans, is_finished
 from monai_mamba.errors import InputError
 from monai_mamba.files import MISSING, files_below, read_tsv, user_path
 from monai_mamba.labels import LabelTable, label_tables
+
+logger = logging.getLogger(__name__)
 
 BUNDLES = {"subcortical": "subcortical", "hippocampus": "hippocampal_subfields", "tumor": "brats_multimodal"}  # by task
 
@@ -123,7 +127,21 @@ def find_results(folder: str | Path, table: str | None = None) -> tuple[list[Sca
             f"{root}: no results in this folder or its subfolders (*{RESULTS['volumes']}). Expected the output_dir of "
             "a bundle's inference.json."
         )
+    _warn_of_settings(results)
     return results, problems
+
+
+def _warn_of_settings(results: Sequence[ScanResult]) -> None:
+    """Warn where results of one task were made with different weights or options, so that they cannot be compared."""
+    groups: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for result in results:
+        if settings := settings_of(result.path("labels")):
+            groups[result.task][settings].append(result.name)
+    for task, names in groups.items():
+        if len(names) > 1:
+            few = min(names.values(), key=len)
+            text = "%s: %d of %d results were made with other weights or options than the rest, first %s."
+            logger.warning(text, task, len(few), sum(map(len, names.values())), few[0])
 
 
 def find_sources(results: Sequence[ScanResult], folder: str | Path, source: Sequence[str]) -> dict[str, Source]:

@@ -16,6 +16,7 @@ from monai_mamba.labels import LABEL_FOLDER, LabelTable, label_tables, without_s
 from monai_mamba.transforms.each_entry import EachEntryTransform
 
 MERGE_TABLE = LABEL_FOLDER / "freesurfer_merge.tsv"
+SEVERAL = 3  # ids up to 31 without a class: FreeSurfer's own maps of one side may hold one, such as a lesion
 SEARCH_MARGIN = 10  # voxels around a structure without sides in which its nearest neighbors are looked for
 
 
@@ -41,10 +42,11 @@ class ToTrainingLabelsd(EachEntryTransform):
         """Class indices `(1, H, W, D)`, uint8, a `MetaTensor` with the same affine if `label` is one.
 
         Raises:
-            InputError: values that are no label ids, or a map in which nothing belongs to the table.
+            InputError: values that are no label ids, or numbers of segments; or nothing belongs to the table.
         """
         ids = with_label_ids(label).numpy()
         found = np.unique(ids)
+        self._refuse_segment_numbers(found, name_of(label))
         for first, last, into in self._merges:
             self._merge(ids[0], first, last, into)
         lookup = np.zeros(int(ids.max()) + 1, dtype=np.uint8)
@@ -65,6 +67,15 @@ class ToTrainingLabelsd(EachEntryTransform):
                 "aparc+aseg."
             )
         return MetaTensor(indices, meta=label.meta) if isinstance(label, MetaTensor) else indices
+
+    def _refuse_segment_numbers(self, found: np.ndarray, name: str) -> None:
+        """Refuse 1, 2, 3, ... in the order of the table, as 3D Slicer numbers segments, where its ids have gaps."""
+        unknown = np.setdiff1d(found, self.table.ids)
+        if max(self.table.ids) >= len(self.table) > found.max() and len(unknown) >= SEVERAL:
+            raise InputError(
+                f"{name}: its labels {', '.join(map(str, found))} look like numbers of segments in 3D Slicer; expected "
+                "ids of FreeSurfer. Convert them first, see docs/monai_label.md."
+            )
 
     def _table_without_sides(self, ids: np.ndarray) -> str | None:
         """Name of the table whose ids these are, if it has the structures of this table without their sides."""

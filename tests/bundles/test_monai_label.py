@@ -43,8 +43,8 @@ def ids(bundle: str) -> dict[str, int]:
 
 def serve(
     bundle: str, image: Path | str, network: torch.nn.Module, **options: object
-) -> tuple[np.ndarray, ConfigParser]:
-    """What the server does with a request: numbers `(H, W, D)`, and the config, for more."""
+) -> tuple[np.ndarray, dict[str, str], ConfigParser]:
+    """What the server does with a request: numbers `(H, W, D)`, what it says of them, and the config, for more."""
     parser = ConfigParser()
     parser.read_config(str(BUNDLES / bundle / "configs" / "inference.json"))
     parser.config.update({"bundle_root": str(BUNDLES / bundle), "device": "cpu", "progress": False, **options})
@@ -64,7 +64,7 @@ def serve(
     # The server resizes what has not the size of the file, and writes its affine.
     assert tuple(data["pred"].shape) == (1, *(int(size) for size in data["image"].meta["spatial_shape"][-3:]))
     np.testing.assert_allclose(data["image"].meta["original_affine"], nib.load(image).affine)
-    return data["pred"][0].numpy(), parser
+    return data["pred"][0].numpy(), json.loads(json.dumps(data["result"])), parser
 
 
 @pytest.mark.parametrize("bundle", NAMES)
@@ -75,13 +75,16 @@ def test_the_legend_counts_up_from_one_as_segments_in_slicer_do(bundle):
     assert list(numbers) == list(ids(bundle))
 
 
-def test_subcortical_numbers_are_those_of_the_legend(tmp_path):
+def test_subcortical_numbers_are_those_of_the_legend_and_graded(tmp_path, caplog):
     matrix = np.array([[0.0, 0.0, 1.1], [-1.0, 0.0, 0.0], [0.0, -0.9, 0.0]])
     save_head(tmp_path / "scan.nii.gz", (40, 44, 42), matrix)
-    numbers, parser = serve(
+    numbers, answer, parser = serve(
         "subcortical", tmp_path / "scan.nii.gz", IntensityNetwork(), mirror=False, roi_size=[64, 64, 64]
     )
     assert numbers.dtype == np.uint8
+    assert answer["quality"] == "fail"
+    assert answer["quality_reason"].startswith("30 of 31 structures are unusual: Left-Lateral-Ventricle (not found)")
+    assert f"scan.nii.gz: the result is probably wrong: {answer['quality_reason']}." in caplog.text
     names, written = {number: name for name, number in legend("subcortical").items()}, ids("subcortical")
     assert {written[names[number]] for number in np.unique(numbers) if number} == {LEFT, RIGHT}
 
@@ -106,7 +109,7 @@ def test_every_subcortical_id_has_the_number_of_its_name():
 def test_the_hippocampal_bundle_loads_its_first_network_and_finds_all_parts(tmp_path):
     weights = hippocampus_phantom.save_weights(tmp_path)
     expected = hippocampus_phantom.save_head(tmp_path / "scan.nii.gz", (64, 60, 50), np.diag([-1.0, 1.0, 1.0]))
-    numbers, _ = serve(
+    numbers, answer, _ = serve(
         "hippocampal_subfields",
         tmp_path / "scan.nii.gz",
         hippocampus_phantom.HalvesNetwork(),
@@ -116,6 +119,7 @@ def test_the_hippocampal_bundle_loads_its_first_network_and_finds_all_parts(tmp_
         first_roi_size=[48, 48, 48],
         mirror=False,  # the first network tells the sides by their gray values
     )
+    assert answer == {"quality": "pass", "quality_reason": ""}
     written = ids("hippocampal_subfields")
     for name, number in legend("hippocampal_subfields").items():
         a, b = numbers == number, expected == written[name]
@@ -141,7 +145,8 @@ def test_the_hippocampal_bundle_takes_the_first_one_from_beside_it(tmp_path, mon
 def test_one_4d_image_becomes_tumor_labels(tmp_path):
     volumes, expected = make_tumor()
     path = save_volumes(tmp_path / "case.nii.gz", np.stack([volumes[name] for name in MODALITIES], axis=-1))
-    numbers, _ = serve("brats_multimodal", path, TumorNetwork(), pixdim=[1.0] * 3, roi_size=[48] * 3)
+    numbers, answer, _ = serve("brats_multimodal", path, TumorNetwork(), pixdim=[1.0] * 3, roi_size=[48] * 3)
+    assert set(answer) == {"quality", "quality_reason"}
     np.testing.assert_array_equal(numbers, expected)
     assert legend("brats_multimodal") == ids("brats_multimodal")
 

@@ -240,6 +240,18 @@ def stopped(files: list[Path]) -> None:
         path.unlink()
 
 
+def two_studies(header: Dataset, index: int) -> None:
+    header.StudyInstanceUID = f"1.2.{index % 2}"
+
+
+def mirrored(header: Dataset, index: int) -> None:
+    header.PixelSpacing = [-1, 1]
+
+
+def no_width(header: Dataset, index: int) -> None:
+    header.PixelSpacing = [0, 1]
+
+
 def longer_directions(header: Dataset, index: int) -> None:
     header.ImageOrientationPatient = [2 * value for value in header.ImageOrientationPatient]
 
@@ -253,6 +265,9 @@ REFUSED: dict[str, tuple[Callable[[list[Path]], object], str]] = {
     "three slices": (stopped, "3 slices; expected at least 8"),
     "directions of length 2": (edited(longer_directions), "no unit vectors at a right angle"),
     "slices of several voxel sizes": (edited(another_size), "slices of several sizes"),
+    "slices of two studies in one series": (edited(two_studies), "slices of several studies"),
+    "voxels of -1 mm": (edited(mirrored), "voxels of -1 x 1 mm"),
+    "voxels of 0 mm": (edited(no_width), "singular or not finite"),
     "multi-frame without places": (edited(multiframe), "several slices in one image"),
     "mosaic of slices": (edited(mosaic), "several slices in one image"),
     "slices without position": (edited(without_position), "slices without position, direction or voxel size"),

@@ -182,6 +182,33 @@ REFUSED: dict[str, tuple[str, Callable[[Path], Path], str]] = {
     "NRRD of one slice": ("a.nrrd", lambda path: save(path, VOXELS[..., :1]), "a 2-D image or a thin slab"),
     "NRRD of voxels of 1 m": ("a.nrrd", nrrd(("(1,0,0)", "(1000,0,0)")), "a head needs 5 to 600 mm"),
     "NRRD whose axes lie on each other": ("a.nrrd", nrrd(("(0,1.5,0)", "(1,0,0)")), "singular or not finite"),
+    "NRRD in cm": (
+        "a.nrrd",
+        nrrd(("\n\n", '\nspace units: "cm" "cm" "cm"\n\n')),
+        "the header has lengths in cm; expected mm",
+    ),
+    "NRRD with an axis without direction": ("a.nrrd", nrrd(("(1,0,0)", "none")), "no size of the voxels along an axis"),
+    "MetaImage in micrometers": (
+        "a.mha",
+        meta((b"NDims", b"DistanceUnits = um\nNDims")),
+        "the header has lengths in um; expected mm",
+    ),
+    "MetaImage without sizes": ("a.mha", meta((b"ElementSpacing", b"Comment")), "no size of the voxels along an axis"),
+    "MetaImage of voxels of -1 mm": (
+        "a.mha",
+        meta((b"ElementSpacing = 1 1.5", b"ElementSpacing = -1 1.5")),
+        "voxels of -1 x 1.5 x 2 mm; expected sizes above 0",
+    ),
+    "MetaImage of voxels of 0 mm": (
+        "a.mha",
+        meta((b"ElementSpacing = 1 1.5", b"ElementSpacing = 0 1.5")),
+        "singular or not finite",
+    ),
+    "MetaImage whose directions have the length 2": (
+        "a.mha",
+        meta((b"TransformMatrix = -1", b"TransformMatrix = -2")),
+        "directions of the length 2, 1, 1; expected 1",
+    ),
     "Analyze": ("a.hdr", lambda path: analyze(path), "Analyze files do not say which side is left"),
 }
 

@@ -23,6 +23,13 @@ def test_values_within_half_a_step_of_the_scale_are_ids():
     assert not isinstance(with_label_ids(torch.tensor([0.0, 17.0])), MetaTensor)
 
 
+@pytest.mark.parametrize("values", [[0.0, 17.000001, 2034.9999], np.float32([0, 17, 2035]) / 3 * np.float32(3)])
+def test_labels_that_arithmetic_has_rounded_are_what_they_were(values):
+    assert to_label_ids(np.asarray(values), "map").tolist() == [0, 17, 2035]
+    with pytest.raises(InputError, match=r"found 17\.003"):
+        to_label_ids(np.array([0.0, 17.003, 2035.0]), "map")
+
+
 @pytest.mark.parametrize(("scale", "found"), [(np.nan, "Is this an image"), (0.001, "which does not explain them")])
 def test_other_values_are_refused(scale, found):
     with pytest.raises(InputError, match=rf"^map: its values are no label ids .* found 16\.9.*{found}"):

@@ -96,11 +96,20 @@ def test_finished_scans_are_marked_unless_asked_for(tmp_path, caplog):
     assert len(outputs(str(tmp_path / "in"), tmp_path, overwrite=True)) == 2
 
 
-@pytest.mark.parametrize("length", [0, 60])
-def test_a_damaged_result_is_made_again(length, tmp_path, caplog):
+def flip(content: bytes, place: int) -> bytes:
+    """Another bit in a byte, such as in the checksum of a compressed file."""
+    changed = bytearray(content)
+    changed[place] ^= 0x40
+    return bytes(changed)
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda content: b"", lambda content: content[:60], lambda content: flip(content, -6)]
+)
+def test_a_damaged_result_is_made_again(damage, tmp_path, caplog):
     make(tmp_path, "in/a.nii.gz", *(f"out/a_desc-subcortical{ending}" for ending in RESULTS.values()))
     label_map = tmp_path / "out" / f"a_desc-subcortical{RESULTS['labels']}"
-    label_map.write_bytes(label_map.read_bytes()[:length])
+    label_map.write_bytes(damage(label_map.read_bytes()))
     assert outputs(str(tmp_path / "in"), tmp_path) == ["a_desc-subcortical"]
     assert caplog.messages[0].startswith(f"{label_map}: ")
     assert caplog.messages[0].endswith("The scan is segmented again.")
@@ -167,6 +176,12 @@ def test_images_of_other_formats_are_listed(tmp_path, caplog):
         outputs(str(tmp_path / "in"), tmp_path)
 
 
+def test_a_folder_of_compressed_dicom_files_says_what_it_holds(tmp_path):
+    make(tmp_path, "in/1.dcm.gz", "in/2.dcm.gz")
+    with pytest.raises(InputError, match=r"no image in this folder .* Found format that is not read \(2: .*1\.dcm\.gz"):
+        outputs(str(tmp_path / "in"), tmp_path)
+
+
 def test_links_are_followed_once_and_broken_ones_reported(tmp_path):
     make(tmp_path, "store/sub-1/a.nii.gz")
     (tmp_path / "in").mkdir()
@@ -207,6 +222,18 @@ def scan(path: Path, seed: int = 0) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     nib.save(kind(np.where((index**2).sum(-1) < 81, gray, 0).astype(np.uint8), np.eye(4)), path)
     return path
+
+
+@pytest.mark.parametrize(
+    "rounded",
+    [lambda ids: ids * (1 + 1.2e-7), lambda ids: np.float32(ids) / np.float32(3) * np.float32(3)],
+    ids=["float64", "float32"],
+)
+def test_label_maps_that_arithmetic_has_rounded_are_no_scans(tmp_path, rounded):
+    values = rounded(nib.load(labels(tmp_path / "a.nii.gz", dtype="int32")).get_fdata())
+    nib.save(nib.Nifti1Image(values * (1 + 1e-7 * (values == 17)), np.eye(4)), tmp_path / "a.nii.gz")
+    with pytest.raises(InputError, match="label map by its voxels"):
+        outputs(str(tmp_path / "a.nii.gz"), tmp_path)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int32", "float32"])

@@ -18,6 +18,7 @@ from odd_headers import (
     head,
     in_meters,
     mgh,
+    mirrored_mgh,
     moved,
     no_rotation,
     patched,
@@ -76,6 +77,11 @@ CONTRADICTIONS: dict[str, tuple[str, Callable[[Path], Path], str]] = {
         "s.mgh",
         mgh,
         "voxels of 1.5 x 1.5 x 1.5 mm by the matrix of the header and of 1 x 1 x 1 mm by the voxel sizes",
+    ),
+    "an .mgh with a voxel size of -1 mm": (
+        "s.mgh",
+        mirrored_mgh,
+        "voxels of -1 x 1 x 1 mm by the header; expected sizes above 0, because a mirrored axis",
     ),
 }
 

@@ -142,6 +142,8 @@ BAD: dict[str, tuple[str, Callable[[Path], Path], str]] = {
         "a head needs 5 to",
     ),
     "other suffix": ("scan.dcm", text, "dcm2niix"),
+    "compressed DICOM": ("scan.dcm.gz", text, r"a compressed file that is not read .* Unpack it first"),
+    "archive": ("scan.nii.zip", text, "a compressed file that is not read"),
     "series": ("scan.nii.gz", lambda path: volume(path, noise(*SHAPE, 3)), "a series of 3 volumes"),
     "series whose first axis are channels": (
         "scan.nii.gz",

@@ -85,6 +85,7 @@ REFUSED: dict[str, tuple[str, Callable[[Path], Path], str]] = {
     "voxels begin at NaN": ("s.nii", patched((108, "f", np.nan)), "not a readable"),
     "affine NaN": ("s.nii", patched((SROW, "f", np.nan)), "singular or not finite"),
     "affine infinite": ("s.nii", patched((SROW + 12, "f", np.inf)), "singular or not finite"),
+    "origin 1000 km away": ("s.nii", patched((SROW + 12, "f", 1e9)), "places voxels up to 1e+09 mm away"),
     "affine 0": ("s.nii", patched(*((SROW + 4 * i, "f", 0) for i in range(12))), "singular or not finite"),
     "no sform, voxels of NaN mm": ("s.nii", patched((SFORM_CODE, "h", 0), (PIXDIM + 4, "f", np.nan)), "not finite"),
     "random bytes": ("s.nii", written(RANDOM), "not a readable"),

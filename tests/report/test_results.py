@@ -11,6 +11,7 @@ import torch
 from head_phantom import LEFT
 from monai.data import MetaTensor
 
+from monai_mamba.data.content import describe_sources
 from monai_mamba.data.scans import RESULTS
 from monai_mamba.errors import InputError
 from monai_mamba.handlers.tumor_result_saver import TumorResultSaver
@@ -75,6 +76,18 @@ def test_unusable_results_are_named_and_left_out(study, tmp_path):
     assert len(problems) == len(reasons)
     for name, reason in reasons.items():
         assert [reason for problem in problems if f"/{name}/" in problem and reason in problem], (name, problems)
+
+
+def test_results_of_other_settings_among_the_rest_are_warned_of(study, tmp_path, caplog):
+    for name, settings in (("a", "11aa22bb"), ("b", "11aa22bb"), ("c", None), ("d", "33cc44dd")):
+        shutil.copytree(study / "results" / "sub-01", tmp_path / name)
+        path = tmp_path / name / f"sub-01_desc-subcortical{RESULTS['labels']}"
+        image = nib.load(path)
+        image.header["descrip"] = describe_sources("0123abcd", settings)
+        nib.save(nib.Nifti1Image(np.asarray(image.dataobj), None, image.header), path)
+        find_results(tmp_path)
+        said = "subcortical: 1 of 3 results were made with other weights or options than the rest, first d/sub-01_desc"
+        assert (said in caplog.text) == (name == "d")
 
 
 def test_a_folder_without_results_is_refused(tmp_path):

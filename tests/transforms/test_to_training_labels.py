@@ -31,6 +31,14 @@ def test_every_class_gets_its_index_and_the_rest_is_background():
     assert not to_indices(TABLE, volume(17, 30, 62, 80, 85, 258, 530, 14175)).flatten()[1:].any()
 
 
+def test_numbers_of_segments_in_the_place_of_ids_are_refused():
+    structures = len(TABLE.structures)
+    with pytest.raises(InputError, match=r"label map: its labels 0, 1, 2, .* look like numbers of segments"):
+        to_indices(TABLE, volume(*range(structures + 1)))
+    left_side = [0, 2, 3, 4, 5, 7, 8, 10, 11, 12, 13, 14, 15, 16, 17, 18, 24, 25, 26, 28, 30, 31]  # of FreeSurfer
+    assert to_indices(TABLE, volume(*left_side)).any()
+
+
 def test_cortical_parcels_go_to_the_cortex_of_their_side():
     result = to_indices("subcortical", volume(1000, 1035, 1999, 2000, 2035, 2999, 999, 3000))
     left, right = TABLE.index_of_id[3], TABLE.index_of_id[42]

@@ -63,6 +63,7 @@ class MSDKMamba(nn.Module):
     """
 
     stride = 16
+    normalizes = True
 
     def __init__(
         self,
@@ -122,7 +123,7 @@ class MSDKMamba(nn.Module):
             `SelfDistillationLoss`: logits of the fused prediction and of the heads at 1, 1/2, 1/4 and 1/8 of the
             resolution, and features of these four scales, all projected to ``channels[0]`` channels.
         """
-        check_spatial_size(x, self, normalizes=True)
+        check_spatial_size(x, self)
         x = self.encoders[0](x)
         skips = [x]
         for downsample, encoder, stage in zip(self.downsamples, self.encoders[1:], self.stages, strict=True):

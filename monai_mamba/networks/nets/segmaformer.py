@@ -46,6 +46,7 @@ class SegMaFormer(nn.Module):
     """
 
     stride = 32
+    normalizes = True
 
     def __init__(
         self,
@@ -99,7 +100,7 @@ class SegMaFormer(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits ``(B, out_channels, H, W, D)`` of ``(B, in_channels, H, W, D)``, multiples of ``self.stride``."""
-        check_spatial_size(x, self, normalizes=True)
+        check_spatial_size(x, self)
         size = x.shape[2:]
         parts = []
         weights = self.fuse.weight.chunk(len(self.stages), dim=1)

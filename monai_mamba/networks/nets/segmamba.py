@@ -49,6 +49,7 @@ class SegMamba(nn.Module):
     """
 
     stride = 16  # the stem by 2, then three times by 2
+    normalizes = True
 
     def __init__(
         self,
@@ -99,7 +100,7 @@ class SegMamba(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits ``(B, out_channels, H, W, D)`` of ``(B, in_channels, H, W, D)``, multiples of ``self.stride``."""
-        check_spatial_size(x, self, normalizes=True)
+        check_spatial_size(x, self)
         skips = [self.encoders[0](x)]
         for stage, downsample in enumerate(self.downsamples):
             x = self.mamba_layers[stage](self.gated_convs[stage](downsample(x)))
