@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from monai.transforms.utils import generate_spatial_bounding_box
-from monai.utils import ensure_tuple
-from nibabel.affines import apply_affine, voxel_sizes
-from scipy.ndimage import affine_transform
+from monai.utils import convert_to_numpy, ensure_tuple
+from nibabel.affines import apply_affine, from_matvec, voxel_sizes
+from scipy.ndimage import affine_transform, find_objects
 
-Box = tuple[slice, slice, slice]
+Box = tuple[slice, ...]
 
 
 @dataclass(frozen=True)
@@ -79,21 +79,34 @@ def voxel_map(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     return np.where(near, whole, matrix)
 
 
-def bounding_box(image: torch.Tensor, select_fn: Callable[[torch.Tensor], torch.Tensor], margin: int = 0) -> Box | None:
-    """Smallest box that holds all voxels of an image `(C, H, W, D)` that are selected in any channel; None without any.
+def bounding_box(mask: torch.Tensor | np.ndarray, margin: int | Sequence[int] = 0) -> Box | None:
+    """Smallest box around what is True in a mask `(H, W, D)`, and a margin inside the image; None without any.
 
-    Args:
-        image: the image.
-        select_fn: takes the image, returns a mask of its shape.
-        margin: voxels more on each side, as far as the image reaches.
+    NumPy reduces masks several times as fast as PyTorch.
     """
-    low, high = generate_spatial_bounding_box(image, select_fn=select_fn, margin=margin, allow_smaller=True)
-    return tuple(slice(start, stop) for start, stop in zip(low, high, strict=True)) if max(high) > 0 else None
+    mask = convert_to_numpy(mask)[None]
+    low, high = generate_spatial_bounding_box(mask, select_fn=lambda inside: inside, margin=margin, allow_smaller=True)
+    return tuple(slice(int(start), int(stop)) for start, stop in zip(low, high, strict=True)) if max(high) > 0 else None
+
+
+def label_boxes(labels: np.ndarray) -> dict[int, Box]:
+    """Smallest box of each label > 0 of a label map `(H, W, D)`, in one pass for all."""
+    return {label: box for label, box in enumerate(find_objects(labels), start=1) if box}
 
 
 def box_corners(box: Box) -> tuple[np.ndarray, np.ndarray]:
     """First and last voxel of a box, each `(3,)`."""
     return np.array([part.start for part in box]), np.array([part.stop - 1 for part in box])
+
+
+def box_shape(box: Box) -> tuple[int, ...]:
+    """Voxels of a box along each axis."""
+    return tuple(part.stop - part.start for part in box)
+
+
+def box_affine(affine: np.ndarray, box: Box) -> np.ndarray:
+    """Affine `(4, 4)` of a box, by that of its grid."""
+    return affine @ from_matvec(np.eye(3), box_corners(box)[0])
 
 
 def box_union(boxes: Sequence[Box]) -> Box:
@@ -153,9 +166,8 @@ def sample_linearly(
             outermost voxels on, `"grid-constant"` fades to it over one voxel.
         cval: value outside.
     """
-    start = np.array([part.start for part in box], dtype=float)
-    turn, offset = matrix[:3, :3], matrix[:3, :3] @ start + matrix[:3, 3]
-    shape = tuple(part.stop - part.start for part in box)
+    turn, offset = matrix[:3, :3], matrix[:3, :3] @ box_corners(box)[0] + matrix[:3, 3]
+    shape = box_shape(box)
     steps = np.abs(turn)
     # Without negative elements, only matrices that exchange axes are orthogonal.
     if not np.array_equal(steps @ steps.T, np.eye(3)) or (offset % 1).any():
@@ -182,15 +194,14 @@ def sample_part(image: torch.Tensor, part: Box, matrix: np.ndarray, box: Box, ou
         box: the voxels of the other grid.
         outside: value of everything that is not in the part.
     """
-    shift = np.eye(4)
-    shift[:3, 3] = [-axis.start for axis in part]
-    return sample_linearly(image[part].float().numpy(), shift @ matrix, box, mode="grid-constant", cval=outside)
+    to_part = from_matvec(np.eye(3), -box_corners(part)[0]) @ matrix
+    return sample_linearly(image[part].float().numpy(), to_part, box, mode="grid-constant", cval=outside)
 
 
 def cut_box(image: torch.Tensor, box: Box) -> torch.Tensor:
     """Copy a box out of an image `(..., H, W, D)`; it is 0 where it lies outside."""
     there, here = _overlap(box, image.shape[-3:])
-    cut = image.new_zeros((*image.shape[:-3], *(part.stop - part.start for part in box)))
+    cut = image.new_zeros((*image.shape[:-3], *box_shape(box)))
     cut[(..., *here)] = image[(..., *there)]
     return cut
 

@@ -9,6 +9,7 @@ import nibabel as nib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from monai_mamba.grids import bounding_box
 from monai_mamba.labels import LabelTable
 
 VIEWS = (("sagittal", 0, ("P", "A")), ("coronal", 1, ("L", "R")), ("axial", 2, ("L", "R")))
@@ -36,10 +37,7 @@ def draw_labels(
     order = np.argsort(to_ras[:, 0])
     spacing = nib.affines.voxel_sizes(source.affine)[order]
     if close_up and labels.any():
-        marked = np.argwhere(labels)
-        margin = np.ceil(CLOSE_UP_MM / spacing).astype(int)
-        low, high = np.maximum(marked.min(axis=0) - margin, 0), marked.max(axis=0) + margin + 1
-        part = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+        part = bounding_box(labels > 0, np.ceil(CLOSE_UP_MM / spacing).astype(int).tolist())
         image, labels = image[part], labels[part]
     chosen = _telling_slices(labels)
 

@@ -13,10 +13,13 @@ from scipy.ndimage import affine_transform
 from monai_mamba.grids import (
     Grid,
     bounding_box,
+    box_affine,
     box_corners,
     box_intersection,
+    box_shape,
     box_union,
     box_within,
+    label_boxes,
     largest_shift,
     map_box,
     sample_linearly,
@@ -35,14 +38,26 @@ def test_boxes():
     assert box_within(both, ONE) == (slice(2, 3), slice(0, 2), slice(1, 2))
     assert box_intersection(ONE, (slice(4, 6), *OTHER[1:])) is None
     assert [corner.tolist() for corner in box_corners(ONE)] == [[1, 2, 0], [3, 4, 1]]
+    assert box_shape(ONE) == (3, 3, 2)
+    grid = from_matvec(np.diag([-1.0, 2.0, 1.0]), (5, 6, 7))
+    np.testing.assert_array_equal(box_affine(grid, ONE), from_matvec(np.diag([-1.0, 2.0, 1.0]), (4, 10, 7)))
 
 
-def test_the_bounding_box_reaches_as_far_as_the_image():
-    image = torch.zeros(2, 5, 6, 7)
-    assert bounding_box(image, lambda x: x > 0, margin=1) is None
-    image[0, 2, 3, 4] = image[1, 4, 3, 4] = 1
-    assert bounding_box(image, lambda x: x > 0) == (slice(2, 5), slice(3, 4), slice(4, 5))
-    assert bounding_box(image, lambda x: x > 0, margin=1) == (slice(1, 5), slice(2, 5), slice(3, 6))
+@pytest.mark.parametrize("kind", [np.asarray, torch.as_tensor])
+def test_the_bounding_box_reaches_as_far_as_the_mask(kind):
+    mask = np.zeros((5, 6, 7), dtype=bool)
+    assert bounding_box(kind(mask), margin=1) is None
+    mask[2, 3, 4] = mask[4, 3, 4] = True
+    assert bounding_box(kind(mask)) == (slice(2, 5), slice(3, 4), slice(4, 5))
+    assert bounding_box(kind(mask), margin=1) == (slice(1, 5), slice(2, 5), slice(3, 6))
+    assert bounding_box(kind(mask), margin=(0, 9, 1)) == (slice(2, 5), slice(0, 6), slice(3, 6))
+
+
+def test_each_label_has_a_box():
+    labels = np.zeros((5, 6, 7), dtype=np.uint8)
+    labels[1:3, 2, 4] = labels[4, 5, 6] = 3
+    labels[0, 0, 0] = 1
+    assert label_boxes(labels) == {1: (slice(0, 1),) * 3, 3: (slice(1, 5), slice(2, 6), slice(4, 7))}
 
 
 def test_grids_that_coincide_are_mapped_by_whole_numbers():

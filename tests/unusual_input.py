@@ -73,12 +73,13 @@ def sections() -> list[Section]:
     import test_faults as faults
     import test_files as files
     import test_geometry as geometry
+    import test_headers as headers
     import test_integrity as integrity
     import test_itk_image as itk_image
     import test_label_values as label_values
-    import test_load_modalities as modalities
     import test_main as own_command
     import test_malformed as malformed
+    import test_modality_doubts as modalities
     import test_nonsense as nonsense
     import test_not_finite as not_finite
     import test_odd_files as odd
@@ -123,10 +124,10 @@ def sections() -> list[Section]:
         ),
         Section(
             "Headers that contradict themselves",
-            ((geometry.CONTRADICTIONS, REFUSED), (geometry.DOUBTS, WARNED)),
+            ((headers.CONTRADICTIONS, REFUSED), (headers.DOUBTS, WARNED)),
             (
                 malformed.test_a_header_without_orientation_is_read_as_analyze,
-                geometry.test_an_mgh_file_without_orientation_is_warned_of_and_the_result_claims_none,
+                headers.test_an_mgh_file_without_orientation_is_warned_of_and_the_result_claims_none,
                 geometry.test_a_label_map_that_contradicts_itself_stops_a_training,
             ),
         ),

@@ -26,7 +26,7 @@ from tqdm import tqdm
 from monai_mamba.checks import check_output_dir
 from monai_mamba.data import find_pairs
 from monai_mamba.data.label_values import read_label_ids
-from monai_mamba.grids import one_affine
+from monai_mamba.grids import box_shape, one_affine
 from monai_mamba.handlers import load_weights
 from monai_mamba.labels import LabelTable
 
@@ -77,7 +77,7 @@ def check(options: argparse.Namespace) -> None:
             ids[box] = 0
         lost = {name: int((ids == label).sum()) for label, name in names.items()} if box else {}
         found = ", ".join(f"{name} {count}" for name, count in lost.items() if count)
-        sizes = [tuple(part.stop - part.start for part in box) if box else None, tuple(head.shape[1:])]
+        sizes = [box_shape(box) if box else None, tuple(head.shape[1:])]
         size, whole = (" x ".join(map(str, size)) if size else "unsure" for size in sizes)
         row = (pair["subject"], condition, size, whole, voxels, sum(lost.values()), found)
         lines.append("\t".join(map(str, row)))

@@ -32,6 +32,7 @@ from monai_mamba.data.label_values import read_label_ids
 from monai_mamba.data.pairs import check_same_grid
 from monai_mamba.data.scan_table import describe_pairs
 from monai_mamba.errors import InputError
+from monai_mamba.grids import voxel_volume
 from monai_mamba.labels import LabelEntry, LabelTable
 from monai_mamba.metrics.structure_scores import ABSENT_RULE, structure_scores
 
@@ -164,7 +165,7 @@ def compare(options: argparse.Namespace) -> None:
     scans = describe_pairs([{"subject": subject} for subject in reference.files], options.scan_table)
     missing = {scan["subject"]: unknown_ids(scan) for scan in scans}
     scores = score(reference, methods, ids, missing)
-    sizes = {subject: abs(np.linalg.det(open_image(path).affine[:3, :3])) for subject, path in reference.files.items()}
+    sizes = {subject: voxel_volume(open_image(path).affine) for subject, path in reference.files.items()}
     volumes = {
         name: np.array([[maps[subject].get(label, 0) * sizes[subject] for label in ids] for subject in sizes])
         for name, maps in voxels.items()

@@ -31,6 +31,7 @@ from monai_mamba.data.image_header import check_header
 from monai_mamba.data.label_values import read_label_ids
 from monai_mamba.data.pairs import check_same_grid
 from monai_mamba.errors import InputError
+from monai_mamba.grids import bounding_box, box_corners
 from monai_mamba.labels import LabelEntry, LabelTable, without_side
 from monai_mamba.metrics.structure_scores import structure_scores
 from monai_mamba.picture import CONVENTION, VIEWS, overlay_colors, white_level
@@ -172,9 +173,9 @@ def telling_part(
     view = VIEWS[int(np.argmax([area.max() for area in areas]))]
     axis = view[1]
     index = int(np.argmax(areas[VIEWS.index(view)]))
-    marked = np.argwhere((reference | prediction).take(index, axis=axis))
+    first, last = box_corners(bounding_box((reference | prediction).take(index, axis=axis)))
     step = np.delete(spacing, axis)
-    low, high = marked.min(axis=0) * step, (marked.max(axis=0) + 1) * step
+    low, high = first * step, (last + 1) * step
     half = max(high - low) / 2 + MARGIN_MM
     start = np.maximum(np.floor(((low + high) / 2 - half) / step), 0).astype(int)
     stop = np.ceil(((low + high) / 2 + half) / step).astype(int)

@@ -42,6 +42,7 @@ from monai_mamba.data.quality import COLUMNS, QualityLimits
 from monai_mamba.data.scan_table import describe_pairs
 from monai_mamba.errors import InputError
 from monai_mamba.files import MISSING
+from monai_mamba.grids import voxel_volume
 from monai_mamba.labels import LabelTable
 from monai_mamba.metrics.structure_scores import structure_scores
 
@@ -69,7 +70,7 @@ def fit(volumes: np.ndarray, other_side: list[int], overlaps: np.ndarray) -> np.
 def measure(path: Path, ids: Sequence[int]) -> np.ndarray:
     """Volumes of some ids in a label map, mm3."""
     counts = np.bincount(read_label_ids(path).ravel(), minlength=max(ids) + 1)[list(ids)]
-    return counts * abs(np.linalg.det(nib.load(path).affine[:3, :3]))
+    return counts * voxel_volume(nib.load(path).affine)
 
 
 def write_limits(folder: Path, names: Sequence[str], limits: np.ndarray) -> None:

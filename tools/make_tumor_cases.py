@@ -29,6 +29,7 @@ from tqdm import tqdm
 from monai_mamba.checks import check_output_dir
 from monai_mamba.data.modalities import MODALITIES
 from monai_mamba.errors import InputError, OutputError
+from monai_mamba.grids import bounding_box
 from monai_mamba.labels import RegionTable
 
 ENDINGS = {"flair": "t2f", "t1": "t1n", "t1ce": "t1c", "t2": "t2w"}
@@ -46,8 +47,7 @@ def make_case(
     random = np.random.default_rng(seed)
     shape, _ = grid(spacing)
     tissue = random_brain(anatomy, shape, spacing, random, SIGNS)
-    hits = np.nonzero(tissue)
-    box = tuple(slice(axis.min(), axis.max() + 1) for axis in hits)
+    box = bounding_box(tissue > 0)
     tumor = grow_tumor(tissue[box], spacing, random)
     table = RegionTable.load(convention)
     masks = {"TC": tumor.core, "WT": tumor.whole, "ET": tumor.enhancing}

@@ -12,14 +12,15 @@ from monai_mamba.errors import InputError
 from monai_mamba.files import user_path
 
 
-def add_asegs(scans: Sequence[dict], aseg: str | Path | None, output_dir: str | Path) -> list[dict]:
+def add_asegs(scans: Sequence[dict], aseg: str | Path | None, output_dir: str | Path, task: str) -> list[dict]:
     """Give scans the label maps that say where their structures are.
 
     Args:
         scans: what `find_scans` returned.
-        aseg: a label map in FreeSurfer ids for the one scan; or the folder into which the subcortical bundle wrote its
-            results for the same `input`; or None, which changes nothing.
+        aseg: a label map in FreeSurfer ids for the one scan; or the folder with the results of `task` for the same
+            `input`; or None, which changes nothing.
         output_dir: as given to `find_scans`.
+        task: of the bundle that made the results, see `find_scans`.
 
     Returns:
         The scans with their label maps as `aseg`; those without one get a `problem`, unless they are finished.
@@ -36,8 +37,8 @@ def add_asegs(scans: Sequence[dict], aseg: str | Path | None, output_dir: str | 
             raise InputError(f"{source}: there is no such file or folder. Check the path given with --aseg.")
         if len(scans) > 1:
             raise InputError(
-                f"{source}: one label map for {len(scans)} scans. Set --aseg to the folder with the results of "
-                "the subcortical bundle for the same input, or segment the scans one by one."
+                f"{source}: one label map for {len(scans)} scans. Set --aseg to the folder with the {task} "
+                "results for the same input, or segment the scans one by one."
             )
         for scan in scans:
             _check(source, scan)
@@ -48,7 +49,7 @@ def add_asegs(scans: Sequence[dict], aseg: str | Path | None, output_dir: str | 
             result.append(scan)
             continue
         output = Path(scan["output"]).relative_to(user_path(output_dir))
-        name = output.name.rpartition("_desc-")[0] + "_desc-subcortical" + RESULTS["labels"]
+        name = f"{output.name.rpartition('_desc-')[0]}_desc-{task}{RESULTS['labels']}"
         path = source / output.parent / name
         scan = {**scan, "aseg": str(path)}
         try:

@@ -17,7 +17,7 @@ from scipy import ndimage
 from torch.nn import functional
 
 from monai_mamba.errors import NotFiniteError
-from monai_mamba.grids import Box, bounding_box, box_within, grow_box
+from monai_mamba.grids import Box, bounding_box, box_shape, box_within, grow_box
 from monai_mamba.inferers.autocast import AutocastInferer
 from monai_mamba.inferers.sliding_window import SlidingWindowProbabilityInferer, name_in_front
 
@@ -115,7 +115,7 @@ class CoarseToFineInferer(Inferer):
         found = len(np.unique(labels[inside]))
         if found < FEWEST_STRUCTURES * len(self.structures):
             return _unsure(inputs, f"finds {found} of {len(self.structures)} structures")
-        cells = bounding_box(inside[None], lambda mask: mask)
+        cells = bounding_box(inside)
         low, high = (np.array([getattr(part, end) for part in cells]) * cell for end in ("start", "stop"))
         if (high - low).min() < SHORTEST_EDGE_MM:
             return _unsure(inputs, f"finds the structures in a box of {_size(high - low)} mm only")
@@ -145,8 +145,7 @@ class CoarseToFineInferer(Inferer):
     def _cover(self, box: Box) -> list[tuple[int, float]]:
         """For each axis, the fewest windows that cover a box, and the overlap with which MONAI places them evenly."""
         rois, overlaps = (ensure_tuple_rep(value, 3) for value in (self.windows.roi_size, self.windows.overlap))
-        sizes = [part.stop - part.start for part in box]
-        return [_cover_line(*axis) for axis in zip(sizes, rois, overlaps, strict=True)]
+        return [_cover_line(*axis) for axis in zip(box_shape(box), rois, overlaps, strict=True)]
 
 
 def _cut(image: MetaTensor, box: Box) -> MetaTensor:

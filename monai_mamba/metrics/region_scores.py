@@ -10,6 +10,7 @@ import torch
 from monai.metrics import compute_dice, compute_hausdorff_distance
 from scipy import ndimage
 
+from monai_mamba.grids import bounding_box
 from monai_mamba.metrics.case_scores import CaseScoresMetric
 
 REGION_SCORES = ("dsc", "hd95_mm")
@@ -79,9 +80,7 @@ def lesion_scores(prediction: np.ndarray, reference: np.ndarray, spacing: Sequen
 
 
 def _overlap_and_distance(predicted: np.ndarray, expected: np.ndarray, spacing: Sequence[float]) -> tuple[float, float]:
-    boxes = ndimage.find_objects((predicted | expected).astype(np.uint8))
-    # One voxel around, so that the surface of a region is the same as in the whole image.
-    box = tuple(slice(max(part.start - 1, 0), part.stop + 1) for part in boxes[0])
+    box = bounding_box(predicted | expected, margin=1)  # so that surfaces are the same as in the whole image
     masks = [torch.from_numpy(np.ascontiguousarray(mask[box]))[None, None] for mask in (predicted, expected)]
     distance = compute_hausdorff_distance(
         *masks, include_background=True, percentile=95, spacing=[float(size) for size in spacing]

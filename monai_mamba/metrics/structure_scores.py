@@ -7,9 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from monai.metrics import compute_average_surface_distance, compute_dice, compute_hausdorff_distance
-from scipy import ndimage
 
-from monai_mamba.grids import box_union
+from monai_mamba.grids import box_union, label_boxes
 from monai_mamba.metrics.case_scores import CaseScoresMetric
 from monai_mamba.metrics.volume_similarity import compute_volume_similarity
 
@@ -51,16 +50,14 @@ def structure_scores(
     )
     if predicted.shape != expected.shape:
         raise ValueError(f"Label maps must share one grid, got {predicted.shape} and {expected.shape}.")
-    boxes_predicted, boxes_expected = ndimage.find_objects(predicted), ndimage.find_objects(expected)
+    boxes = label_boxes(predicted), label_boxes(expected)
     scores = torch.full((len(labels), len(SCORES)), torch.nan)
     for row, label in enumerate(labels):
-        box_predicted, box_expected = _box(boxes_predicted, label), _box(boxes_expected, label)
-        if box_predicted is None and box_expected is None:
+        found = [of_map[label] for of_map in boxes if label in of_map]
+        if len(found) < 2:
+            scores[row, :2] = 0 if found else torch.nan
             continue
-        if box_predicted is None or box_expected is None:
-            scores[row, :2] = 0
-            continue
-        box = box_union([box_predicted, box_expected])
+        box = box_union(found)
         masks = [torch.from_numpy(labels_map[box] == label)[None, None] for labels_map in (predicted, expected)]
         step = [float(size) for size in spacing]
         scores[row, 0] = compute_dice(*masks).item()
@@ -75,10 +72,6 @@ def structure_scores(
 def mean_over_scans(scores: torch.Tensor) -> torch.Tensor:
     """Mean over the structures of each scan, `(N, C, 4)` to `(N, 4)`, leaving missing values out."""
     return scores.double().nanmean(dim=1)
-
-
-def _box(boxes: list[tuple[slice, ...] | None], label: int) -> tuple[slice, ...] | None:
-    return boxes[label - 1] if label <= len(boxes) else None
 
 
 class StructureScoresMetric(CaseScoresMetric):

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from scipy import ndimage
+from nibabel.affines import apply_affine
 
 from monai_mamba.data.content import check_sources
 from monai_mamba.data.image_file import read_image
 from monai_mamba.data.pairs import check_same_grid
 from monai_mamba.errors import InputError
+from monai_mamba.grids import label_boxes
 from monai_mamba.labels import LabelTable
 from monai_mamba.report.results import ScanResult, Source
 
@@ -62,11 +63,10 @@ def embed_scan(result: ScanResult, source: Source) -> EmbeddedScan:
     affine = affine @ np.diag([step, step, step, 1.0])
     image, channels = _gray(image[thin].astype(np.float32)), _channels(labels[thin], result.table, path)
     points = {}
-    for index, box in enumerate(ndimage.find_objects(channels), start=1):
-        if box is not None:
-            inside = np.argwhere(channels[box] == index) + [part.start for part in box]
-            middle = inside[np.square(inside - inside.mean(axis=0)).sum(axis=1).argmin()]
-            points[result.table.ids[index]] = (affine[:3, :3] @ middle + affine[:3, 3]).round(2).tolist()
+    for index, box in label_boxes(channels).items():
+        inside = np.argwhere(channels[box] == index) + [part.start for part in box]
+        middle = inside[np.square(inside - inside.mean(axis=0)).sum(axis=1).argmin()]
+        points[result.table.ids[index]] = apply_affine(affine, middle).round(2).tolist()
     return EmbeddedScan(result.name, _nifti(image, affine), _nifti(channels, affine), points, step)
 
 

@@ -7,10 +7,10 @@ import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import Orientation
-from nibabel.affines import apply_affine, from_matvec, voxel_sizes
+from nibabel.affines import apply_affine, voxel_sizes
 
 from monai_mamba.errors import InputError
-from monai_mamba.grids import box_within, grow_box, map_box, sample_linearly, voxel_map
+from monai_mamba.grids import box_affine, box_shape, box_within, grow_box, map_box, sample_linearly, voxel_map
 from monai_mamba.transforms.each_entry import EachEntryTransform
 
 LIA = np.array([[-1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
@@ -89,13 +89,13 @@ def conform(
     if box is None:
         return np.zeros(cube, dtype=np.uint8), conformed_affine
     part = grow_box(box, size if margin is None else margin, cube)
-    conformed = np.zeros([axis.stop - axis.start for axis in part], dtype=np.uint8)
+    conformed = np.zeros(box_shape(part), dtype=np.uint8)
     values = sample_linearly(image if image.dtype == np.float32 else image.astype(np.float64), back, box)
     if image.dtype != np.uint8:
         low, high = robust_range(image)
         values = np.where(values == 0, 0, np.clip((values - low) * (255 / (high - low)), 0, 255))
     conformed[box_within(box, part)] = np.rint(values)
-    return conformed, conformed_affine @ from_matvec(np.eye(3), [axis.start for axis in part])
+    return conformed, box_affine(conformed_affine, part)
 
 
 class Conformd(EachEntryTransform):

@@ -39,7 +39,7 @@ class RandCropMarginsd(Randomizable, MapTransform):
         """Return the data with the entries cut alike."""
         result = dict(data)
         label = result["label"]
-        marked = bounding_box(torch.as_tensor(label)[:1], lambda ids: ids != 0)
+        marked = bounding_box(label[0] != 0)
         if marked is None:
             return result
         shape = label.shape[1:]

@@ -14,7 +14,7 @@ from nibabel.affines import apply_affine
 from scipy import ndimage
 
 from monai_mamba.errors import InputError
-from monai_mamba.grids import Box, Grid, bounding_box, box_union, cut_box, voxel_map, voxel_volume
+from monai_mamba.grids import Box, Grid, bounding_box, box_affine, box_union, cut_box, voxel_map, voxel_volume
 
 SMALLEST_MM3 = 500.0  # less is no hippocampus, not even a severely atrophied one
 SMALL_MM3 = 1500.0
@@ -41,10 +41,10 @@ def find_hippocampus(ids: np.ndarray, label: int, affine: np.ndarray, side: str,
     """
     whole = f"{source.name}: the {side.lower()} hippocampus"
     advice = "Check the picture of the subcortical bundle for this scan, or give a label map that holds it with --aseg."
-    around = ndimage.find_objects((ids == label).astype(np.uint8))
-    if not around:
+    around = bounding_box(ids == label)
+    if around is None:
         raise InputError(f"{whole} was not found (no voxel of id {label}). {advice}")
-    parts, _ = ndimage.label(ids[around[0]] == label, structure=np.ones((3, 3, 3)))
+    parts, _ = ndimage.label(ids[around] == label, structure=np.ones((3, 3, 3)))
     sizes = np.bincount(parts.ravel())[1:]
     volume = float(sizes.max()) * voxel_volume(affine)
     if volume < SMALLEST_MM3:
@@ -52,10 +52,10 @@ def find_hippocampus(ids: np.ndarray, label: int, affine: np.ndarray, side: str,
     if volume < SMALL_MM3:
         logger.warning("%s is small (%.0f mm3): atrophy, or a poor segmentation. Check the picture.", whole, volume)
     largest = parts == 1 + int(sizes.argmax())
-    inside = ndimage.find_objects(largest.astype(np.uint8))[0]
-    box = tuple(slice(a.start + b.start, a.start + b.stop) for a, b in zip(around[0], inside, strict=True))
+    inside = bounding_box(largest)
+    box = tuple(slice(a.start + b.start, a.start + b.stop) for a, b in zip(around, inside, strict=True))
 
-    voxels = np.argwhere(largest) + [part.start for part in around[0]]
+    voxels = np.argwhere(largest) + [part.start for part in around]
     touching = source.distance_to_border(apply_affine(voxel_map(affine, source.affine), voxels)) < EDGE_MM
     if touching.sum() >= EDGE_VOXELS:
         raise InputError(
@@ -122,13 +122,12 @@ class LabeledBoxd(MapTransform):
         result = dict(data)
         label = result[self.label_key]
         affine = np.asarray(label.affine, dtype=float)
-        inner = bounding_box(label.as_tensor(), lambda ids: ids > 0)
+        inner = bounding_box(label[0] > 0)
         box = centered_box([inner], self.roi_size, affine, Grid.of(label.meta))
-        shifted = affine.copy()
-        shifted[:3, 3] += affine[:3, :3] @ [part.start for part in box]
+        shifted = torch.from_numpy(box_affine(affine, box))
         for key in self.key_iterator(result):
             cut = cut_box(result[key].as_tensor(), box)
-            result[key] = MetaTensor(cut, meta={**result[key].meta, "affine": torch.from_numpy(shifted)})
+            result[key] = MetaTensor(cut, meta={**result[key].meta, "affine": shifted})
         return result
 
 

@@ -20,7 +20,7 @@ from torch.nn.functional import avg_pool3d, grid_sample
 
 from monai_mamba.errors import InputError
 from monai_mamba.files import read_tsv
-from monai_mamba.grids import Grid, one_affine, voxel_volume
+from monai_mamba.grids import Grid, label_boxes, one_affine, voxel_volume
 from monai_mamba.transforms.conform import AIR
 
 FOLDER = Path(__file__).parent / "average_head"
@@ -174,10 +174,10 @@ def fit_affine(source: Mapping[int, np.ndarray], target: Mapping[int, np.ndarray
 
 def centers_of_mass(labels: np.ndarray, affine: np.ndarray, ids: Iterable[int]) -> dict[int, np.ndarray]:
     """Center of mass in mm of each id that a label map `(H, W, D)` has."""
-    boxes = ndimage.find_objects(labels)
+    boxes = label_boxes(labels)
     centers = {}
     for label in ids:
-        if label <= len(boxes) and (box := boxes[label - 1]) is not None:
+        if box := boxes.get(label):
             middle = np.argwhere(labels[box] == label).mean(axis=0) + [part.start for part in box]
             centers[label] = apply_affine(affine, middle)
     return centers

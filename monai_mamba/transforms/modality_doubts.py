@@ -55,7 +55,7 @@ def find_doubts(image: np.ndarray, present: Sequence[str], voxel_mm3: float) -> 
 
 def _is_head(mask: np.ndarray, voxel_mm3: float) -> bool:
     voxels = np.count_nonzero(mask)
-    box = bounding_box(mask[None], lambda inside: inside)
+    box = bounding_box(mask)
     return voxels * voxel_mm3 > 1000 * MAX_BRAIN_ML or voxels > MAX_BRAIN_PART * mask[box].size
 
 

@@ -32,7 +32,7 @@ class CutLesiond(MapTransform):
         """
         result = dict(data)
         label = result["label"].as_subclass(torch.Tensor)
-        box = bounding_box(label, lambda mask: mask > 0, MARGIN) or (slice(0, 1),) * 3
+        box = bounding_box((label > 0).any(dim=0), MARGIN) or (slice(0, 1),) * 3
         for key in self.key_iterator(result):
             image = result[key].as_subclass(torch.Tensor).float()
             mean, std = _healthy(image, label)

@@ -82,9 +82,7 @@ class RestoreLabelsd(EachEntryTransform):
 
         ids = np.zeros(source.shape, dtype=np.uint8 if max(table.ids) < 256 else np.uint16)
         # Where a class can be the most probable one, and one voxel more, because linear interpolation reaches that far.
-        boxes = {
-            entry.index: bounding_box(classes[entry.index, None], lambda p: p >= 1 / len(table), 1) for entry in table
-        }
+        boxes = {entry.index: bounding_box(classes[entry.index] >= 1 / len(table), 1) for entry in table}
         native = {
             index: box and map_box(to_native, *box_corners(box), source.shape) for index, box in boxes.items() if index
         }

@@ -11,6 +11,7 @@ from scipy import ndimage
 from monai_mamba.data.label_values import name_of, with_label_ids
 from monai_mamba.errors import InputError
 from monai_mamba.files import read_tsv
+from monai_mamba.grids import bounding_box
 from monai_mamba.labels import LABEL_FOLDER, LabelTable, label_tables, without_side
 from monai_mamba.transforms.each_entry import EachEntryTransform
 
@@ -93,10 +94,7 @@ class ToTrainingLabelsd(EachEntryTransform):
         if len(into) == 1:
             ids[members] = into[0]
             return
-        box = tuple(
-            slice(max(part.start - SEARCH_MARGIN, 0), part.stop + SEARCH_MARGIN)
-            for part in ndimage.find_objects(members.astype(np.uint8))[0]
-        )
+        box = bounding_box(members, SEARCH_MARGIN)
         neighbors = np.isin(ids[box], into)
         if neighbors.any():
             nearest = ndimage.distance_transform_edt(~neighbors, return_distances=False, return_indices=True)

@@ -94,7 +94,7 @@ class RestoreTumorLabelsd(EachEntryTransform):
         ids = np.zeros(source.shape, dtype=np.uint8)
         regions = probabilities.as_tensor().cpu()
         # One voxel more than where a region is likely, because linear interpolation reaches that far.
-        part = bounding_box(regions, lambda p: p > 0.5, margin=1)
+        part = bounding_box((regions > 0.5).any(dim=0), margin=1)
         box = part and map_box(voxel_map(affine, source.affine), *box_corners(part), source.shape)
         if box is not None:
             to_regions = voxel_map(source.affine, affine)

@@ -58,13 +58,6 @@ def labels_of(path: Path) -> np.ndarray:
     return np.asanyarray(nib.load(path).dataobj)
 
 
-def test_properties_are_complete():
-    bundle = ConfigWorkflow(str(CONFIG), workflow_type="infer", logging_file=False)
-    bundle.initialize()
-    assert bundle.check_properties() == []
-    assert bundle.bundle_root == str(BUNDLE)
-
-
 def test_four_files_become_a_label_map_volumes_and_a_picture(tmp_path, weights):
     expected = save_case(tmp_path / "in" / "patient", "patient", "2023")
     run(tmp_path / "in", tmp_path / "out", weights)

@@ -62,13 +62,6 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file, delimiter="\t"))
 
 
-@pytest.mark.parametrize("configs", [("train.json",), ("train.json", "evaluate.json")])
-def test_configs_have_all_properties_of_a_bundle(configs, tmp_path):
-    bundle = workflow(*configs, device="cpu", output_dir=str(tmp_path))
-    bundle.initialize()
-    assert bundle.check_properties() == []
-
-
 def test_training_and_validation_see_images_as_inference_does():
     inference, training = (json.loads((CONFIGS / name).read_text()) for name in ("inference.json", "train.json"))
     loading, *others = inference["preprocessing"]["transforms"]

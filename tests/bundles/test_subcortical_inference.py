@@ -75,13 +75,6 @@ def read_volumes(path: Path) -> dict[int | str, dict[str, str]]:
         }
 
 
-def test_properties_are_complete():
-    bundle = ConfigWorkflow(str(CONFIG), workflow_type="infer", logging_file=False)
-    bundle.initialize()
-    assert bundle.check_properties() == []
-    assert bundle.bundle_root == str(BUNDLE)
-
-
 def segment(parser: ConfigParser, network: torch.nn.Module, path: Path) -> dict:
     """What a server such as MONAI Label runs: these three, without handlers, evaluator and metadata."""
     data = parser.get_parsed_content("preprocessing")({"image": str(path)})

@@ -87,13 +87,6 @@ def state(folder: Path) -> dict[str, torch.Tensor]:
     return torch.load(folder / "model.pt", weights_only=True)
 
 
-@pytest.mark.parametrize("configs", [("train.json",), ("train.json", "evaluate.json")])
-def test_configs_have_all_properties_of_a_bundle(configs, tmp_path):
-    bundle = workflow(*configs, device="cpu", output_dir=str(tmp_path))
-    bundle.initialize()
-    assert bundle.check_properties() == []
-
-
 def test_training_sees_images_as_inference_does():
     inference, training = (json.loads((CONFIGS / name).read_text()) for name in ("inference.json", "train.json"))
     image_part = inference["preprocessing"]["transforms"]

@@ -22,18 +22,18 @@ def test_each_scan_that_is_not_finished_gets_its_label_map(tmp_path):
     labels.parent.mkdir()
     nib.save(nib.Nifti1Image(np.zeros((8, 8, 8), np.uint8), np.eye(4)), labels)
     scans = [scan("here"), scan("absent"), scan("done", finished=True)]
-    here, absent, done = add_asegs(scans, tmp_path / "results", tmp_path / "out")
+    here, absent, done = add_asegs(scans, tmp_path / "results", tmp_path / "out", "subcortical")
     assert here == {**scans[0], "aseg": str(labels)}
     assert "absent.nii.gz: its label map cannot be used" in absent["problem"]
     assert done == scans[2]
     with pytest.raises(InputError, match="no such file"):
-        add_asegs(scans[1:2], tmp_path / "results", tmp_path / "out")
+        add_asegs(scans[1:2], tmp_path / "results", tmp_path / "out", "subcortical")
 
 
 def test_a_path_that_is_not_there_is_named(tmp_path):
     scans = [{"image": name, "output": str(tmp_path / name)} for name in ("one", "two")]
     with pytest.raises(InputError, match=r"reslts: there is no such file or folder.*--aseg"):
-        add_asegs(scans, tmp_path / "reslts", tmp_path)
+        add_asegs(scans, tmp_path / "reslts", tmp_path, "subcortical")
 
 
 @pytest.mark.parametrize("is_folder", [True, False])
@@ -54,4 +54,4 @@ def test_a_label_map_of_another_scan_is_refused(is_folder, tmp_path):
             labels.header["descrip"] = describe_sources(checksum_of(content), "0123abcd")
         nib.save(labels, path)
         with pytest.raises(InputError, match=message) if message else nullcontext():
-            assert add_asegs(scans, source, tmp_path / "out") == [{**scans[0], "aseg": str(path)}]
+            assert add_asegs(scans, source, tmp_path / "out", "subcortical") == [{**scans[0], "aseg": str(path)}]

@@ -6,7 +6,6 @@ import re
 
 import pytest
 
-from monai_mamba.errors import InputError, OutputError
 from monai_mamba.labels import LabelTable, label_tables
 from monai_mamba.labels.__main__ import main
 
@@ -37,11 +36,3 @@ def test_each_form_holds_all_names_and_colors(tmp_path, name):
     assert freesurfer == slicer == itksnap == expected
     assert background == "0 Background 0 0 0 0"
     assert clear == '0 0 0 0 0 0 0 "Clear Label"'
-
-
-def test_what_cannot_be_read_or_written_is_said(tmp_path):
-    with pytest.raises(InputError, match="no label table 'absent'"):
-        main(["absent"])
-    (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match="cannot be written"):
-        main(["subcortical", "--output_dir", str(tmp_path / "file" / "deep")])

@@ -7,7 +7,7 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from monai_mamba.ops import torch_scan
+from monai_mamba.ops import mamba_ssm, torch_scan
 from monai_mamba.ops.problem import ScanInputs
 
 
@@ -56,3 +56,14 @@ def _volumes(u, delta, A, B, C, D, z, bias, softplus) -> ScanInputs:
     bias = None if bias is None else bias.unflatten(0, (groups, -1))
     A, B, C = A.unflatten(0, (groups, -1)), B.transpose(2, 3), C.transpose(2, 3)
     return ScanInputs(u, delta, A, B, C, bias, None, softplus, merge=False)
+
+
+def raising(error: Exception) -> ModuleType:
+    """A module in the kernel's place that cannot be used."""
+
+    class Broken(ModuleType):
+        @property
+        def fwd(self) -> None:
+            raise error
+
+    return Broken(mamba_ssm.MODULE)

@@ -123,6 +123,19 @@ def assert_close(found: Tensor, grads: dict[str, Tensor], expected: Tensor, expe
         assert deviation(grads[name], grad) <= BACKWARD, name
 
 
+def assert_finite_at(step: float, backend: str) -> None:
+    """A backend is right where all steps have this size, and its gradients are finite."""
+    problem = single_problem(1, 1, 6, 30, 9)
+    problem["delta"] = torch.full_like(problem["delta"], step)
+    problem["u"] = problem["u"] / max(step, 1)
+    del problem["delta_bias"]
+    expected, _ = solve(problem, backend="reference")
+    found, grads = solve(problem, torch.float32, backend=backend)
+    assert deviation(found, expected) <= FORWARD
+    for name, grad in grads.items():
+        assert grad.isfinite().all(), name
+
+
 def assert_as_published(
     folder: Path, name: str, backend: str, dtype: torch.dtype, forward: float = FORWARD, backward: float = BACKWARD
 ) -> None:

@@ -14,9 +14,8 @@ from head_phantom import LEFT
 from results_phantom import copy_results, usual_volumes
 
 from monai_mamba.data.scans import RESULTS
-from monai_mamba.errors import BatchError, InputError, OutputError
+from monai_mamba.errors import InputError, OutputError
 from monai_mamba.report import page, write_report
-from monai_mamba.report.__main__ import main
 from monai_mamba.report.images import embed_picture
 from monai_mamba.report.statistics import MIN_SCANS
 
@@ -237,23 +236,3 @@ def test_a_report_takes_the_place_of_an_earlier_one_only(study, tmp_path):
 def test_scans_of_another_study_are_refused(cohort, study, tmp_path):
     with pytest.raises(InputError, match="none of the results"):
         write_report(cohort / "sub-00", tmp_path / "report.html", [str(study / "scans")])
-
-
-@pytest.mark.parametrize("arguments", [[""], ["results", "--output="], ["results", "--input", "scan.nii", " "]])
-def test_empty_names_are_refused(arguments, capsys):
-    with pytest.raises(SystemExit) as caught:
-        main(arguments)
-    assert caught.value.code == 2
-    assert "it is empty" in capsys.readouterr().err
-
-
-def test_the_command_reports_what_it_can_and_fails_for_the_rest(study, tmp_path, capsys):
-    folder = tmp_path / "results"
-    shutil.copytree(study / "results", folder)
-    (folder / f"sub-02_desc-subcortical{RESULTS['volumes']}").write_text("")
-    with pytest.raises(BatchError, match=r"1 result could not.*\n.*sub-02_desc-subcortical_volumes\.tsv"):
-        main([str(folder), "--input", str(study / "scans")])
-    assert "report.html" in capsys.readouterr().out
-    text = (folder / "report.html").read_text(encoding="utf-8")
-    assert "sub-02_desc-subcortical_volumes.tsv" in text
-    assert f'data-id="{LEFT}"' in text

@@ -12,12 +12,11 @@ import numpy as np
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from reports import made_by, moments, table
-from scipy import ndimage
 from scipy.stats import spearmanr
 
 from monai_mamba import __version__
 from monai_mamba.files import MISSING, table_text
-from monai_mamba.grids import map_box, voxel_map
+from monai_mamba.grids import bounding_box, box_corners, box_shape, box_union, map_box, voxel_map, voxel_volume
 from monai_mamba.labels import LabelEntry, LabelTable
 from monai_mamba.metrics.score_tables import number_text
 from monai_mamba.metrics.structure_scores import ABSENT_RULE
@@ -106,14 +105,12 @@ def fine_grid(
     """Shape and affine of the part of a grid that holds all labels of some maps, each of its voxels split into 8."""
     boxes = []
     for ids, place in maps:
-        for part in ndimage.find_objects((ids > 0).astype(np.uint8)):
-            ends = np.array([[axis.start - 0.5, axis.stop - 0.5] for axis in part]).T
-            boxes.append(map_box(voxel_map(place, affine), *ends, shape))
-    boxes = [box for box in boxes if box]
-    start = np.min([[axis.start for axis in box] for box in boxes], axis=0)
-    stop = np.max([[axis.stop for axis in box] for box in boxes], axis=0)
-    halves = nib.affines.from_matvec(np.eye(3) / 2, start - 0.25)
-    return tuple(2 * (stop - start)), affine @ halves
+        if part := bounding_box(ids > 0):
+            low, high = box_corners(part)
+            boxes.append(map_box(voxel_map(place, affine), low - 0.5, high + 0.5, shape))
+    whole = box_union([box for box in boxes if box])
+    halves = nib.affines.from_matvec(np.eye(3) / 2, box_corners(whole)[0] - 0.25)
+    return tuple(2 * size for size in box_shape(whole)), affine @ halves
 
 
 def overlaps(prediction: np.ndarray, reference: np.ndarray, ids: Sequence[int]) -> np.ndarray:
@@ -127,7 +124,7 @@ def overlaps(prediction: np.ndarray, reference: np.ndarray, ids: Sequence[int]) 
 def volumes(labels: np.ndarray, affine: np.ndarray, ids: Sequence[int]) -> np.ndarray:
     """Volume of each of the C structures in mm3, voxels times voxel volume, `(C,)`."""
     voxels = np.bincount(labels.ravel(), minlength=max(ids) + 1)
-    return voxels[list(ids)] * abs(np.linalg.det(affine[:3, :3]))
+    return voxels[list(ids)] * voxel_volume(affine)
 
 
 @dataclass(frozen=True)

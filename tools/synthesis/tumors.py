@@ -22,6 +22,7 @@ from monai_mamba.data.label_values import to_label_ids
 from monai_mamba.data.modalities import MODALITIES
 from monai_mamba.errors import InputError
 from monai_mamba.files import read_tsv
+from monai_mamba.grids import bounding_box, box_corners
 from monai_mamba.labels import LABEL_FOLDER
 from monai_mamba.transforms.to_training_labels import read_merges
 
@@ -97,15 +98,14 @@ def read_anatomy(path: str | Path) -> Anatomy:
         raise InputError(f"{path}: it has no cerebral white matter for tumors to grow in. Is this a map of a brain?")
     spacing = nib.affines.voxel_sizes(image.affine)
     margin = np.ceil(BRAIN_CLOSING / spacing).astype(int) + 1
-    low = np.array([hits.min() for hits in np.nonzero(brain)])
-    box = tuple(slice(start, hits.max() + 1) for start, hits in zip(low, np.nonzero(brain), strict=True))
+    box = bounding_box(brain)
     ids, brain = (np.pad(part[box], [(size, size) for size in margin]) for part in (ids, brain))
     mask = ndimage.binary_fill_holes(_close_gaps(brain, BRAIN_CLOSING, spacing))
     tissue = lookup[ids]
     tissue[mask & (tissue == 0)] = INDEX["csf"]  # dura and what else lies in a sulcus
     tissue[~mask] = 0
     shift = np.eye(4)
-    shift[:3, 3] = low - margin
+    shift[:3, 3] = box_corners(box)[0] - margin
     return Anatomy(tissue, image.affine @ shift)
 
 
@@ -162,7 +162,7 @@ def random_brain(
     to_voxel = np.linalg.inv(anatomy.affine[:3, :3])
     matrix = to_voxel @ linear @ np.diag(np.multiply(signs, spacing))
     source = anatomy.tissue.shape
-    middle = [(hits.min() + hits.max()) / 2 for hits in np.nonzero(anatomy.tissue)]
+    middle = np.mean(box_corners(bounding_box(anatomy.tissue > 0)), axis=0)
     axes = [np.arange(size, dtype=np.float32) - (size - 1) / 2 for size in shape]
     warp = [WARP_STD * smooth_noise(shape, WARP_WIDTH / spacing, random) for _ in range(3)]
     flat = np.zeros(shape, dtype=np.int64)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from definitions import scan_direction
 from torch.nn import functional
 
 from monai_mamba.networks.blocks.tri_oriented_mamba import TriOrientedMamba, TriOrientedMambaLayer
-from monai_mamba.ops import selective_scan
 
 
 def by_definition(mixer, x, num_slices):
@@ -25,20 +25,7 @@ def by_definition(mixer, x, num_slices):
         convolved = functional.conv1d(
             sequence, mixer.conv.weight[channels_k], mixer.conv.bias[channels_k], padding=3, groups=inner
         )[..., :length]
-        sequence = functional.silu(convolved)
-        rank, n = mixer.dt_rank, mixer.d_state
-        dt, b, c = torch.split(mixer.x_proj_weight[k] @ sequence, [rank, n, n], dim=1)
-        y = selective_scan(
-            sequence,
-            mixer.dt_proj_weight[k] @ dt,
-            -torch.exp(mixer.A_log[k]),
-            b,
-            c,
-            mixer.D[k],
-            z=gate,
-            delta_bias=mixer.dt_bias[k],
-            delta_softplus=True,
-        )
+        y = scan_direction(mixer, k, functional.silu(convolved), gate)
         restored = torch.empty_like(y)
         restored[:, :, order] = y
         total = total + restored

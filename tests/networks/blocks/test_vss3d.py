@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from definitions import always_drops_in_training_only, scan_direction
 from torch.nn import functional
 
 from monai_mamba.networks.blocks.vss3d import SS3D, VSSBlock3D
 from monai_mamba.networks.layers.traversal import serpentine_orders
-from monai_mamba.ops import selective_scan
 
 
 def by_definition(mixer, x):
@@ -20,19 +20,7 @@ def by_definition(mixer, x):
     )
     total = torch.zeros_like(u)
     for k, order in enumerate(serpentine_orders(size, mixer.orientation, x)):
-        sequence = u[:, :, order]
-        rank, n = mixer.dt_rank, mixer.d_state
-        dt, b, c = torch.split(mixer.x_proj_weight[k] @ sequence, [rank, n, n], dim=1)
-        total[:, :, order] += selective_scan(
-            sequence,
-            mixer.dt_proj_weight[k] @ dt,
-            -torch.exp(mixer.A_log[k]),
-            b,
-            c,
-            mixer.D[k],
-            delta_bias=mixer.dt_bias[k],
-            delta_softplus=True,
-        )
+        total[:, :, order] += scan_direction(mixer, k, u[:, :, order])
     y = functional.layer_norm(total.transpose(1, 2), total.shape[1:2], mixer.out_norm.weight, mixer.out_norm.bias)
     return functional.linear(y, mixer.out_proj.weight).reshape(x.shape)
 
@@ -64,7 +52,4 @@ def test_block_adds_mixer_then_mlp():
 
 def test_drop_path_drops_whole_branches_in_training_only():
     torch.manual_seed(0)
-    block = VSSBlock3D(8, SS3D(8, d_state=2), drop_path_rate=1.0)
-    x = torch.randn(2, 2, 2, 2, 8)
-    assert torch.equal(block.train()(x), x)
-    assert not torch.equal(block.eval()(x), x)
+    assert always_drops_in_training_only(VSSBlock3D(8, SS3D(8, d_state=2), drop_path_rate=1.0))

@@ -37,14 +37,14 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
-@pytest.mark.skipif(torch.cuda.is_available() or INTERPRETED, reason="test_launch.py runs by itself here")
+@pytest.mark.skipif(torch.cuda.is_available() or INTERPRETED, reason="they run by themselves here")
 def test_kernels_under_the_interpreter() -> None:
-    tests = Path(__file__).with_name("test_launch.py")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tests)]
+    tests = [str(Path(__file__).with_name(f"test_{name}.py")) for name in ("kernels", "launch")]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
     result = subprocess.run(
         command,
         env={**os.environ, "TRITON_INTERPRET": "1"},
-        cwd=tests.parents[3],
+        cwd=Path(__file__).parents[3],
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

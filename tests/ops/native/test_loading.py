@@ -1,12 +1,9 @@
-"""Compiling and loading the native kernel, and that whatever goes wrong costs speed and nothing else."""
+"""Loading the native kernel, and that whatever goes wrong costs speed and nothing else."""
 
 from __future__ import annotations
 
-import os
 import re
-import shlex
 import shutil
-import subprocess
 import sys
 import warnings
 from collections.abc import Callable
@@ -14,23 +11,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from fake_compiler import script
 from scan_problems import Size, cross_problem
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from monai_mamba.errors import DeviceError
-from monai_mamba.ops import choice, cross_selective_scan, explain, native, scan_backend
+from monai_mamba.ops import cross_selective_scan, explain, native, scan_backend
 from monai_mamba.ops.native import build, loading
 
 SIZE = Size(1, 2, 21, 5, 3)
-
-
-@pytest.fixture(scope="module")
-def compiler() -> list[str]:
-    """The compiler that would be used."""
-    try:
-        return [build.find_target().command[0]]
-    except build.BuildError as error:
-        pytest.skip(f"the native kernel cannot be compiled here: {error}")
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 @pytest.fixture(scope="module")
@@ -39,15 +29,6 @@ def hasty_library(compiler: list[str], tmp_path_factory: pytest.TempPathFactory)
     path = tmp_path_factory.mktemp("library") / "scan.so"
     build.build(build.Target((*compiler, *build.FLAGS, "-O1"), path))
     return path
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache, and a loader that knows nothing."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(native, "loader", loading.Loader())
-    choice.warn_once.cache_clear()
-    return tmp_path / "cache" / "monai_mamba"
 
 
 @pytest.fixture
@@ -67,12 +48,6 @@ def quick(hasty_library: Path, monkeypatch: pytest.MonkeyPatch) -> list[build.Ta
 def scan(backend: str = "auto") -> torch.Tensor:
     problem = {name: tensor if name == "order" else tensor.float() for name, tensor in cross_problem(SIZE).items()}
     return cross_selective_scan(**problem, backend=backend)
-
-
-def script(path: Path, text: str) -> str:
-    path.write_text(f"#!/bin/sh\n{text}\n")
-    path.chmod(0o755)
-    return str(path)
 
 
 def without_compiler(patch: pytest.MonkeyPatch, folder: Path) -> str:
@@ -248,22 +223,6 @@ def test_the_setting_asks_for_the_kernel(quick: list[build.Target]) -> None:
     assert torch.equal(found, scan("native"))
 
 
-def test_machines_that_share_a_home_do_not_share_a_library(
-    compiler: list[str], tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # the same command everywhere, though the macros tell the processors apart
-    monkeypatch.setenv("CXX", script(tmp_path / "c++", f'exec {shlex.join(compiler)} "$@" $PROCESSOR'))
-    targets = []
-    for processor, libc in (("", "2.36"), ("-D__AVX1024F__", "2.36"), ("", "2.17")):
-        monkeypatch.setenv("PROCESSOR", processor)
-        monkeypatch.setattr(build.platform, "libc_ver", lambda libc=libc: ("glibc", libc))
-        targets.append(build.find_target())
-        assert build.find_target() == targets[-1]
-    assert len({target.command for target in targets}) == 1
-    assert {target.library.parent for target in targets} == {cache}
-    assert len({target.library for target in targets}) == 3
-
-
 def test_a_library_that_is_there_is_loaded(quick: list[build.Target], monkeypatch: pytest.MonkeyPatch) -> None:
     scan("native")
     monkeypatch.setattr(native, "loader", loading.Loader())
@@ -278,45 +237,3 @@ def test_tensors_without_numbers_settle_nothing() -> None:
     assert native.loader.kernel is None
     scan("native")
     assert native.loader.kernel is not None
-
-
-@pytest.mark.usefixtures("compiler")
-def test_the_name_of_the_library_says_what_it_depends_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = build.find_target()
-    assert build.find_target() == first
-    monkeypatch.setattr(build, "FLAGS", (*build.FLAGS, "-mno-fma" if "x86" in os.uname().machine else "-DOTHER"))
-    second = build.find_target()
-    source = tmp_path / "scan.cpp"
-    source.write_text(build.SOURCE.read_text() + "\n")
-    monkeypatch.setattr(build, "SOURCE", source)
-    third = build.find_target()
-    assert len({first.library, second.library, third.library}) == 3
-
-
-def test_one_of_two_processes_compiles(compiler: list[str], tmp_path: Path, cache: Path) -> None:
-    log = tmp_path / "log"
-    # "$*" holds -dM where only macros are asked for
-    logging = f'case "$*" in *-dM*) ;; *) echo compiled >> {log};; esac; exec {shlex.join(compiler)} "$@" -O1'
-    environment = {**os.environ, "CXX": script(tmp_path / "c++", logging), "XDG_CACHE_HOME": str(cache.parent)}
-    program = (
-        "import importlib.util, sys\n"
-        "spec = importlib.util.spec_from_file_location('build', sys.argv[1])\n"
-        "sys.modules['build'] = module = importlib.util.module_from_spec(spec)\n"
-        "spec.loader.exec_module(module)\n"
-        "module.build(module.find_target())\n"
-    )
-    processes = [subprocess.Popen([sys.executable, "-c", program, build.__file__], env=environment) for _ in range(2)]
-    assert [process.wait(120) for process in processes] == [0, 0]
-    assert log.read_text().split() == ["compiled"]
-    assert len(list(cache.glob("scan-*.so"))) == 1
-    assert sorted(path.suffix for path in cache.iterdir()) == ["", ".so"]  # nothing but the lock and the library
-
-
-@pytest.mark.usefixtures("compiler")
-def test_waiting_for_another_process_ends(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    target = build.find_target()
-    cache.mkdir(parents=True)
-    with build._locked(cache / "lock"):
-        monkeypatch.setattr(build, "TIMEOUT", 0.2)
-        with pytest.raises(build.BuildError, match="another process"):
-            build.build(target)
