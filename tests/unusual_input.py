@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 TESTS = Path(__file__).resolve().parent
 PAGE = TESTS.parent / "docs" / "unusual_input.md"
-WORDS = 5  # shown of a sentence
+WORDS = 7  # shown of a sentence
 REFUSED, WARNED, USED, GRADED = "refused", "used, with a warning", "used", "graded as said"
 
 INTRODUCTION = """\
@@ -103,11 +103,15 @@ def sections() -> list[Section]:
             "DICOM",
             ((dicom.REFUSED, REFUSED),),
             (
+                dicom.test_places_come_from_the_positions_of_the_slices,
                 dicom.test_values_are_scaled_as_each_slice_says,
                 dicom_files.test_compressed_slices_are_read,
                 dicom_files.test_an_unknown_compression_is_refused_when_voxels_are_read,
                 dicom_files.test_frames_lie_where_each_of_them_says,
                 dicom_files.test_frames_that_are_no_volume_are_refused,
+                dicom.test_of_a_study_the_t1_weighted_series_is_taken,
+                dicom.test_of_several_t1_weighted_series_the_user_chooses,
+                dicom.test_the_only_volume_is_taken_whatever_it_is_called,
                 dicom.test_a_series_that_changes_after_its_voxels_were_read_is_refused,
             ),
         ),
