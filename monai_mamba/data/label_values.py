@@ -67,7 +67,7 @@ def to_label_ids(values: np.ndarray, name: str | Path, scale: float = np.nan) ->
             _refuse_scan(ids, name)
             return ids
     odd = np.unique(values[~np.isin(values, np.arange(LARGEST_ID + 1))])[:4]
-    found = f"; found {', '.join(f'{value:.9g}' for value in odd)}" if odd.size else ""
+    found = f"; found {', '.join(str(value) for value in odd)}" if odd.size else ""
     problem = f"{name}: its values are no label ids (whole numbers from 0 to {LARGEST_ID}){found}."
     if scaled:
         raise InputError(

@@ -102,7 +102,7 @@ def failure(source: object, tmp_path: Path, weights: str, kind: str = "inference
     """The package's own error at the root of what a run raises; nothing may be left in the output folder."""
     hook = sys.excepthook
     inputs = {"dataset_dir" if kind == "train.json" else "input": source, "output_dir": str(tmp_path / "out")}
-    common = {"device": "cpu", "progress": False, "pixdim": [1.0] * 3, "roi_size": [32] * 3}
+    common = {"device": "cpu", "progress": False, "pixdim": [1.0] * 3, "roi_size": [32, 32, 64]}
     if kind == "inference.json":
         common |= {"weights": weights, "network_def": {"_target_": "tumor_phantom.TumorNetwork"}}
     workflow = ConfigWorkflow(

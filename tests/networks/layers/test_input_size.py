@@ -32,9 +32,11 @@ def test_error_for_a_missing_batch_axis():
 
 
 def test_one_cell_at_the_deepest_stage_is_refused():
+    net = Net()
+    net.normalizes = True
     with pytest.raises(
         InputError, match=r"Net needs more than one cell of 8 voxels .* got \(8, 8, 8\); pad an axis to 16"
     ):
-        check_spatial_size(torch.empty(1, 1, 8, 8, 8), Net(), normalizes=True)
-    check_spatial_size(torch.empty(1, 1, 8, 8, 16), Net(), normalizes=True)
+        check_spatial_size(torch.empty(1, 1, 8, 8, 8), net)
+    check_spatial_size(torch.empty(1, 1, 8, 8, 16), net)
     check_spatial_size(torch.empty(1, 1, 8, 8, 8), Net())
