@@ -20,6 +20,7 @@ from monai_mamba.ranks import rank_and_size
 
 ENTRIES = ("model", "state_dict", "network")  # of a training checkpoint, where it holds the network's weights
 END_OF_ARCHIVE = 22  # bytes of the record at its end
+BEFORE_1_6 = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # files of PyTorch before 1.6 begin so
 PREFIXES = ("module.", "_orig_mod.")  # of names: DistributedDataParallel and torch.compile add them
 
 logger = logging.getLogger(__name__)
@@ -129,8 +130,13 @@ def write_tensors(path: str | Path, content: Any) -> None:
 
 def _check_archive(path: str | Path, content: bytes) -> None:
     """Compare the checksums in a file of `torch.save`, which `torch.load` does not."""
+    if content.startswith(BEFORE_1_6):
+        raise WeightsError(
+            f"{path}: written as by PyTorch before 1.6, without checksums, so that damage would not be noticed. "
+            "Write it again with torch.save(torch.load(...), ...)."
+        )
     if not content.startswith(b"PK"):
-        return  # not an archive, like files of PyTorch before 1.6; they have no checksums
+        return  # no weights, as PyTorch will find
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             damaged = archive.testzip()

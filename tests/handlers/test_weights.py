@@ -115,6 +115,12 @@ def test_what_is_no_state_dict_of_this_network_is_refused(bundle, tmp_path, cont
     assert all(torch.equal(before[name], value) for name, value in target.state_dict().items())
 
 
+def test_a_file_without_checksums_is_refused(bundle, tmp_path):
+    torch.save(network().state_dict(), tmp_path / "other.pt", _use_new_zipfile_serialization=False)
+    with pytest.raises(WeightsError, match=r"other\.pt: written as by PyTorch before 1\.6, without checksums"):
+        load(tmp_path / "other.pt", bundle)
+
+
 def test_a_damaged_file_is_refused(bundle, tmp_path):
     (tmp_path / "other.pt").write_bytes((bundle / "models" / "model.pt").read_bytes()[:500])
     with pytest.raises(WeightsError, match="truncated or damaged"):
