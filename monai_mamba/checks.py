@@ -18,6 +18,7 @@ from monai_mamba.bundle import check_options
 from monai_mamba.errors import DeviceError, InputError, show_errors_briefly, writing
 from monai_mamba.files import user_path
 from monai_mamba.handlers.weights import check_weights
+from monai_mamba.networks.layers.input_size import check_spatial_size
 from monai_mamba.threads import limit_threads
 
 
@@ -104,27 +105,21 @@ def check_flags(**flags: object) -> None:
 
 
 def check_windows(network: torch.nn.Module, **sizes: Sequence[int]) -> None:
-    """Refuse windows that a network does not take; networks without `stride` (see `check_spatial_size`) are not asked.
+    """Refuse windows that a network does not take, see `check_spatial_size`; one without `stride` is not asked.
 
     Args:
         network: the network, or one that holds it as its `network`.
         sizes: options by name, each the size of a window in voxels, `(3,)`.
 
     Raises:
-        InputError: names the option, its value, and the multiples that are expected.
+        InputError: names the option and its value, and says what `check_spatial_size` does.
     """
     network = getattr(network, "network", network)
-    stride = getattr(network, "stride", 1)
-    for name, size in sizes.items():
-        fitting = [max(stride, round(edge / stride) * stride) for edge in size]
-        expected = f"multiples of {stride}"
-        if list(size) == fitting == [stride] * 3 and getattr(network, "normalizes", False):
-            fitting[-1], expected = 2 * stride, f"{expected}, at least one of them larger"
-        if list(size) != fitting:
-            raise InputError(
-                f"--{name} is {list(size)}, expected {expected} for this network ({type(network).__name__}), such as "
-                f"{fitting}."
-            )
+    for name, size in sizes.items() if hasattr(network, "stride") else ():
+        try:
+            check_spatial_size(torch.empty(1, 1, *size, device="meta"), network)
+        except InputError as error:
+            raise InputError(f"--{name} is {list(size)}: {error}") from None
 
 
 def check_device(device: str | torch.device) -> None:

@@ -182,6 +182,7 @@ def sections() -> list[Section]:
                 faults.test_code_in_weights_is_not_run,
                 faults.test_names_of_files_stay_names,
                 faults.test_killing_a_run_twenty_times_loses_nothing,
+                malformed.test_a_write_that_breaks_off_leaves_no_half_file,
                 malformed.test_a_run_that_is_stopped_while_it_writes_leaves_whole_files,
                 errors.test_a_log_that_cannot_be_written_gives_no_tracebacks,
                 errors.test_a_signal_to_stop_ends_in_one_sentence_and_its_status,

@@ -80,16 +80,9 @@ class ResultSaver:
         engine.add_event_handler(Events.ITERATION_COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
-        """Write the results of the batch; its items need `image` and `output`, the engine's output `pred`.
-
-        A `ScanEvaluator` writes while it computes the next scan.
-
-        Raises:
-            InputError: see `save`, as for OutputError.
-        """
-        write = getattr(engine, "write", lambda results: results())
+        """Have a `ScanEvaluator` save the results of the batch: its items need `output`, its output `pred`."""
         for scan, output in zip(engine.state.batch, engine.state.output, strict=True):
-            write(partial(self.save, output["pred"], scan["output"]))
+            engine.write(partial(self.save, output["pred"], scan["output"]))
 
     def save(self, prediction: MetaTensor, output: str) -> None:
         """Write the results of one scan.

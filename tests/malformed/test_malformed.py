@@ -341,6 +341,26 @@ def test_out_of_memory_says_what_to_lower(tmp_path, options):
     assert results(tmp_path) == []
 
 
+EARLIER = ("volumes.tsv", "picture.png")  # of the results of a scan, before the label map
+
+
+def test_a_write_that_breaks_off_leaves_no_half_file(tmp_path, options, monkeypatch):
+    """No label map is there, nor a part of one, and the next run does the scan again."""
+    scan = head(tmp_path / "scan.nii.gz")
+
+    def broken_off(image: nib.Nifti1Image, path: Path) -> None:
+        Path(path).write_bytes(gzip.compress(b"half a file")[:10])
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, as_before():
+        patched.setattr(nib, "save", broken_off)
+        with pytest.raises(KeyboardInterrupt):
+            run(scan, options)
+    assert {path.name for path in results(tmp_path)} == {f"scan_desc-subcortical_{name}" for name in EARLIER}
+    run(scan, options)
+    assert len(results(tmp_path)) == 3
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_run_that_is_stopped_while_it_writes_leaves_whole_files(number, tmp_path, options, monkeypatch):
     """What is being written is written to its end, and the next run has nothing to do."""

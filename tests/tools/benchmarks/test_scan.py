@@ -145,7 +145,8 @@ def test_a_direction_of_the_published_network_takes_little_memory(modules, backe
     problem = modules.problems.PROBLEMS["W1-one-direction"]
     small = replace(problem, grid=(2, 2, 2))
     found = modules.machine.peak_extra_memory(partial(build, problem), CPU, 1, partial(build, small))
-    assert found < limit  # none, where the result takes pages that were there
+    result = problem.length * problem.channels * 4 / 2**20
+    assert result / 2 < found < limit  # the result may take pages that were there
 
 
 def test_rates_of_the_machine(modules):
