@@ -53,6 +53,7 @@ def files_below(folder: str | Path) -> list[Path]:
             subfolders.clear()
             continue
         seen.add(real)
+        subfolders.sort()  # else the file system decides which of two links to a folder is followed
         files += [Path(root, name) for name in names]
     return sorted(files)
 

@@ -34,12 +34,17 @@ def describe_pairs(
         The pairs that are left, with the columns as further entries.
 
     Raises:
-        InputError: the table cannot be read, lacks a pair, or no pair is left.
+        InputError: the table cannot be read, lacks a pair, or no pair, or every one, is left.
     """
     rows = _read(user_path(table)) if table else {}
     left = [pair for pair in pairs if not (leave_out and fnmatch.fnmatchcase(pair["subject"], leave_out))]
     if not left:
         raise InputError(f"leave_out is '{leave_out}', which leaves out all {len(pairs)} scans.")
+    if leave_out and len(left) == len(pairs):
+        raise InputError(
+            f"--leave_out is '{leave_out}', and none of the {len(pairs)} scans has such a name. They are called as "
+            f"{left[0]['subject']}."
+        )
     unknown = [pair["subject"] for pair in left if table and pair["subject"] not in rows]
     if unknown:
         raise InputError(

@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from monai_mamba.bundle import options_in_use
-from monai_mamba.errors import InputError, WeightsError, say_what_is_kept
+from monai_mamba.errors import InputError, OutputError, WeightsError, say_what_is_kept
 from monai_mamba.files import user_path
 from monai_mamba.handlers.weights import read_tensors, write_tensors
 
@@ -60,6 +60,7 @@ class ResumableCheckpoint:
         self.resume = resume
         self.map_location = map_location
         self.about: dict[str, Any] = {}
+        self.known_file: tuple[int, int] | None = None
         self.logger = logging.getLogger(__name__)
 
     def attach(self, engine: Engine) -> None:
@@ -73,11 +74,13 @@ class ResumableCheckpoint:
 
         Raises:
             WeightsError: the file is damaged, or its content does not fit.
-            InputError: the training has more epochs behind it than it is to have, or other initial weights.
+            InputError: the training has more epochs behind it than it is to have, other initial weights, or another
+                fold, whose scans it has learned from.
         """
         if engine.state.epoch > 0:
             return
         self.about = {"options": options_in_use(), "data": _names(engine.state.dataloader)}
+        self.known_file = self._state_of_file()
         if not self.resume or not self.path.is_file():
             self.logger.info("The training starts from its beginning; its checkpoint will be %s.", self.path)
             return
@@ -96,6 +99,14 @@ class ResumableCheckpoint:
                 raise InputError(
                     f"{self.path}: the training continues from this checkpoint, so --initial_weights {new} would "
                     "not be used. Leave it as it was, or start over with --resume False, or another --output_dir."
+                )
+            dropped = set(before["data"]) - set(self.about["data"])
+            folds = [new for name, _, new in _changes(before, self.about) if name == "fold"]
+            if dropped and folds:
+                raise InputError(
+                    f"{self.path}: this training has learned from {len(dropped)} scans that --fold {folds[0]} holds "
+                    f"out, first {min(dropped)}; their scores would be too good. Set another --output_dir, or start "
+                    "over with --resume False."
                 )
             for name, item in self.content.items():
                 if isinstance(item, Optimizer):
@@ -123,7 +134,7 @@ class ResumableCheckpoint:
         if old and new and old != new:
             self.logger.warning(
                 "Other data than before: %d scans were there then, %d are now; %d of them are new. What the network "
-                "has learned comes from both.",
+                "has learned comes from both: a scan of then is none to validate on.",
                 len(old),
                 len(new),
                 len(new - old),
@@ -153,15 +164,28 @@ class ResumableCheckpoint:
         """Write the state; in a distributed run the first rank does.
 
         Raises:
-            OutputError: it cannot be written; the file of the epoch before stays.
+            OutputError: it cannot be written, or another training writes it, too; the file that is there stays.
         """
         if idist.get_rank() != 0:
             return
+        if self._state_of_file() not in (None, self.known_file):
+            raise OutputError(
+                f"{self.path}: another training writes this checkpoint, too; it has changed since this one began. Give "
+                "each training an --output_dir of its own."
+            )
         checkpoint = {name: item.state_dict() for name, item in self.content.items()}
         checkpoint |= self.about
         checkpoint["trainer"] = {"epoch": engine.state.epoch, "iteration": engine.state.iteration}
         write_tensors(self.path, checkpoint)
+        self.known_file = self._state_of_file()
         self._say_what_is_kept(engine)
+
+    def _state_of_file(self) -> tuple[int, int] | None:
+        """What tells one checkpoint from the next that replaces it; None where there is none."""
+        if not self.path.is_file():
+            return None
+        state = self.path.stat()
+        return state.st_mtime_ns, state.st_size
 
     def _say_what_is_kept(self, engine: Engine) -> None:
         epochs = f"{engine.state.epoch} of {engine.state.max_epochs} epochs are complete"

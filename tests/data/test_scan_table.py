@@ -47,6 +47,11 @@ def test_scans_are_left_out_by_name(tmp_path):
         describe_pairs(PAIRS, table(tmp_path), "*")
 
 
+def test_a_name_to_leave_out_that_no_scan_has_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"--leave_out is 'A\*', and none of the 4 scans has such a name.*called as a"):
+        describe_pairs(PAIRS, table(tmp_path), "A*")
+
+
 def test_a_fold_is_held_out_with_all_scans_of_its_persons(tmp_path):
     described = describe_pairs(PAIRS, table(tmp_path))
     assert [names(part) for part in split_fold(described, 0)] == [["b", "c"], ["a", "abrain"]]

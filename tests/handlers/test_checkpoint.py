@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from ignite.engine import Engine
+from ignite.engine import Engine, Events
 from monai.data import DataLoader, Dataset
 from monai.transforms import RandGaussianNoise
 from torch import nn
 from torch.optim import lr_scheduler
 
-from monai_mamba.errors import InputError, WeightsError
+from monai_mamba.errors import InputError, OutputError, WeightsError
 from monai_mamba.handlers import checkpoint
 from monai_mamba.handlers.checkpoint import ResumableCheckpoint
 
@@ -147,6 +147,37 @@ def test_other_data_are_warned_of(tmp_path, caplog):
     assert "Other data" not in caplog.text
     train(3, "a", "c", "d")
     assert "Other data than before: 2 scans were there then, 3 are now; 2 of them are new." in caplog.text
+
+
+def test_a_training_that_has_seen_what_another_fold_holds_out_is_refused(tmp_path, monkeypatch):
+    def train(epochs: int, fold: object, *subjects: str) -> None:
+        monkeypatch.setattr(checkpoint, "options_in_use", lambda: {"fold": str(fold)})
+        engine = Engine(lambda *_: None)
+        ResumableCheckpoint(tmp_path / "a.pt", {}).attach(engine)
+        engine.run(DataLoader(Dataset([{"subject": name} for name in subjects])), max_epochs=epochs)
+
+    train(1, 0, "b", "c")
+    for epochs in (1, 2):  # also where nothing would be left to train: its weights would be taken for those of fold 1
+        with pytest.raises(InputError, match=r"learned from 1 scans that --fold 1 holds out, first b; their scores"):
+            train(epochs, 1, "a", "c")
+    train(2, "all", "a", "b", "c")
+
+
+def test_a_checkpoint_that_another_training_writes_is_not_replaced(tmp_path):
+    def trainer() -> Engine:
+        engine = Engine(lambda *_: None)
+        ResumableCheckpoint(tmp_path / "a.pt", {}).attach(engine)
+        return engine
+
+    first = trainer()
+
+    @first.on(Events.EPOCH_STARTED(once=2))
+    def start_another_one() -> None:
+        trainer().run([0], max_epochs=3)
+
+    with pytest.raises(OutputError, match="another training writes this checkpoint, too"):
+        first.run([0], max_epochs=3)
+    assert torch.load(tmp_path / "a.pt", weights_only=True)["trainer"]["epoch"] == 3
 
 
 def test_initial_weights_that_would_not_be_used_are_refused(tmp_path, monkeypatch):
