@@ -75,3 +75,13 @@ def test_folders_that_cannot_be_read_are_named(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(os, "scandir", lambda path: refused() if str(path).endswith("locked") else scandir(path))
     assert files_below(tmp_path) == [tmp_path / "open" / "a"]
     assert caplog.messages == ["locked: the folder cannot be read (Permission denied); what is in it is left out."]
+
+
+def test_of_several_links_to_a_folder_always_the_first_by_name_is_followed(tmp_path):
+    """Its name goes into those of results: it must not be another one on another machine."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "scan.nii").touch()
+    (tmp_path / "study").mkdir()
+    for name in "cadfbegh":
+        (tmp_path / "study" / name).symlink_to(tmp_path / "elsewhere")
+    assert files_below(tmp_path / "study") == [tmp_path / "study" / "a" / "scan.nii"]

@@ -17,6 +17,7 @@ from bundle_runs import assert_every_process_prepares_alike
 from monai.bundle import ConfigWorkflow
 from stopped_training import assert_equal_files, run_until
 
+from monai_mamba.errors import WeightsError
 from monai_mamba.labels import LabelTable
 
 CONFIGS = Path(__file__).resolve().parents[2] / "bundles" / "hippocampal_subfields" / "configs"
@@ -135,6 +136,14 @@ def test_evaluation_writes_the_scores_of_the_fold(dataset, tmp_path):
     for path in (tmp_path / "scores" / PREDICTIONS).iterdir():
         label = dataset / "labelsTr" / path.name.replace("_dseg", "")
         np.testing.assert_array_equal(nib.load(path).dataobj, nib.load(label).dataobj)
+
+
+@pytest.mark.parametrize("fold", [1, "all"])
+def test_another_fold_is_not_scored_with_the_weights_that_were_trained_on_it(dataset, tmp_path, fold):
+    with pytest.raises(RuntimeError) as caught:
+        workflow(dataset, tmp_path, "evaluate.json", fold=fold).run()
+    assert isinstance(caught.value.__cause__, WeightsError)
+    assert f"model_fold{fold}.pt: this bundle ships no trained weights of this name" in str(caught.value.__cause__)
 
 
 def assert_predictions_lie_on(labels: Path, scores: Path, names: list[str]) -> None:

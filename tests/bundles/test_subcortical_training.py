@@ -267,6 +267,14 @@ def test_what_cannot_be_trained_on_is_refused(options, message, tmp_path, monkey
     assert message in str(cause)
 
 
+def test_evaluation_of_a_fold_leaves_out_what_its_weights_were_trained_on(dataset, tmp_path):
+    table = tmp_path / "scans.tsv"
+    table.write_text("subject\tperson\tfold\tmissing\tdraws\n" + "".join(f"sub-{i}\t{i}\t{i}\t\t1\n" for i in range(3)))
+    options = {**OPTIONS, "dataset_dir": str(dataset), "output_dir": str(tmp_path), "scan_table": str(table), "fold": 1}
+    parser = workflow("train.json", "evaluate.json", **options).parser
+    assert [pair["subject"] for pair in parser.get_parsed_content("validate#dataset").data] == ["sub-1"]
+
+
 def test_evaluation_without_weights_says_what_to_do(dataset, tmp_path):
     with pytest.raises(RuntimeError) as caught:
         run("train.json", "evaluate.json", dataset_dir=str(dataset), output_dir=str(tmp_path), weights="absent.pt")
