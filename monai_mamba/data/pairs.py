@@ -70,15 +70,20 @@ def find_pairs(dataset_dir: str | Path) -> list[dict[str, str]]:
         check_header(pair["image"])
         check_header(pair["label"])
         check_same_grid(pair["image"], pair["label"])
-    warn_of_copies(pair["image"] for pair in pairs)
+    copies = warn_of_copies(pair["image"] for pair in pairs)
+    for path, other in find_copies(pair["label"] for pair in pairs if pair["image"] not in copies).items():
+        text = "%s is the same file as %s: one is of another scan, or both scans are of one person. Do not divide them."
+        logger.warning(text, path, other)
     return pairs
 
 
-def warn_of_copies(images: Iterable[str]) -> None:
-    """Warn where the image of a case is the file of another one."""
-    for path, other in find_copies(images).items():
+def warn_of_copies(images: Iterable[str]) -> dict[str, str]:
+    """Warn where the image of a case is the file of another one, and return both, see `find_copies`."""
+    copies = find_copies(images)
+    for path, other in copies.items():
         text = "%s is the same file as %s. Keep one of the two: scores on a scan that was trained on are too good."
         logger.warning(text, path, other)
+    return copies
 
 
 def split_pairs(

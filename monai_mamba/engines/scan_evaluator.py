@@ -19,7 +19,7 @@ from monai_mamba.data.case_table import CaseOutcome, check_case_table, read_volu
 from monai_mamba.data.quality import Quality, QualityLimits
 from monai_mamba.data.scans import RESULTS
 from monai_mamba.data.unpacking import first_line
-from monai_mamba.errors import BatchError, DeviceError, MonaiMambaError, QualityError, WeightsError, causes, own_error
+from monai_mamba.errors import BatchError, DeviceError, InputError, MonaiMambaError, QualityError, WeightsError, causes, own_error
 from monai_mamba.ranks import gather_on_first_rank, rank_and_size
 
 logger = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class ScanEvaluator(SupervisedEvaluator):
         strict: results graded `fail` end the run with an error. They are written all the same.
 
     Raises:
-        InputError: there is another file, or a folder, where the table would be written.
+        InputError: there is another file, or a folder, where the table would be written; or `strict` without `quality`.
     """
 
     # Otherwise Ignite continues a run that ended in an error instead of starting the next one.
@@ -61,6 +61,8 @@ class ScanEvaluator(SupervisedEvaluator):
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        if strict and quality is None:
+            raise InputError("--strict True, but nothing grades the results: there are no limits. Leave it out.")
         self.case_table = None if case_table is None else check_case_table(case_table)
         self.quality = quality
         self.strict = strict

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from monai.metrics import compute_average_surface_distance, compute_dice, compute_hausdorff_distance
 
+from monai_mamba.data.label_values import to_label_ids
 from monai_mamba.grids import box_union, label_boxes
 from monai_mamba.metrics.case_scores import CaseScoresMetric
 from monai_mamba.metrics.volume_similarity import compute_volume_similarity
@@ -42,11 +43,12 @@ def structure_scores(
         missing.
 
     Raises:
+        InputError: the values are no labels, see `to_label_ids`.
         ValueError: the shapes differ.
     """
     predicted, expected = (
-        (labels.numpy(force=True) if isinstance(labels, torch.Tensor) else np.asarray(labels)).astype(np.int32)
-        for labels in (prediction, reference)
+        to_label_ids(labels.numpy(force=True) if isinstance(labels, torch.Tensor) else np.asarray(labels), name)
+        for name, labels in (("prediction", prediction), ("reference", reference))
     )
     if predicted.shape != expected.shape:
         raise ValueError(f"Label maps must share one grid, got {predicted.shape} and {expected.shape}.")

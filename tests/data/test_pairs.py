@@ -12,10 +12,10 @@ from monai_mamba.data.pairs import find_pairs, split_pairs
 from monai_mamba.errors import InputError
 
 
-def write(path: Path, shape: tuple[int, ...] = (8, 9, 10), affine: np.ndarray | None = None) -> Path:
+def write(path: Path, shape: tuple[int, ...] = (8, 9, 10), affine: np.ndarray | None = None, value: int = 0) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     kind = nib.MGHImage if path.suffix == ".mgz" else nib.Nifti1Image
-    nib.save(kind(np.zeros(shape, dtype=np.uint8), np.eye(4) if affine is None else affine), path)
+    nib.save(kind(np.full(shape, value, dtype=np.uint8), np.eye(4) if affine is None else affine), path)
     return path
 
 
@@ -38,6 +38,16 @@ def test_a_scan_of_two_subjects_is_warned_of(tmp_path, caplog):
     assert len(find_pairs(tmp_path)) == 2
     (message,) = caplog.messages
     assert message.startswith(f"{tmp_path / 'sub-2_T1w.nii'} is the same file as {tmp_path / 'sub-1_T1w.nii'}.")
+
+
+def test_a_label_map_of_two_scans_is_warned_of(tmp_path, caplog):
+    """Such as a raw head and its stripped brain, which are called two people."""
+    for number, name in enumerate(("01", "01brain")):
+        write(tmp_path / f"{name}_T1w.nii", value=number)
+        write(tmp_path / f"{name}_desc-aseg_dseg.nii")
+    find_pairs(tmp_path)
+    (message,) = caplog.messages
+    assert message.startswith(f"{tmp_path / '01brain_desc-aseg_dseg.nii'} is the same file as {tmp_path / '01_desc-'}")
 
 
 def test_links_to_subjects_are_followed(tmp_path):

@@ -12,7 +12,7 @@ from monai.data import DataLoader, Dataset
 
 from monai_mamba.data import QualityLimits
 from monai_mamba.engines import ScanEvaluator
-from monai_mamba.errors import BatchError, DeviceError
+from monai_mamba.errors import BatchError, DeviceError, InputError
 
 
 class Fails(torch.nn.Module):
@@ -24,7 +24,7 @@ class Fails(torch.nn.Module):
         return x
 
 
-def evaluator(values: list[int], tmp_path) -> ScanEvaluator:
+def evaluator(values: list[int], tmp_path, **options: object) -> ScanEvaluator:
     items = [
         {"image": torch.full((1, 2, 2, 2), float(value)), "name": f"scan{value}", "output": str(tmp_path / f"{value}")}
         for value in values
@@ -35,7 +35,7 @@ def evaluator(values: list[int], tmp_path) -> ScanEvaluator:
         if item["name"] == "scan4":
             item["finished"] = True
     loader = DataLoader(Dataset(items), batch_size=1)
-    return ScanEvaluator("cpu", loader, Fails(), case_table=tmp_path / "cases.tsv")
+    return ScanEvaluator("cpu", loader, Fails(), case_table=tmp_path / "cases.tsv", **options)
 
 
 def test_the_others_are_done_and_the_table_says_what_became_of_each(tmp_path):
@@ -97,6 +97,11 @@ def test_a_single_scan_raises_its_own_error(tmp_path):
         evaluator([2], tmp_path).run()
     assert not (tmp_path / "cases.tsv").exists()
     evaluator([1], tmp_path).run()
+
+
+def test_a_run_that_is_strict_but_has_no_limits_is_refused(tmp_path):
+    with pytest.raises(InputError, match="--strict True, but nothing grades the results"):
+        evaluator([1], tmp_path, strict=True)
 
 
 def test_results_that_cannot_be_read_any_more_are_no_pass(tmp_path):

@@ -7,6 +7,7 @@ import pytest
 import torch
 from monai.data import MetaTensor, list_data_collate
 
+from monai_mamba.errors import InputError
 from monai_mamba.metrics.structure_scores import StructureScoresMetric, structure_scores
 
 
@@ -28,6 +29,13 @@ def test_shifted_slab_has_the_known_scores():
     assert scores[1].item() == pytest.approx(1.0)
     assert 0 < scores[2].item() <= 1.0
     assert scores[3].item() == pytest.approx(1.0)
+
+
+def test_values_beside_whole_numbers_are_not_cut_off():
+    """As a file with a scale gives them: 0.9999 is no 0."""
+    assert structure_scores(slabs() * (1 - 1e-7), slabs(), [1])[0, 0] == 1
+    with pytest.raises(InputError, match="reference: its values are no label ids .* found 0.99"):
+        structure_scores(slabs(), slabs() * 0.99, [1])
 
 
 def test_distances_are_in_millimeters_along_each_axis():
