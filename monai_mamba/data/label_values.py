@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from monai.data import MetaTensor
+from nibabel.affines import apply_affine
 
 from monai_mamba.data.image_file import read_image, stored_scale
 from monai_mamba.errors import InputError
-from monai_mamba.labels.tables import LARGEST_ID
+from monai_mamba.grids import one_affine
+from monai_mamba.labels.tables import LARGEST_ID, LabelTable
 
 # Neighbors of equal value: 0.85 to 1 of them in label maps, 0.01 to 0.3 in scans, which have many values.
 SAME_NEIGHBORS, MANY_VALUES, ENOUGH = 0.4, 64, 1000
@@ -80,6 +82,33 @@ def to_label_ids(values: np.ndarray, name: str | Path, scale: float = np.nan) ->
 def largest_rounding(values: np.ndarray, scale: float) -> float:
     """By how much labels may differ from whole numbers: half a step of their scale, and some of float32."""
     return (scale / 2 if np.isfinite(scale) else 0.0) + 1e-6 * float(values.max())
+
+
+def check_sides(classes: torch.Tensor, table: LabelTable, name: str | Path) -> None:
+    """Refuse a label map whose structures of the left lie on the right by its affine: its header mirrors the head.
+
+    Args:
+        classes: class indices `(1, H, W, D)`; only a `MetaTensor` has an affine.
+        table: the classes; those whose names begin with `Left-` and `Right-` have a side.
+        name: file name for the message.
+
+    Raises:
+        InputError: they do, on average.
+    """
+    if not isinstance(classes, MetaTensor):
+        return
+    lookup = np.array([entry.name.startswith("Left-") - entry.name.startswith("Right-") for entry in table])
+    sides = lookup[classes.as_tensor()[0].numpy().astype(int)]
+    voxels = [np.argwhere(sides == side) for side in (1, -1)]
+    if not all(map(len, voxels)):
+        return
+    left, right = (apply_affine(one_affine(classes.affine), found.mean(axis=0))[0] for found in voxels)
+    if left > right:
+        raise InputError(
+            f"{name}: what it calls left lies {left - right:.0f} mm to the right of what it calls right, by its header. "
+            "Expected a label map and a scan whose headers say truly where left is. Make both again from the original "
+            "data."
+        )
 
 
 def _refuse_scan(ids: np.ndarray, name: str | Path) -> None:

@@ -109,6 +109,9 @@ class ScanEvaluator(SupervisedEvaluator):
         outcomes = [attempted.get(index) or self._skipped(scan) for index, scan in enumerate(scans)]
         if self.case_table is not None and len(scans) > 1:
             write_case_table(self.case_table, outcomes)
+        elif self.case_table is not None and self.case_table.is_file() and outcomes[0].status == "done":
+            text = "%s is of an earlier run, without this result. To renew it, run again with all scans as --input."
+            logger.warning(text, self.case_table)
         failures = [outcome.error for outcome in outcomes if outcome.error]
         if failures and len(scans) == 1:
             raise failures[0]

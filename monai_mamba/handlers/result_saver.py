@@ -105,7 +105,7 @@ class ResultSaver:
         if self.stats:
             name = Path(output).name
             texts[EXTRA_RESULTS["stats"]] = aseg_stats(
-                name.split("_desc-")[0],
+                name.rpartition("_desc-")[0],
                 name + RESULTS["labels"],
                 self.table,
                 {entry.id: int(counts[entry.id]) for entry in self.table.structures},

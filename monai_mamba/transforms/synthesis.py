@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 from monai.config import KeysCollection
-from monai.data import get_track_meta
+from monai.data import MetaTensor, get_track_meta
 from monai.networks.layers import GaussianFilter
 from monai.utils import convert_to_tensor
 from torch.nn import functional
 
-from monai_mamba.data.label_values import name_of, with_label_ids
+from monai_mamba.data.label_values import check_sides, name_of, with_label_ids
 from monai_mamba.errors import InputError
 from monai_mamba.files import MISSING, read_tsv
 from monai_mamba.labels import LABEL_FOLDER, LabelTable
@@ -52,12 +52,13 @@ class SynthesisTable:
             self.ventricle[int(row["id"])] = row["ventricle"] == "1"
         self.t1 = torch.tensor([t1[tissue] for tissue in tissues])
         self.mirror = torch.tensor(labels.mirror, dtype=torch.uint8)
+        self.labels = labels
 
     def check(self, ids: torch.Tensor) -> torch.Tensor:
         """Return the ids of a label map `(1, H, W, D)` of any type as int32, or refuse what the table does not list.
 
         Raises:
-            InputError: names the file, where `ids` knows it, and the values.
+            InputError: names the file, where `ids` knows it, and the values; or left and right are exchanged in it.
         """
         ids = with_label_ids(ids)
         found = torch.unique(torch.as_tensor(ids))
@@ -67,6 +68,8 @@ class SynthesisTable:
                 f"{name_of(ids)}: {len(unknown)} of its values are not in the synthesis table, first "
                 f"{', '.join(map(str, unknown[:8]))}. Map them to listed ids, or use a table that lists them."
             )
+        if isinstance(ids, MetaTensor):
+            check_sides(MetaTensor(self.target[ids.as_tensor().long()], meta=ids.meta), self.labels, name_of(ids))
         return ids
 
 

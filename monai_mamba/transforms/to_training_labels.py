@@ -8,7 +8,7 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from scipy import ndimage
 
-from monai_mamba.data.label_values import name_of, with_label_ids
+from monai_mamba.data.label_values import check_sides, name_of, with_label_ids
 from monai_mamba.errors import InputError
 from monai_mamba.files import read_tsv
 from monai_mamba.grids import bounding_box
@@ -42,7 +42,8 @@ class ToTrainingLabelsd(EachEntryTransform):
         """Class indices `(1, H, W, D)`, uint8, a `MetaTensor` with the same affine if `label` is one.
 
         Raises:
-            InputError: values that are no label ids, or numbers of segments; or nothing belongs to the table.
+            InputError: values that are no label ids, or numbers of segments; or nothing belongs to the table; or left
+                and right are exchanged.
         """
         ids = with_label_ids(label).numpy()
         found = np.unique(ids)
@@ -66,7 +67,9 @@ class ToTrainingLabelsd(EachEntryTransform):
                 f"{problem} Expected ids such as {last}; the structures of a whole head are in FreeSurfer's aseg or "
                 "aparc+aseg."
             )
-        return MetaTensor(indices, meta=label.meta) if isinstance(label, MetaTensor) else indices
+        indices = MetaTensor(indices, meta=label.meta) if isinstance(label, MetaTensor) else indices
+        check_sides(indices, self.table, name_of(label))
+        return indices
 
     def _refuse_segment_numbers(self, found: np.ndarray, name: str) -> None:
         """Refuse 1, 2, 3, ... in the order of the table, as 3D Slicer numbers segments, where its ids have gaps."""

@@ -167,7 +167,7 @@ def subfields(tmp_path_factory) -> Path:
         labels = np.zeros((34, 30, 26), dtype=np.uint16)
         for entry in table.structures:
             side, row = divmod(entry.index - 1, 12)
-            start = (6 + 14 * side, 6 + 3 * (row // 2), 8 + 5 * (row % 2))
+            start = (6 + 14 * (side if matrix[0, 0] > 0 else 1 - side), 6 + 3 * (row // 2), 8 + 5 * (row % 2))
             labels[tuple(slice(a, a + b) for a, b in zip(start, (8, 3, 5), strict=True))] = entry.id
         image = (40 + 9 * np.searchsorted(table.ids, labels)).astype(np.float32)
         image[0] = 0

@@ -183,6 +183,14 @@ def test_results_are_on_the_grid_of_the_scan(tmp_path, weights):
     assert volumes[10]["mm3"] == volumes[10]["mm3_soft"] == "0.0"
 
 
+@pytest.mark.parametrize(("name", "is_calibrated"), [("model.pt", True), ("model_fold0.pt", False)])
+def test_the_weights_that_ship_are_calibrated_whatever_their_path_is_called(name, is_calibrated, monkeypatch):
+    monkeypatch.chdir(CONFIG.parents[1] / "models")
+    workflow = ConfigWorkflow(str(CONFIG), workflow_type="infer", logging_file=False, weights=name)
+    workflow.initialize()
+    assert bool(workflow.parser.get_parsed_content("calibration")) == is_calibrated
+
+
 def test_whole_brain_and_statistics(tmp_path, weights):
     scans, out = tmp_path / "in", tmp_path / "out"
     scans.mkdir()

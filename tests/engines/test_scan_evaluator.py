@@ -99,6 +99,17 @@ def test_a_single_scan_raises_its_own_error(tmp_path):
     evaluator([1], tmp_path).run()
 
 
+def test_a_table_that_a_run_of_one_scan_has_made_old_is_warned_of(tmp_path, caplog):
+    evaluator([1], tmp_path).run()
+    evaluator([1, 5], tmp_path).run()
+    assert not caplog.messages
+    evaluator([5], tmp_path).run()
+    assert caplog.messages == [
+        f"{tmp_path / 'cases.tsv'} is of an earlier run, without this result. To renew it, run again with all scans as "
+        "--input."
+    ]
+
+
 def test_a_run_that_is_strict_but_has_no_limits_is_refused(tmp_path):
     with pytest.raises(InputError, match="--strict True, but nothing grades the results"):
         evaluator([1], tmp_path, strict=True)

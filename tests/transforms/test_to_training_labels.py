@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from monai.data import MetaTensor
 
 from monai_mamba.errors import InputError
 from monai_mamba.labels import LabelTable
+from monai_mamba.transforms.synthesis import SynthesisTable
 from monai_mamba.transforms.to_training_labels import ToTrainingLabelsd
 
 TABLE = LabelTable.load("subcortical")
@@ -75,6 +78,19 @@ def test_keeps_the_affine_and_does_not_touch_its_input():
     torch.testing.assert_close(result["label"].affine, label.affine)
     assert label.flatten().tolist() == [17, 1010]
     assert result["subject"] == "sub-1"
+
+
+@pytest.mark.parametrize("matrix", [[-1, 1, 1, 1], [1, 1, 1, 1]])
+def test_left_and_right_exchanged_are_refused(matrix: list[float]):
+    """By both ways to training windows; of one side alone nothing is known."""
+    ids = torch.zeros(1, 5, 4, 4)
+    ids[:, 0], ids[:, 4] = (53, 17) if matrix[0] == 1 else (17, 53)
+    meta = {"affine": torch.diag(torch.tensor(matrix, dtype=torch.float64)), "filename_or_obj": "sub-1_dseg.nii.gz"}
+    for check in (partial(to_indices, TABLE), SynthesisTable("subcortical_synthesis", TABLE).check):
+        with pytest.raises(InputError, match=r"sub-1_dseg\.nii\.gz: what it calls left lies 4 mm to the right"):
+            check(MetaTensor(ids, meta=meta))
+        check(MetaTensor(ids.flip(1), meta=meta))
+        check(MetaTensor(ids * (ids == 17), meta=meta))
 
 
 @pytest.mark.parametrize("values", [[0.0, 16.5], [0.0, float("nan")], [0.0, -17.0], [0.0, 1e9]])
