@@ -21,7 +21,7 @@ from monai_mamba.files import user_path, write_atomically
 from monai_mamba.labels import LabelTable
 from monai_mamba.report.images import EmbeddedScan, embed_picture, embed_scan
 from monai_mamba.report.plots import strip
-from monai_mamba.report.results import ScanResult, find_results, find_sources
+from monai_mamba.report.results import ScanResult, find_results, find_sources, other_settings
 from monai_mamba.report.statistics import (
     LOWEST_DSC,
     MEAN_DSC,
@@ -151,7 +151,10 @@ def _render(name: str, groups: list[Group], embedded: list[EmbeddedScan], proble
     notes += [f"{scan.name}: every {scan.step} voxels." for scan in embedded if scan.step > 1]
     return ENVIRONMENT.get_template("page.html.j2").render(
         title=f"Segmentation report: {name}",
-        summary=f"{total} scans." if total > 1 else f"{_names(groups[0].results)[0]}.",
+        summary=" ".join(
+            [f"{total} scans." if total > 1 else f"{_names(groups[0].results)[0]}."]
+            + other_settings([result for group in groups for result in group.results])
+        ),
         date=date.today().isoformat(),
         version=__version__,
         policy="; ".join(policy),

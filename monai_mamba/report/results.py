@@ -127,21 +127,24 @@ def find_results(folder: str | Path, table: str | None = None) -> tuple[list[Sca
             f"{root}: no results in this folder or its subfolders (*{RESULTS['volumes']}). Expected the output_dir of "
             "a bundle's inference.json."
         )
-    _warn_of_settings(results)
+    for remark in other_settings(results):
+        logger.warning(remark)
     return results, problems
 
 
-def _warn_of_settings(results: Sequence[ScanResult]) -> None:
-    """Warn where results of one task were made with different weights or options, so that they cannot be compared."""
+def other_settings(results: Sequence[ScanResult]) -> list[str]:
+    """A sentence for each task whose results were made with different weights or options: they cannot be compared."""
     groups: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for result in results:
         if settings := settings_of(result.path("labels")):
             groups[result.task][settings].append(result.name)
+    remarks = []
     for task, names in groups.items():
         if len(names) > 1:
-            few = min(names.values(), key=len)
-            text = "%s: %d of %d results were made with other weights or options than the rest, first %s."
-            logger.warning(text, task, len(few), sum(map(len, names.values())), few[0])
+            few, total = min(names.values(), key=len), sum(map(len, names.values()))
+            made = f"{len(few)} of {total} results were made with other weights or options than the rest"
+            remarks.append(f"{task}: {made}, first {few[0]}.")
+    return remarks
 
 
 def find_sources(results: Sequence[ScanResult], folder: str | Path, source: Sequence[str]) -> dict[str, Source]:

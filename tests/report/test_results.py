@@ -16,6 +16,7 @@ from monai_mamba.data.scans import RESULTS
 from monai_mamba.errors import InputError
 from monai_mamba.handlers.tumor_result_saver import TumorResultSaver
 from monai_mamba.labels import RegionTable
+from monai_mamba.report.page import write_report
 from monai_mamba.report.results import find_results, find_sources
 
 
@@ -88,6 +89,8 @@ def test_results_of_other_settings_among_the_rest_are_warned_of(study, tmp_path,
         find_results(tmp_path)
         said = "subcortical: 1 of 3 results were made with other weights or options than the rest, first d/sub-01_desc"
         assert (said in caplog.text) == (name == "d")
+    write_report(tmp_path, tmp_path / "report.html")
+    assert said in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_folder_without_results_is_refused(tmp_path):
