@@ -105,9 +105,8 @@ def check_sides(classes: torch.Tensor, table: LabelTable, name: str | Path) -> N
     left, right = (apply_affine(one_affine(classes.affine), found.mean(axis=0))[0] for found in voxels)
     if left > right:
         raise InputError(
-            f"{name}: what it calls left lies {left - right:.0f} mm to the right of what it calls right, by its header. "
-            "Expected a label map and a scan whose headers say truly where left is. Make both again from the original "
-            "data."
+            f"{name}: by its header, left lies {left - right:.0f} mm to the right of right. "
+            "Expected a label map and a scan whose headers say where left is. Make both again from the original data."
         )
 
 

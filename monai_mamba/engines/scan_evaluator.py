@@ -19,7 +19,16 @@ from monai_mamba.data.case_table import CaseOutcome, check_case_table, read_volu
 from monai_mamba.data.quality import Quality, QualityLimits
 from monai_mamba.data.scans import RESULTS
 from monai_mamba.data.unpacking import first_line
-from monai_mamba.errors import BatchError, DeviceError, InputError, MonaiMambaError, QualityError, WeightsError, causes, own_error
+from monai_mamba.errors import (
+    BatchError,
+    DeviceError,
+    InputError,
+    MonaiMambaError,
+    QualityError,
+    WeightsError,
+    causes,
+    own_error,
+)
 from monai_mamba.ranks import gather_on_first_rank, rank_and_size
 
 logger = logging.getLogger(__name__)

@@ -151,10 +151,8 @@ def _render(name: str, groups: list[Group], embedded: list[EmbeddedScan], proble
     notes += [f"{scan.name}: every {scan.step} voxels." for scan in embedded if scan.step > 1]
     return ENVIRONMENT.get_template("page.html.j2").render(
         title=f"Segmentation report: {name}",
-        summary=" ".join(
-            [f"{total} scans." if total > 1 else f"{_names(groups[0].results)[0]}."]
-            + other_settings([result for group in groups for result in group.results])
-        ),
+        summary=f"{total} scans." if total > 1 else f"{_names(groups[0].results)[0]}.",
+        remarks=other_settings([result for group in groups for result in group.results]),
         date=date.today().isoformat(),
         version=__version__,
         policy="; ".join(policy),

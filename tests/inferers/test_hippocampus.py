@@ -125,6 +125,19 @@ def test_the_parts_fill_the_label_map_that_is_given():
     assert torch.equal((classes == 2).any(dim=2).any(dim=0).nonzero()[:, 0], torch.arange(11, 16))
 
 
+@pytest.mark.parametrize("fill", [True, False])
+def test_hippocampi_of_another_head_are_refused(fill):
+    """Such as those of a label map of another person, whose volumes would pass."""
+    image, ids = head()
+
+    def elsewhere(box, network):
+        return first_third_is_anterior(box, network).roll(8, dims=-2)
+
+    network = inferer(elsewhere, "hippocampus_head_tail", (12, 16, 16), True, fill=fill)
+    with pytest.raises(InputError, match=r"scan.nii: the left hippocampus of the label map .* in 0% of its voxels"):
+        network(image, None, ids)
+
+
 def test_the_parts_add_up_to_what_the_first_network_finds():
     image, ids = head()
     labels = LabelTable.load("subcortical")

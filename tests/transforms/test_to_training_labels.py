@@ -87,7 +87,9 @@ def test_left_and_right_exchanged_are_refused(matrix: list[float]):
     ids[:, 0], ids[:, 4] = (53, 17) if matrix[0] == 1 else (17, 53)
     meta = {"affine": torch.diag(torch.tensor(matrix, dtype=torch.float64)), "filename_or_obj": "sub-1_dseg.nii.gz"}
     for check in (partial(to_indices, TABLE), SynthesisTable("subcortical_synthesis", TABLE).check):
-        with pytest.raises(InputError, match=r"sub-1_dseg\.nii\.gz: what it calls left lies 4 mm to the right"):
+        with pytest.raises(
+            InputError, match=r"sub-1_dseg\.nii\.gz: by its header, left lies 4 mm to the right of right"
+        ):
             check(MetaTensor(ids, meta=meta))
         check(MetaTensor(ids.flip(1), meta=meta))
         check(MetaTensor(ids * (ids == 17), meta=meta))
