@@ -56,7 +56,7 @@ def sections() -> list[Section]:
     """All kinds of input that are tried."""
     for folder in (
         TESTS,
-        *(TESTS / name for name in ("data", "faults", "handlers", "malformed", "report", "transforms")),
+        *(TESTS / name for name in ("data", "engines", "faults", "handlers", "inferers", "malformed", "report", "transforms")),
     ):
         if str(folder) not in sys.path:
             sys.path.append(str(folder))
@@ -74,6 +74,7 @@ def sections() -> list[Section]:
     import test_files as files
     import test_geometry as geometry
     import test_headers as headers
+    import test_hippocampus as hippocampus
     import test_integrity as integrity
     import test_itk_image as itk_image
     import test_label_values as label_values
@@ -85,9 +86,12 @@ def sections() -> list[Section]:
     import test_odd_files as odd
     import test_options as options
     import test_other_options as other_options
+    import test_pairs as pairs
     import test_quality as quality
     import test_results as report_results
     import test_scaled_label_maps as label_maps
+    import test_scan_evaluator as scan_evaluator
+    import test_scan_table as scan_table
     import test_scans as scans
     import test_to_training_labels as training_labels
     import test_typed_options as bundle_options
@@ -161,6 +165,9 @@ def sections() -> list[Section]:
                 label_maps.test_labels_that_the_scale_does_not_explain_are_refused,
                 label_maps.test_a_step_of_more_than_one_label_is_refused,
                 training_labels.test_numbers_of_segments_in_the_place_of_ids_are_refused,
+                training_labels.test_left_and_right_exchanged_are_refused,
+                hippocampus.test_hippocampi_of_another_head_are_refused,
+                pairs.test_a_label_map_of_two_scans_is_warned_of,
                 label_values.test_a_scan_in_the_place_of_a_label_map_is_refused,
             ),
         ),
@@ -245,6 +252,8 @@ def sections() -> list[Section]:
                 options.test_texts_from_python_that_monai_has_changed_are_refused,
                 options.test_an_empty_name_is_refused,
                 options.test_an_option_without_a_value_is_refused,
+                scan_evaluator.test_strict_without_limits_is_refused,
+                scan_table.test_leaving_out_what_is_not_there_is_refused,
                 options.test_a_number_where_a_name_is_due_is_refused,
                 unknown_options.test_unknown_ids_are_refused,
                 unknown_options.test_options_of_tracking_without_tracking_are_refused,
@@ -258,6 +267,8 @@ def sections() -> list[Section]:
                 checkpoint.test_fewer_epochs_than_are_complete_are_refused_and_as_many_change_nothing,
                 checkpoint.test_a_checkpoint_that_does_not_fit_is_refused,
                 checkpoint.test_other_data_are_warned_of,
+                checkpoint.test_a_fold_whose_scans_were_trained_on_is_refused,
+                checkpoint.test_a_checkpoint_that_two_trainings_write_is_refused,
                 checkpoint.test_initial_weights_that_would_not_be_used_are_refused,
             ),
         ),

@@ -47,7 +47,7 @@ def test_scans_are_left_out_by_name(tmp_path):
         describe_pairs(PAIRS, table(tmp_path), "*")
 
 
-def test_a_name_to_leave_out_that_no_scan_has_is_refused(tmp_path):
+def test_leaving_out_what_is_not_there_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"--leave_out is 'A\*', and none of the 4 scans has such a name.*called as a"):
         describe_pairs(PAIRS, table(tmp_path), "A*")
 

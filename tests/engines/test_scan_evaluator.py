@@ -110,7 +110,7 @@ def test_a_table_that_a_run_of_one_scan_has_made_old_is_warned_of(tmp_path, capl
     ]
 
 
-def test_a_run_that_is_strict_but_has_no_limits_is_refused(tmp_path):
+def test_strict_without_limits_is_refused(tmp_path):
     with pytest.raises(InputError, match="--strict True, but nothing grades the results"):
         evaluator([1], tmp_path, strict=True)
 

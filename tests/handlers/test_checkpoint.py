@@ -149,7 +149,7 @@ def test_other_data_are_warned_of(tmp_path, caplog):
     assert "Other data than before: 2 scans were there then, 3 are now; 2 of them are new." in caplog.text
 
 
-def test_a_training_that_has_seen_what_another_fold_holds_out_is_refused(tmp_path, monkeypatch):
+def test_a_fold_whose_scans_were_trained_on_is_refused(tmp_path, monkeypatch):
     def train(epochs: int, fold: object, *subjects: str) -> None:
         monkeypatch.setattr(checkpoint, "options_in_use", lambda: {"fold": str(fold)})
         engine = Engine(lambda *_: None)
@@ -163,7 +163,7 @@ def test_a_training_that_has_seen_what_another_fold_holds_out_is_refused(tmp_pat
     train(2, "all", "a", "b", "c")
 
 
-def test_a_checkpoint_that_another_training_writes_is_not_replaced(tmp_path):
+def test_a_checkpoint_that_two_trainings_write_is_refused(tmp_path):
     def trainer() -> Engine:
         engine = Engine(lambda *_: None)
         ResumableCheckpoint(tmp_path / "a.pt", {}).attach(engine)
