@@ -56,7 +56,10 @@ def sections() -> list[Section]:
     """All kinds of input that are tried."""
     for folder in (
         TESTS,
-        *(TESTS / name for name in ("data", "engines", "faults", "handlers", "inferers", "malformed", "report", "transforms")),
+        *(
+            TESTS / name
+            for name in ("data", "engines", "faults", "handlers", "inferers", "malformed", "report", "transforms")
+        ),
     ):
         if str(folder) not in sys.path:
             sys.path.append(str(folder))
