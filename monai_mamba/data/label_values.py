@@ -99,7 +99,7 @@ def check_sides(classes: torch.Tensor, table: LabelTable, name: str | Path) -> N
         return
     lookup = np.array([entry.name.startswith("Left-") - entry.name.startswith("Right-") for entry in table])
     sides = lookup[classes.as_tensor()[0].numpy().astype(int)]
-    voxels = [np.argwhere(sides == side) for side in (1, -1)]
+    voxels = [np.argwhere(sides == side)[:, :3] for side in (1, -1)]
     if not all(map(len, voxels)):
         return
     left, right = (apply_affine(one_affine(classes.affine), found.mean(axis=0))[0] for found in voxels)

@@ -23,6 +23,8 @@ from monai_mamba.errors import InputError, OutputError, WeightsError, say_what_i
 from monai_mamba.files import user_path
 from monai_mamba.handlers.weights import read_tensors, write_tensors
 
+HOLD_OUT = {"fold", "folds", "val_fraction"}  # options that say which scans are not trained on
+
 
 class ResumableCheckpoint:
     """Save everything a training needs to one file after every epoch, and continue from that file where it exists.
@@ -101,12 +103,12 @@ class ResumableCheckpoint:
                     "not be used. Leave it as it was, or start over with --resume False, or another --output_dir."
                 )
             dropped = set(before["data"]) - set(self.about["data"])
-            folds = [new for name, _, new in _changes(before, self.about) if name == "fold"]
-            if dropped and folds:
+            held_out = [f"--{name} {_short(new)}" for name, _, new in _changes(before, self.about) if name in HOLD_OUT]
+            if dropped and held_out:
                 raise InputError(
-                    f"{self.path}: this training has learned from {len(dropped)} scans that --fold {folds[0]} holds "
-                    f"out, first {min(dropped)}; their scores would be too good. Set another --output_dir, or start "
-                    "over with --resume False."
+                    f"{self.path}: this training has learned from {len(dropped)} scans that {held_out[0]} holds out, "
+                    f"first {min(dropped)}; their scores would be too good. Set another --output_dir, or start over "
+                    "with --resume False."
                 )
             for name, item in self.content.items():
                 if isinstance(item, Optimizer):
@@ -128,8 +130,14 @@ class ResumableCheckpoint:
         engine.state.epoch, engine.state.iteration = epoch, iteration
         self._say_what_is_kept(engine)
         self.logger.info("Continuing %s after epoch %d of %d.", self.path, epoch, engine.state.max_epochs)
-        for name, old, new in _changes(before, self.about):
+        changes = _changes(before, self.about)
+        for name, old, new in changes:
             self.logger.info("--%s is now %s (before: %s).", name, _short(new), _short(old))
+        if changes and epoch == engine.state.max_epochs:
+            self.logger.warning(
+                "All epochs were complete, so nothing is trained: the weights are those of before, with the options of "
+                "then. Set another --output_dir, or start over with --resume False."
+            )
         old, new = set(before["data"]), set(self.about["data"])
         if old and new and old != new:
             self.logger.warning(

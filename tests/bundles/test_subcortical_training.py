@@ -267,12 +267,26 @@ def test_what_cannot_be_trained_on_is_refused(options, message, tmp_path, monkey
     assert message in str(cause)
 
 
+def with_folds(dataset: Path, folder: Path) -> dict[str, str]:
+    """Options: each of the three persons is a fold."""
+    rows = ["subject\tperson\tfold\tmissing\tdraws", *(f"sub-{i}\t{i}\t{i}\t\t1" for i in range(3))]
+    (folder / "scans.tsv").write_text("\n".join(rows))
+    return {"dataset_dir": str(dataset), "scan_table": str(folder / "scans.tsv")}
+
+
 def test_evaluation_of_a_fold_leaves_out_what_its_weights_were_trained_on(dataset, tmp_path):
-    table = tmp_path / "scans.tsv"
-    table.write_text("subject\tperson\tfold\tmissing\tdraws\n" + "".join(f"sub-{i}\t{i}\t{i}\t\t1\n" for i in range(3)))
-    options = {**OPTIONS, "dataset_dir": str(dataset), "output_dir": str(tmp_path), "scan_table": str(table), "fold": 1}
+    options = {**OPTIONS, **with_folds(dataset, tmp_path), "output_dir": str(tmp_path), "fold": 1}
     parser = workflow("train.json", "evaluate.json", **options).parser
     assert [pair["subject"] for pair in parser.get_parsed_content("validate#dataset").data] == ["sub-1"]
+
+
+def test_a_training_is_not_continued_for_another_fold(dataset, tmp_path):
+    options = {**with_folds(dataset, tmp_path), "epochs": 1, "val_interval": 2}
+    train(tmp_path, fold=0, **options)
+    with pytest.raises(RuntimeError) as caught:
+        train(tmp_path, fold=1, **options)
+    assert isinstance(caught.value.__cause__, InputError)
+    assert "has learned from 1 scans that --fold 1 holds out, first sub-1" in str(caught.value.__cause__)
 
 
 def test_evaluation_without_weights_says_what_to_do(dataset, tmp_path):

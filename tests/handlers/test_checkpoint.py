@@ -180,6 +180,15 @@ def test_a_checkpoint_that_two_trainings_write_is_refused(tmp_path):
     assert torch.load(tmp_path / "a.pt", weights_only=True)["trainer"]["epoch"] == 3
 
 
+def test_a_finished_training_says_that_other_options_change_nothing(tmp_path, monkeypatch, caplog):
+    for seed, is_said in ((0, False), (0, False), (1, True)):
+        monkeypatch.setattr(checkpoint, "options_in_use", lambda seed=seed: {"seed": str(seed)})
+        engine = Engine(lambda *_: None)
+        ResumableCheckpoint(tmp_path / "a.pt", {}).attach(engine)
+        engine.run([0], max_epochs=1)
+        assert ("nothing is trained: the weights are those of before" in caplog.text) == is_said
+
+
 def test_initial_weights_that_would_not_be_used_are_refused(tmp_path, monkeypatch):
     def train(epochs: int, weights: str | None) -> None:
         monkeypatch.setattr(checkpoint, "options_in_use", lambda: {"initial_weights": str(weights)})
