@@ -91,6 +91,7 @@ def sections() -> list[Section]:
     import test_other_options as other_options
     import test_pairs as pairs
     import test_quality as quality
+    import test_restore_labels as restore_labels
     import test_results as report_results
     import test_scaled_label_maps as label_maps
     import test_scan_evaluator as scan_evaluator
@@ -152,6 +153,7 @@ def sections() -> list[Section]:
             (
                 nonsense.test_results_that_are_probably_wrong_say_so_and_with_strict_end_in_an_error,
                 quality.test_what_is_no_finite_number_is_no_pass_and_no_limit,
+                restore_labels.test_structures_that_the_border_cuts_off_are_named,
             ),
         ),
         Section(

@@ -36,6 +36,7 @@ class ResultSaver:
       probabilities), `expected_dsc` (0..1, how sure the network is, see `RestoreLabelsd`; `n/a` without a voxel). Where
       the labels are those of the whole brain, `percent_of_brain`, 100 times `mm3` by that of the brain (`BRAIN`), which
       is a row without `id`. With `stats`, `percent_of_icv` and the intracranial volume likewise, as the last row.
+      Where a result is doubtful, the last column is `doubts`, the same in each row.
     * `<output>_picture.png`: three views, see `draw_labels`.
     * `<output>_dseg.nii.gz`: label ids on the grid of the scan, with the affine, codes and spacing of its header, and
       what it was made from, see `describe_sources`.
@@ -158,7 +159,9 @@ class ResultSaver:
         wholes = {} if brain is None else {"percent_of_brain": brain}
         if self.stats:
             wholes["percent_of_icv"] = meta["intracranial_mm3"]
-        lines = ["\t".join(["id", "name", "voxels", "mm3", "mm3_soft", "expected_dsc", *wholes])]
+        doubts = [meta["doubts"]] if meta.get("doubts") else []
+        columns = ["id", "name", "voxels", "mm3", "mm3_soft", "expected_dsc", *wholes, *(["doubts"] if doubts else [])]
+        lines = ["\t".join(columns)]
 
         def shares(mm3: float) -> list[str]:
             return [f"{100 * mm3 / whole:.4f}" if whole > 0 and mm3 >= 0 else MISSING for whole in wholes.values()]
@@ -167,10 +170,10 @@ class ResultSaver:
             mm3, soft, expected = volumes[entry.id], meta["soft_volumes"][entry.id], meta["expected_dsc"][entry.id]
             cells = [entry.id, entry.name, counts[entry.id], f"{mm3:.1f}", f"{soft:.1f}"]
             cells.append(f"{expected:.3f}" if mm3 and np.isfinite(expected) else MISSING)
-            lines.append("\t".join(map(str, [*cells, *shares(mm3)])))
+            lines.append("\t".join(map(str, [*cells, *shares(mm3), *doubts])))
         for name, whole in zip((BRAIN, ICV), wholes.values(), strict=False):
             mm3 = f"{whole:.1f}" if whole >= 0 else MISSING
-            lines.append("\t".join([MISSING, name, MISSING, mm3, MISSING, MISSING, *shares(whole)]))
+            lines.append("\t".join([MISSING, name, MISSING, mm3, MISSING, MISSING, *shares(whole), *doubts]))
         return "\n".join(lines) + "\n"
 
 

@@ -19,6 +19,7 @@ from monai_mamba.grids import (
     box_intersection,
     box_union,
     box_within,
+    label_boxes,
     map_box,
     one_affine,
     sample_part,
@@ -27,6 +28,9 @@ from monai_mamba.grids import (
 )
 from monai_mamba.labels import LabelTable
 from monai_mamba.transforms.each_entry import EachEntryTransform
+
+LARGEST_END = 0.25
+NAMED = 4  # structures that a doubt names
 
 
 class RestoreLabelsd(EachEntryTransform):
@@ -70,7 +74,7 @@ class RestoreLabelsd(EachEntryTransform):
         `soft_volumes`, its volume in cubic millimeters from the probabilities, and `expected_dsc`, 0..1: the Dice
         coefficient of the label map with a truth of which the probabilities are right, times the factor of its
         structure, at most 1; NaN where the structure is in neither, or has no factor. It falls where the network
-        hesitates; a network can also be surely wrong.
+        hesitates; a network can also be surely wrong. `doubts` says which structures are cut off, see `cut_off`.
 
         Raises:
             InputError: the number of channels is not that of the label table.
@@ -117,7 +121,29 @@ class RestoreLabelsd(EachEntryTransform):
             else np.nan
             for label, size in sizes.items()
         }
+        cut = cut_off(ids, self.table)
+        named = ", ".join(cut[:NAMED]) + (f" and {len(cut) - NAMED} more" if len(cut) > NAMED else "")
+        meta["doubts"] = f"cut off by the border of the image, so that volumes are too small: {named}" if cut else ""
         return MetaTensor(torch.from_numpy(ids)[None], meta=meta)
+
+
+def cut_off(ids: np.ndarray, table: LabelTable) -> list[str]:
+    """Names of the structures in a label map `(H, W, D)` that the border of the image cuts off.
+
+    Those of which a slice at the border has more than a quarter of the voxels of their largest one: the rounded end of
+    one in an image that was cropped closely has fewer.
+    """
+    boxes, names = label_boxes(ids), []
+    for entry in table.structures:
+        box = boxes.get(entry.id, ())
+        for axis, (part, size) in enumerate(zip(box, ids.shape, strict=False)):
+            if part.start == 0 or part.stop == size:
+                slices = (ids[box] == entry.id).sum(axis=tuple({0, 1, 2} - {axis}))
+                ends = slices[0] * (part.start == 0), slices[-1] * (part.stop == size)
+                if max(ends) > LARGEST_END * slices.max():
+                    names.append(entry.name)
+                    break
+    return names
 
 
 def _soft_volumes(

@@ -183,6 +183,20 @@ def test_results_are_on_the_grid_of_the_scan(tmp_path, weights):
     assert volumes[10]["mm3"] == volumes[10]["mm3_soft"] == "0.0"
 
 
+def test_a_scan_whose_border_cuts_off_a_structure_does_not_pass(tmp_path, weights, caplog):
+    scan, affine = tmp_path / "sub-01_T1w.nii.gz", centered_affine((40, 44, 42), np.eye(3))
+    image, _ = make_head((40, 44, 42), affine)
+    nib.save(nib.Nifti1Image(image[:32], affine), scan)  # the right one reaches from 25 to 39
+    limits = tmp_path / "limits.tsv"
+    limits.write_text(
+        "name\tlow_mm3\thigh_mm3\thigh_asymmetry\tlow_expected_dsc\nLeft-Hippocampus\t1\t9999\tn/a\tn/a\n"
+    )
+    run(scan, tmp_path / "out", weights, quality_limits=str(limits))
+    assert (
+        "look at the result: cut off by the border of the image, so that volumes are too small: Right-" in caplog.text
+    )
+
+
 @pytest.mark.parametrize(("name", "is_calibrated"), [("model.pt", True), ("model_fold0.pt", False)])
 def test_the_weights_that_ship_are_calibrated_whatever_their_path_is_called(name, is_calibrated, monkeypatch):
     monkeypatch.chdir(CONFIG.parents[1] / "models")

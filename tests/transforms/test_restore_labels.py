@@ -97,6 +97,21 @@ def test_a_network_without_auxiliary_classes_and_one_of_another_task():
         restore(image[:7])
 
 
+def test_structures_that_the_border_cuts_off_are_named():
+    """Not those whose rounded end it touches."""
+    points = np.stack(np.meshgrid(*map(np.arange, (24, 20, 20)), indexing="ij"), axis=-1)
+    for start, doubts in (
+        (5, ""),
+        (0, ""),
+        (-4, "cut off by the border of the image, so that volumes are too small: "),
+    ):
+        image = MetaTensor(torch.zeros(len(TABLE), 24, 20, 20), meta={"original_affine": np.eye(4)})
+        image.meta["spatial_shape"] = np.array([24, 20, 20])
+        inside = torch.from_numpy(np.linalg.norm(points - [start + 6, 10, 10], axis=-1) <= 6)
+        image[TABLE.index_of_id[17]], image[0] = inside.float(), (~inside).float()
+        assert restore(image).meta["doubts"] == doubts + ("Left-Hippocampus" if doubts else "")
+
+
 def test_background_everywhere():
     image = probabilities((8, 8, 8), np.eye(4), np.eye(4), (8, 8, 8))
     image.zero_()
