@@ -15,6 +15,7 @@ from monai_mamba.labels import LabelEntry
 from monai_mamba.metrics.score_tables import ALL
 from monai_mamba.metrics.structure_scores import SCORES
 
+TITLES = {"dsc": "DSC", "vs": "VS", "assd_mm": "ASSD (mm)", "hd95_mm": "HD95 (mm)"}
 TEST_NOTES = {
     "method_a, method_b": "Differences are a - b. A positive one is in favor of a for DSC and VS, of b for distances.",
     "n": "Scans tested.",
