@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import ast
 import json
-import os
 import shlex
 import subprocess
 import sys
@@ -34,6 +33,7 @@ from monai_mamba.checks import check_device, check_output_dir
 from monai_mamba.errors import InputError, MonaiMambaError
 from monai_mamba.files import read_json
 from monai_mamba.options import typed_options
+from monai_mamba.threads import usable_cores
 
 STUDIES = Path(__file__).with_name("studies")
 OPTIONS = ("both", "training", "evaluation")  # what options of a study are for
@@ -126,7 +126,7 @@ def main() -> int:
     parser.add_argument("--output_dir", type=lambda path: Path(path).expanduser(), required=True, help=text)
     parser.add_argument("--networks", nargs="+", default=[], help="some of the study (all)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="(%(default)s)")
-    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1), help="(%(default)s)")
+    parser.add_argument("--threads", type=int, default=min(2, usable_cores()), help="(%(default)s)")
     parser.add_argument("bundle_options", nargs="*", metavar="-- OPTION", help="options of the bundle, after --")
     return run_command(compare, parser.parse_args())
 

@@ -23,6 +23,7 @@ from scipy.spatial.transform import Rotation
 from monai_mamba.data.label_maps import find_label_maps
 from monai_mamba.data.label_values import read_label_ids
 from monai_mamba.errors import InputError
+from monai_mamba.files import table_text
 from monai_mamba.grids import sample_linearly, voxel_map, voxel_volume
 from monai_mamba.transforms.intracranial import COMPARED_MM, MM, AverageHead, centers_of_mass, fit_affine
 from monai_mamba.version import __version__
@@ -165,7 +166,7 @@ def make_average(options: argparse.Namespace) -> None:
     heads = [Head.load(path) for path in paths]
     average, aligned = align(heads)
     voxels = np.stack([average.image * 255, average.inside * 255], axis=-1).round().astype(np.uint8)
-    rows = [f"{label}\t" + "\t".join(f"{x:.2f}" for x in place) for label, place in average.centers.items()]
+    rows = [[label, *(f"{x:.2f}" for x in place)] for label, place in average.centers.items()]
     errors = leave_one_out(heads, average, aligned)
     low, middle, high = np.percentile(np.abs(errors), (25, 50, 75))
     text = (
@@ -175,7 +176,7 @@ def make_average(options: argparse.Namespace) -> None:
     )
     files = {
         "head.nii.gz": lambda path: nib.save(nib.Nifti1Image(voxels, average.affine), path),
-        "centers.tsv": "\n".join(["id\tx\ty\tz", *rows]) + "\n",
+        "centers.tsv": table_text(("id", "x", "y", "z"), rows),
         "report.md": f"# Average head\n\n{made_by(__version__ + '.')}\n{text}",
     }
     write_files(Path(options.output_dir), files)

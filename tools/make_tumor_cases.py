@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from monai_mamba.checks import check_output_dir
 from monai_mamba.data.modalities import MODALITIES
-from monai_mamba.errors import InputError, OutputError
+from monai_mamba.errors import InputError
 from monai_mamba.grids import bounding_box
 from monai_mamba.labels import RegionTable
 
@@ -77,22 +77,14 @@ def datalist(names: Sequence[str]) -> str:
 
 
 def make_cases(options: argparse.Namespace) -> None:
-    """Make all cases that the command asks for."""
+    """Make all cases that the command asks for, from the maps in turn, and write them."""
     if not 0 < options.spacing <= LARGEST_SPACING or options.cases < 1 or options.seed < 0:
         raise InputError(
             f"--spacing is {options.spacing:g}, --cases {options.cases}, --seed {options.seed}; expected a spacing "
             f"above 0 and up to {LARGEST_SPACING:g} mm, at least 1 case, and a seed from 0 on."
         )
-    maps = find_maps(options.label_maps)
-    check_output_dir(options.output_dir)
-    try:
-        write_cases(maps, Path(options.output_dir).expanduser(), options)
-    except OSError as error:
-        raise OutputError(f"{options.output_dir}: the cases cannot be written ({error}). Is the disk full?") from error
-
-
-def write_cases(maps: Sequence[str], folder: Path, options: argparse.Namespace) -> None:
-    """Make the cases from their maps, in turn, and write them."""
+    maps, folder = find_maps(options.label_maps), Path(options.output_dir)
+    check_output_dir(folder)
     _, affine = grid(options.spacing)
     names = {}
     progress = tqdm(total=options.cases, unit="case")

@@ -16,13 +16,14 @@ import posixpath
 import re
 import shutil
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from release.bundle_files import FILE_CHECKS, bundle_files, config_files, quietly, read_metadata, sha256
 from reports import run_command
 
-from monai_mamba.errors import InputError, MonaiMambaError, OutputError
+from monai_mamba.errors import InputError, MonaiMambaError, OutputError, writing
 
 ROOT_LINE = re.compile(r'"(?P<key>\w+)": "\$monai_mamba\.bundle_root\(\'(?P<name>\w+)\'(, beside=@bundle_root)?\)"')
 LINK = re.compile(r"!?\[(?P<text>[^\]]*)\]\((?P<target>[^)\s]+)\)")
@@ -53,18 +54,16 @@ def pack(bundle: Path, output_dir: Path, url_prefix: str | None = None) -> Path:
     target = output_dir / bundle.name
     if target.exists():
         raise OutputError(f"{target}: already exists and is not replaced. Remove it, or set another --output_dir.")
-    unfinished = target.with_name(f".{os.getpid()}.tmp.{bundle.name}")
-    try:
-        for part in (bundle, *stages):
-            _write(part, unfinished if part is bundle else unfinished / part.name, [stage.name for stage in stages])
-        _write_card(bundle, unfinished)
-        if url_prefix is not None:
-            _move_weights_out(unfinished, url_prefix.rstrip("/"))
-        os.replace(unfinished, target)
-    except OSError as error:
-        raise OutputError(f"{target}: cannot be written ({error}). Set --output_dir to another folder.") from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+    with writing(f"{target}: the bundle"):
+        output_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=output_dir, prefix=".tmp.") as folder:
+            packed, names = Path(folder, bundle.name), [stage.name for stage in stages]
+            for part in (bundle, *stages):
+                _write(part, packed if part is bundle else packed / part.name, names)
+            _write_card(bundle, packed, names)
+            if url_prefix is not None:
+                _move_weights_out(packed, url_prefix.rstrip("/"))
+            os.replace(packed, target)
     return target
 
 
@@ -140,11 +139,10 @@ def _document(file: Path, name: str, folder: str, stages: Sequence[str]) -> str:
     return LINK.sub(relink, "".join(lines))
 
 
-def _write_card(bundle: Path, folder: Path) -> None:
+def _write_card(bundle: Path, folder: Path, stages: Sequence[str]) -> None:
     """Write the model card: the bundle's README, headed by what Hugging Face reads."""
     licenses = {entry["license"] for entry in read_metadata(bundle)["weights"].values()} or {OWN_LICENSE}
     license_id = licenses.pop().lower().replace(" ", "-") if len(licenses) == 1 else "other"
-    stages = [stage.name for stage in _stages(bundle)]
     text = _document(bundle / "docs" / "README.md", bundle.name, ".", stages)
     (folder / "README.md").write_text(CARD.format(license=license_id) + text, encoding="utf-8")
 

@@ -31,7 +31,7 @@ from tqdm import tqdm
 from monai_mamba.checks import check_output_dir
 from monai_mamba.data.image_header import check_header
 from monai_mamba.data.label_values import read_label_ids
-from monai_mamba.errors import InputError, MonaiMambaError, OutputError
+from monai_mamba.errors import InputError, MonaiMambaError, writing
 from monai_mamba.labels import LabelTable
 from monai_mamba.metrics.structure_scores import ABSENT_RULE
 
@@ -91,12 +91,8 @@ def measure(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(dir=folder, prefix=".scans.") as scans:
         for condition in tqdm([as_it_is, *conditions], desc="altering", unit="scan"):
             image, changes[condition.name] = condition.alter(scan)
-            try:
+            with writing(f"{folder}: the altered scans"):
                 nib.save(image, Path(scans) / f"{condition.name}.nii")
-            except OSError as error:
-                raise OutputError(
-                    f"{folder}: cannot be written ({error}). Set --output_dir to another folder."
-                ) from error
         run_bundle(config, Path(scans), folder / "labels", options.bundle_options)
 
     maps = find_label_set("labels", str(folder / "labels")).files

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import os
 import sys
 import tempfile
 from pathlib import Path
@@ -22,6 +21,7 @@ from reports import dates, machine_line, number, table
 from synthesis.files import grid, save
 
 from monai_mamba.handlers.weights import save_weights
+from monai_mamba.threads import usable_cores
 
 from . import results
 from .machine import describe, run_measured
@@ -87,7 +87,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = "values of the bundle's option to compare (the bundle's own)"
     parser.add_argument("--bundle", choices=bundles, default="subcortical", help="(%(default)s)")
     parser.add_argument("--networks", nargs="+", default=[OWN], help="NAME of its network_NAME.json, or %(default)s")
-    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
+    parser.add_argument("--threads", type=int, default=min(2, usable_cores()))
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--input", help="scan, or folder with one case, instead of the bundle's sample")
     parser.add_argument("--amp", nargs="+", choices=["True", "False"], help=text)

@@ -13,6 +13,7 @@ from monai_mamba.data.image_header import IMAGE_SUFFIXES
 from monai_mamba.data.scans import RESULTS, bare_name, is_image
 from monai_mamba.errors import InputError
 from monai_mamba.files import MISSING, read_tsv
+from monai_mamba.grids import voxel_volume
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,12 @@ def find_label_set(name: str, source: str) -> LabelSet:
 def unknown_ids(scan: Mapping[str, str]) -> list[int]:
     """Ids that the label map of a scan does not know, from its row of the scan table."""
     return [int(label) for label in scan["missing"].split(",") if label]
+
+
+def volumes(labels: np.ndarray, affine: np.ndarray, ids: Sequence[int]) -> np.ndarray:
+    """Volume of each of some ids in a label map in mm3, voxels times voxel volume, `(len(ids),)`."""
+    voxels = np.bincount(labels.ravel(), minlength=max(ids) + 1)
+    return voxels[list(ids)] * voxel_volume(affine)
 
 
 def volumes_of(labels: Path) -> Path:

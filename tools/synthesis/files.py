@@ -10,6 +10,7 @@ import nibabel as nib
 import numpy as np
 
 from monai_mamba.data.label_maps import find_label_maps
+from monai_mamba.errors import writing
 from monai_mamba.files import write_atomically
 
 FIELD_OF_VIEW = (240, 240, 155)  # mm, of BraTS and of Task01
@@ -36,4 +37,5 @@ def save(path: Path, data: np.ndarray, affine: np.ndarray) -> None:
     """Write a volume, or several along a fourth axis."""
     image = nib.Nifti1Image(data, affine)
     image.header.set_xyzt_units("mm")
-    write_atomically(path, partial(nib.save, image))
+    with writing(str(path)):
+        write_atomically(path, partial(nib.save, image))
