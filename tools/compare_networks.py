@@ -13,7 +13,6 @@ and peak memory are reported. A network whose folder holds the result of the sam
 from __future__ import annotations
 
 import argparse
-import ast
 import json
 import shlex
 import subprocess
@@ -24,7 +23,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from benchmarks.machine import describe, run_measured
-from evaluation.score_files import read_scores
+from evaluation.label_sets import read_scores
+from fire.parser import DefaultParseValue
 from reports import run_command, write_files
 from studies.report import report
 
@@ -50,16 +50,8 @@ def read_study(name: str, words: Sequence[str]) -> dict[str, dict]:
         if text is None:
             raise InputError(f"--{option} has no value. Write --{option} VALUE.")
         for part in [part for part in OPTIONS if option in study[part]] or ["both"]:
-            study[part][option] = _value(text)
+            study[part][option] = DefaultParseValue(text)  # as on the command line of a bundle
     return study
-
-
-def _value(text: str) -> object:
-    """What a text means as Python, as on the command line of a bundle, or the text."""
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
 
 
 def run_bundle(bundle: str, configs: list[str], given: dict[str, object], threads: int) -> dict[str, float]:

@@ -13,15 +13,14 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from reports import run_command
 
-from monai_mamba.errors import InputError, WeightsError
-from monai_mamba.handlers.weights import read_tensors, write_tensors
+from monai_mamba.errors import WeightsError
+from monai_mamba.handlers.weights import read_weights, write_tensors
 from monai_mamba.networks import nets
 
 MEDSEGMAMBA_KEYS = (
@@ -149,55 +148,38 @@ def _segmamba(published: State) -> Converted:
     return Converted("SegMamba", arguments, state, dropped)
 
 
-def convert(published: Mapping[str, object]) -> Converted:
-    """Convert a state dict in a published layout: building the network and loading the result strictly succeeds.
-
-    Tensors may lie below an entry ``state_dict`` or ``model``, and their names begin with ``module.``.
-    """
-    for wrapper in ("state_dict", "model"):
-        if isinstance(published.get(wrapper), Mapping):
-            published = published[wrapper]
-    tensors = {key.removeprefix("module."): v for key, v in published.items() if isinstance(v, torch.Tensor)}
-    others = [key for key, v in published.items() if not isinstance(v, torch.Tensor)]
-    if any(key.startswith("bottleneck.blocks.") for key in tensors):
+def convert(published: State) -> Converted:
+    """Convert a state dict in a published layout: building the network and loading the result strictly succeeds."""
+    if any(key.startswith("bottleneck.blocks.") for key in published):
         read = _medsegmamba
-    elif any(key.startswith("vit.gscs.") for key in tensors):
+    elif any(key.startswith("vit.gscs.") for key in published):
         read = _segmamba
     else:
         raise WeightsError(
             "The tensor names are those of neither network: expected 'bottleneck.blocks.*' (MedSegMamba) or "
-            f"'vit.gscs.*' (SegMamba), found {sorted(tensors)[:5]}."
+            f"'vit.gscs.*' (SegMamba), found {sorted(published)[:5]}."
         )
     try:
-        converted = read(tensors)
+        converted = read(published)
     except (KeyError, RuntimeError) as error:
         raise WeightsError(f"The checkpoint is incomplete or not the published configuration: {error}.") from error
     with torch.device("meta"):
-        expected = getattr(nets, converted.network)(**converted.arguments).state_dict()
-    found = {key: tuple(value.shape) for key, value in converted.state.items()}
-    wrong = sorted(set(expected) ^ set(found)) + [
-        f"{key}: {found[key]}, not {tuple(expected[key].shape)}"
-        for key in sorted(set(expected) & set(found))
-        if found[key] != tuple(expected[key].shape)
-    ]
-    if wrong:
-        raise WeightsError(f"{len(wrong)} tensors do not fit {converted.network}, e.g. {wrong[:5]}.")
-    return converted._replace(dropped=others + converted.dropped)
+        network = getattr(nets, converted.network)(**converted.arguments)
+    try:
+        network.load_state_dict(converted.state, assign=True)
+    except RuntimeError as error:
+        raise WeightsError(f"The tensors do not fit {converted.network}. {error}") from error
+    return converted
 
 
 def convert_file(source: Path, target: Path) -> Converted:
     """Convert the checkpoint file ``source`` and write the state dict to ``target``."""
-    if not source.is_file():
-        raise InputError(f"{source}: no such file; expected a PyTorch checkpoint.")
-    published = read_tensors(source)
-    if not isinstance(published, Mapping):
-        raise WeightsError(f"{source} holds a {type(published).__name__}; expected a dictionary of tensors.")
+    published = read_weights(source)
     try:
         converted = convert(published)
     except WeightsError as error:
         raise WeightsError(f"{source}: {error}") from error
-    state = {key: value.clone() for key, value in converted.state.items()}
-    write_tensors(target, state)
+    write_tensors(target, {key: value.clone() for key, value in converted.state.items()})
     return converted
 
 

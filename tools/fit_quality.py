@@ -41,7 +41,7 @@ from monai_mamba.data.label_values import read_label_ids
 from monai_mamba.data.quality import COLUMNS, QualityLimits
 from monai_mamba.data.scan_table import describe_pairs
 from monai_mamba.errors import InputError
-from monai_mamba.files import MISSING, table_text
+from monai_mamba.files import MISSING, table_text, user_path
 from monai_mamba.labels import LabelTable
 from monai_mamba.metrics.structure_scores import structure_scores
 
@@ -80,7 +80,6 @@ def write_limits(folder: Path, names: Sequence[str], limits: np.ndarray) -> None
 
 def fit_hippocampus(options: argparse.Namespace) -> None:
     """Measure crops of hippocampi and fit."""
-    check_output_dir(options.output_dir)
     files = find_label_set("labels", str(Path(options.dataset_dir, "labelsTr"))).files
     crops = {int(re.search(r"\d+$", name)[0]): measure(path, (1, 2)) for name, path in files.items()}
     missing = np.full(2, np.nan)
@@ -89,13 +88,12 @@ def fit_hippocampus(options: argparse.Namespace) -> None:
     # (person, side, part): either side of a crop is not known, so that both count for both.
     limits = fit(np.concatenate([sides, sides[:, ::-1]]).reshape(-1, 4), [2, 3, 0, 1], np.full((1, 4), np.nan))
     names = [entry.name for entry in LabelTable.load("hippocampus_head_tail").structures]
-    write_limits(Path(options.output_dir).expanduser(), names, limits)
+    write_limits(options.output_dir, names, limits)
     print(f"{len(crops)} hippocampi, {int(np.isfinite(sides).all((1, 2)).sum())} people with both.")
 
 
 def fit_limits(options: argparse.Namespace) -> None:
     """Measure label maps, fit, and grade results."""
-    check_output_dir(options.output_dir)
     labels = LabelTable.load("subcortical")
     ids, names = [entry.id for entry in labels.structures], np.array([entry.name for entry in labels.structures])
     other_side = [ids.index(labels.ids[labels.mirror[entry.index]]) for entry in labels.structures]
@@ -116,15 +114,15 @@ def fit_limits(options: argparse.Namespace) -> None:
     for row, values in enumerate(found):
         low, high, *_ = fit(np.delete(found, row, 0), other_side, expected).T
         outside.append(int((known & ((values < low) | (values > high))).sum()))
-    folder = Path(options.output_dir).expanduser()
-    write_limits(folder, names[known], limits[known])
-    grades = [(path.name.split("_desc-")[0], *QualityLimits.load(folder / "quality.tsv").rate(path)) for path in tables]
+    write_limits(options.output_dir, names[known], limits[known])
+    fitted = QualityLimits.load(options.output_dir / "quality.tsv")
+    grades = [(path.name.split("_desc-")[0], *fitted.rate(path)) for path in tables]
     text = (
         f"Volumes of {len(people)} people, expected DSC of {len(tables)} scans. With limits fitted without them, "
         f"{sum(map(bool, outside))} people have a volume outside, {max(outside)} structures at most.\n"
     )
     report = f"# Limits\n\n{made_by(__version__ + '.')}\n{text}\n{table(('scan', 'grade', 'reason'), grades)}"
-    write_files(folder, {"report.md": report})
+    write_files(options.output_dir, {"report.md": report})
     print(text, end="")
 
 
@@ -144,7 +142,6 @@ def fit_factors(expected: np.ndarray, measured: np.ndarray) -> np.ndarray:
 
 def fit_calibration(options: argparse.Namespace) -> None:
     """Score the results and write the factors."""
-    check_output_dir(options.output_dir)
     entries = LabelTable.load("subcortical", auxiliary=True).structures
     ids = [entry.id for entry in entries]
     found, reference = find_label_set("results", options.results), find_label_set("reference", options.reference)
@@ -181,15 +178,23 @@ def fit_calibration(options: argparse.Namespace) -> None:
         "calibration.tsv": table_text(("id", "factor"), [(row[0], row[-1]) for row in rows]),
         "report.md": f"# Expected and measured DSC\n\n{made_by(__version__ + '.')}\n{text}\n{table(columns, rows)}",
     }
-    write_files(Path(options.output_dir).expanduser(), files)
+    write_files(options.output_dir, files)
     print(text, end="")
+
+
+COMMANDS = {"limits": fit_limits, "hippocampus": fit_hippocampus, "calibration": fit_calibration}
+
+
+def fit_and_report(options: argparse.Namespace) -> None:
+    """Fit what the command line asks for."""
+    check_output_dir(options.output_dir)
+    COMMANDS[options.kind](options)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     kinds = parser.add_subparsers(dest="kind", required=True)
-    commands = {"limits": fit_limits, "hippocampus": fit_hippocampus, "calibration": fit_calibration}
-    for name in commands:
+    for name in COMMANDS:
         kind = kinds.add_parser(name)
         if name == "hippocampus":
             kind.add_argument("--dataset_dir", required=True, help="folder with labelsTr")
@@ -197,9 +202,9 @@ def main() -> int:
             kind.add_argument("--reference", required=True, help="folder with label maps of scans")
             kind.add_argument("--scan_table", help="TSV file with person and missing ids of each scan")
             kind.add_argument("--results", required=True, help="folder of inference.json for scans not trained on")
-        kind.add_argument("--output_dir", required=True, help="folder for the table and the report")
-    options = parser.parse_args()
-    return run_command(commands[options.kind], options)
+        text = "folder for the table and the report"
+        kind.add_argument("--output_dir", type=user_path, required=True, help=text)
+    return run_command(fit_and_report, parser.parse_args())
 
 
 if __name__ == "__main__":

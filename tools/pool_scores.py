@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from evaluation.score_files import read_scores
+from evaluation.label_sets import read_scores
 from reports import run_command
 
 from monai_mamba.errors import InputError

@@ -6,8 +6,10 @@ import argparse
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 
 from monai_mamba.errors import MonaiMambaError, show_errors_briefly, writing
@@ -32,6 +34,14 @@ def write_files(folder: Path, files: Mapping[str, str | Callable[[Path], object]
         for name, content in files.items():
             write = write_atomically if callable(content) else write_text
             write(folder / name, content)
+
+
+def save_image(path: Path, data: np.ndarray, affine: np.ndarray) -> None:
+    """Write a volume, or several along a fourth axis, as NIfTI; the file appears only complete."""
+    image = nib.Nifti1Image(data, affine)
+    image.header.set_xyzt_units("mm")
+    with writing(str(path)):
+        write_atomically(path, partial(nib.save, image))
 
 
 def made_by(version: str) -> str:

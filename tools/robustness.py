@@ -106,17 +106,15 @@ def measure(options: argparse.Namespace) -> None:
     ids = [entry.id for entry in structures]
     if reference is not None:
         there = set(np.unique(reference.dataobj).tolist())
-        never = [entry.name for entry in table.structures if entry.id in there - set(ids)]
-        if never:
+        if never := [entry.name for entry in table.structures if entry.id in there - set(ids)]:
             notes.append(f"In the reference, but never found by the bundle, and left out: {', '.join(never)}.")
     outcomes = []
     for condition in tqdm([as_it_is, *conditions], desc="comparing", unit="scan"):
         path, change = maps[condition.name], changes[condition.name]
         expected = read_column(volumes_of(path), ids, "expected_dsc")
         outcomes.append(compare(condition, change, read_label_map(path), baseline, reference, table, ids, expected))
-    sources = {"bundle": str(options.bundle), "scan": str(options.input)}
-    if reference is not None:
-        sources["reference"] = str(options.reference)
+    sources = {"bundle": options.bundle, "scan": options.input, "reference": options.reference}
+    sources = {name: source for name, source in sources.items() if source is not None}
     write_files(folder, report_files(Robustness(sources, structures, tuple(outcomes), tuple(notes))))
     print(f"Wrote {folder / 'report.md'}. {ABSENT_RULE}")
 

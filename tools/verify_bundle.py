@@ -26,7 +26,7 @@ from unittest import mock
 import torch
 import torch.distributed as dist
 from monai.bundle import ConfigParser, ConfigWorkflow, ckpt_export, verify_net_in_out
-from release.bundle_files import FILE_CHECKS, config_files, quietly, read_json, read_metadata
+from release.bundle_files import FILE_CHECKS, config_files, find_bundle, quietly, read_json, read_metadata
 
 from monai_mamba.errors import InputError, causes, own_error
 from monai_mamba.handlers.weights import load_weights
@@ -187,10 +187,7 @@ def verify(bundle: Path, data: Mapping[str, str] | None = None, run: bool = Fals
 
     `data` are folders with training data for `BUNDLE/CONFIG`, such as `brats_multimodal/train.json`.
     """
-    bundle, data = bundle.resolve(), data or {}
-    if not (bundle / "configs" / "metadata.json").is_file():
-        raise InputError(f"{bundle}: no configs/metadata.json; expected the folder of a MONAI bundle.")
-    failed = []
+    bundle, data, failed = find_bundle(bundle), data or {}, []
     for name, check in FILE_CHECKS.items():
         yield (result := make_check(name, partial(check, bundle)))
         failed += [name] * (result.status == "failed")
@@ -217,13 +214,9 @@ def make_check(name: str, check: Callable[[], str]) -> Result:
     except Skipped as skipped:
         return Result(name, "skipped", str(skipped))
     except Exception as error:  # a check has to survive whatever a broken config does
-        return Result(name, "failed", _reason(error))
-
-
-def _reason(error: BaseException) -> str:
-    """The sentence of this package's own error in a chain of errors, or the first line of the one at its beginning."""
-    *_, first = causes(error)
-    return str(own_error(error) or f"{type(first).__name__}: {str(first).strip().partition(chr(10))[0]}")
+        *_, first = causes(error)
+        reason = own_error(error) or f"{type(first).__name__}: {str(first).strip().partition(chr(10))[0]}"
+        return Result(name, "failed", str(reason))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

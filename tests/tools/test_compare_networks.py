@@ -14,7 +14,7 @@ import monai.bundle
 import nibabel as nib
 import numpy as np
 import pytest
-from evaluation.score_files import read_scores
+from evaluation.label_sets import read_scores
 from head_phantom import centered_affine, save_head
 from studies import report
 from tumor_phantom import save_case

@@ -122,19 +122,15 @@ def markdown(rows: list[Row]) -> str:
     """Document of all rows, one section per machine, window and pass."""
     parts = ["# Networks\n\nWritten by `tools/benchmark.py network`; see docs/benchmarks.md.\n"]
     for same in groups(rows, "device", "cpu", "gpu", "threads", "torch", "window", "classes", "pass").values():
-        first = same[0]
+        first, rounds = same[0], min(row["repeats"] for row in same)
         parts.append(f"\n## {first['pass']}, window {first['window']}, {first['classes']} classes\n\n")
-        parts.append(f"{machine_line(first)}; {dates(same)}; medians of {min(row['repeats'] for row in same)} rounds ")
-        parts.append("or more.\n\n")
+        parts.append(f"{machine_line(first)}; {dates(same)}; medians of {rounds} rounds or more.\n\n")
         headers = ("network", "settings", "M parameters", "s", "x without Mamba", "convolution", "scan", "extra MiB")
-        cells = [
-            [
-                *(row["network"], row["settings"], number(row["parameters"], 1e6), number(row["seconds"])),
-                *(number(row["times_without_mamba"]), percent(row["share_convolution"]), percent(row["share_scan"])),
-                number(row.get("peak_extra_MiB")),
-            ]
-            for row in same
-        ]
+        cells = []
+        for row in same:
+            shares = percent(row["share_convolution"]), percent(row["share_scan"])
+            figures = number(row["parameters"], 1e6), number(row["seconds"]), number(row["times_without_mamba"])
+            cells.append([row["network"], row["settings"], *figures, *shares, number(row.get("peak_extra_MiB"))])
         parts.append(table(headers, cells))
     return "".join(parts)
 

@@ -59,16 +59,13 @@ def parse_problem(text: str) -> Problem:
     """The problem of a command line: a name, or the numbers B,K,H,W,D,E,N."""
     if text in PROBLEMS:
         return PROBLEMS[text]
-    try:
-        batch, directions, *grid, channels, states = (int(number) for number in text.split(","))
-        problem = Problem(text, batch, directions, (grid[0], grid[1], grid[2]), channels, states)
-    except (ValueError, IndexError):
-        problem = None
-    if problem is None or len(grid) != 3 or problem.updates < 1 or not 1 <= directions <= 8:
+    numbers = [int(number) for number in text.split(",") if number.strip().isdecimal()]
+    if len(numbers) != 7 or text.count(",") != 6 or min(numbers) < 1 or numbers[1] > 8:
         raise argparse.ArgumentTypeError(
             f"problem is {text!r}, expected one of {', '.join(PROBLEMS)} or positive numbers B,K,H,W,D,E,N with K <= 8."
         )
-    return problem
+    batch, directions, *grid, channels, states = numbers
+    return Problem(text, batch, directions, tuple(grid), channels, states)
 
 
 def make_inputs(problem: Problem, device: torch.device) -> dict[str, Tensor]:

@@ -92,13 +92,9 @@ LAYOUTS = {"bare": bare_scan, "fused": fused_scan, "gathered": gathered_scan}
 def prepare(problem: Problem, contender: Contender, backward: bool, device: torch.device) -> Callable[[], Tensor]:
     """Make inputs, and the function that computes their scan, with all gradients if ``backward``."""
     method, layout = contender
+    scan = BASELINES[method] if method in BASELINES else partial(LAYOUTS[layout], method)
     inputs = make_inputs(problem, device)
     arguments = _sequences(**inputs) if layout == "bare" else inputs
-    return step(BASELINES[method] if method in BASELINES else partial(LAYOUTS[layout], method), arguments, backward)
-
-
-def step(scan: Callable[..., Tensor], arguments: dict[str, Tensor], backward: bool) -> Callable[[], Tensor]:
-    """The function that scans, and computes the gradients of all arguments if ``backward``; it returns the result."""
     leaves = [tensor.requires_grad_(backward) for tensor in arguments.values() if tensor.is_floating_point()]
 
     def run() -> Tensor:
@@ -219,13 +215,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Print a line of JSON for each measurement; with an output folder, write the lines and a table there."""
-    methods = []
-    for method in options.backends:
-        reason = unusable(method, options.device)
-        if reason:
-            print(f"{method} is left out: {reason}", file=sys.stderr)
-        else:
-            methods.append(method)
+    left_out = {method: reason for method in options.backends if (reason := unusable(method, options.device))}
+    for method, reason in left_out.items():
+        print(f"{method} is left out: {reason}", file=sys.stderr)
+    methods = [method for method in options.backends if method not in left_out]
     threads = options.threads if options.device.type == "cpu" else options.threads[:1]
     for problem in options.problem:
         for name in options.passes or ("forward", "forward+backward"):

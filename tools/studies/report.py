@@ -18,6 +18,7 @@ from monai_mamba.metrics.structure_scores import ABSENT_RULE
 
 COST_COLUMNS = ("M parameters", "window", "GFLOP", "training, s", "s per step", "training, peak GiB", "evaluation, s")
 TEST_COLUMNS = ("metric", "other", "mean_difference", "median_difference", "effect_size", "p", "p_holm")
+DIGITS = {"dsc": 3, "vs": 3, "assd_mm": 2, "hd95_mm": 2}
 MEAN = "mean"
 
 
@@ -47,11 +48,6 @@ def network_size(config: ConfigParser) -> tuple[int, int]:
     return sum(parameter.numel() for parameter in network.parameters()), counter.get_total_flops()
 
 
-def digits(metric: str) -> int:
-    """How many digits of a metric a table shows."""
-    return 2 if metric.endswith("_mm") else 3
-
-
 def score_rows(scores: Mapping[str, np.ndarray], metrics: Sequence[str], structures: Sequence[str]) -> list[list[str]]:
     """Metric, network, structure, mean and standard deviation over the N cases; the mean over structures comes last.
 
@@ -62,7 +58,7 @@ def score_rows(scores: Mapping[str, np.ndarray], metrics: Sequence[str], structu
         for name, found in scores.items():
             values = np.column_stack([found[..., column], np.nanmean(found[..., column], axis=1)])
             for structure, of_cases in zip((*structures, MEAN), values.T, strict=True):
-                rows.append([TITLES[metric], name, structure, *moments(of_cases, digits(metric))])
+                rows.append([TITLES[metric], name, structure, *moments(of_cases, DIGITS[metric])])
     return rows
 
 
@@ -76,8 +72,8 @@ def test_rows(scores: Mapping[str, np.ndarray], metrics: Sequence[str]) -> list[
             differences = differences[~np.isnan(differences)]
             p, effect = signed_rank_test(differences)
             p_values.append(p)
-            centers = np.round([differences.mean(), np.median(differences)], digits(metric)) + 0.0
-            texts = [f"{value:.{digits(metric)}f}" for value in centers]
+            centers = np.round([differences.mean(), np.median(differences)], DIGITS[metric]) + 0.0
+            texts = [f"{value:.{DIGITS[metric]}f}" for value in centers]
             rows.append([TITLES[metric], other, *texts, f"{effect:.2f}"])
     return [[*row, f"{p:.3g}", f"{c:.3g}"] for row, p, c in zip(rows, p_values, holm(p_values), strict=True)]
 
@@ -136,7 +132,7 @@ def summary(scores: Mapping[str, np.ndarray], metrics: Sequence[str], tests: Seq
     rows = []
     for name, values in scores.items():
         means = np.nanmean(values, axis=1)  # over the structures
-        cells = [spread(means[:, column], digits(metric)) for column, metric in enumerate(metrics)]
+        cells = [spread(means[:, column], DIGITS[metric]) for column, metric in enumerate(metrics)]
         # What a network does not find has no distance: without this column it could win by finding little.
         counts = [missing[name]] if any(missing.values()) else []
         rows.append([name, *cells, *counts, *differences.get(name, ("-", "-"))])

@@ -16,9 +16,9 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from monai_mamba.data.image_file import read_image, stored_scale
+from monai_mamba.data.image_file import open_image
 from monai_mamba.data.image_header import check_header
-from monai_mamba.data.label_values import to_label_ids
+from monai_mamba.data.label_values import read_label_ids
 from monai_mamba.data.modalities import MODALITIES
 from monai_mamba.errors import InputError
 from monai_mamba.files import read_tsv
@@ -38,9 +38,19 @@ INTENSITIES = {
 TISSUES = tuple(INTENSITIES)
 INDEX = {name: index for index, name in enumerate(TISSUES)}
 
+FIELD_OF_VIEW = (240, 240, 155)  # mm, of BraTS and of Task01
+SIGNS = (-1, -1, 1)  # voxels run to the left, to the back and upward
 BRAIN_CLOSING, CORE_CLOSING = 6.0, 3.0  # mm: sulci narrower than twice this are inside the brain, or the core
 LARGEST_ANGLE, LARGEST_SHEAR, SIZES = 10.0, 0.03, (0.92, 1.08)  # degrees, ratio, ratio: the anatomy's variety
 WARP_WIDTH, WARP_STD = 35.0, 1.5  # mm: scale and strength of its elastic deformation
+
+
+def grid(spacing: float) -> tuple[tuple[int, ...], np.ndarray]:
+    """Shape and affine `(4, 4)` of the field of view of BraTS at a spacing in mm."""
+    shape = tuple(round(size / spacing) for size in FIELD_OF_VIEW)
+    affine = np.diag([*(sign * spacing for sign in SIGNS), 1.0])
+    affine[1, 3] = (shape[1] - 1) * spacing
+    return shape, affine
 
 
 class Anatomy(NamedTuple):
@@ -57,25 +67,20 @@ def read_anatomy(path: str | Path) -> Anatomy:
         path: FreeSurfer ids as in SynthSeg's training label maps, in `aseg` or in `aparc+aseg`.
     """
     check_header(path)
-    image = read_image(path)
-    ids = to_label_ids(np.asanyarray(image.dataobj).reshape(image.shape[:3]), path, stored_scale(image))
+    ids, affine = read_label_ids(path), open_image(path).affine
     tissue_of, brain_ids = _tissue_tables()
     found = np.unique(ids).tolist()
-    unknown = [value for value in found if value not in tissue_of]
-    if unknown:
+    if unknown := [value for value in found if value not in tissue_of]:
         raise InputError(
             f"{path}: unknown ids: {', '.join(map(str, unknown[:10]))}. Expected "
             "FreeSurfer's ids, or those of SynthSeg's training label maps. Set the others to 0."
         )
-    lookup = np.zeros(int(found[-1]) + 1, dtype=np.uint8)
-    brain_lookup = np.zeros(len(lookup), dtype=bool)
-    for value in map(int, found):
-        lookup[value] = INDEX.get(tissue_of[value], 0)
-        brain_lookup[value] = value in brain_ids
-    brain = brain_lookup[ids]
+    lookup = np.zeros(found[-1] + 1, dtype=np.uint8)
+    lookup[found] = [INDEX.get(tissue_of[value], 0) for value in found]
+    brain = np.isin(ids, list(brain_ids))
     if not (lookup[ids][brain] == INDEX["white_matter"]).any():
         raise InputError(f"{path}: it has no cerebral white matter for tumors to grow in. Is this a map of a brain?")
-    spacing = nib.affines.voxel_sizes(image.affine)
+    spacing = nib.affines.voxel_sizes(affine)
     margin = np.ceil(BRAIN_CLOSING / spacing).astype(int) + 1
     box = bounding_box(brain)
     ids, brain = (np.pad(part[box], [(size, size) for size in margin]) for part in (ids, brain))
@@ -85,18 +90,15 @@ def read_anatomy(path: str | Path) -> Anatomy:
     tissue[~mask] = 0
     shift = np.eye(4)
     shift[:3, 3] = box_corners(box)[0] - margin
-    return Anatomy(tissue, image.affine @ shift)
+    return Anatomy(tissue, affine @ shift)
 
 
 def _tissue_tables() -> tuple[dict[int, str], set[int]]:
     """Tissue of each id, and the ids inside the brain, from the label tables of the package."""
     rows = read_tsv(LABEL_FOLDER / "subcortical_synthesis.tsv")
-    tissue = {int(row["id"]): row["tissue"] for row in rows}
-    brain = {int(row["id"]) for row in rows if row["brain"] == "1"}
-    for row in rows:  # FreeSurfer's own id where a label map has another one for the same structure
-        if int(row["target"]) not in tissue:
-            tissue[int(row["target"])] = row["tissue"]
-            brain.add(int(row["target"]))
+    # Also FreeSurfer's own id where a label map has another one for the same structure.
+    tissue = {int(row[column]): row["tissue"] for column in ("target", "id") for row in rows}
+    brain = {int(row[column]) for column in ("target", "id") for row in rows if row["brain"] == "1"} - {0}
     into: dict[int, int] = {}
     for first, last, labels in read_merges():
         into |= dict.fromkeys(range(first, last + 1), labels[0])
