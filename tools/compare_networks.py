@@ -24,7 +24,6 @@ import numpy as np
 import torch
 from benchmarks.machine import describe, run_measured
 from evaluation.label_sets import read_scores
-from fire.parser import DefaultParseValue
 from reports import run_command, write_files
 from studies.report import report
 
@@ -50,7 +49,7 @@ def read_study(name: str, words: Sequence[str]) -> dict[str, dict]:
         if text is None:
             raise InputError(f"--{option} has no value. Write --{option} VALUE.")
         for part in [part for part in OPTIONS if option in study[part]] or ["both"]:
-            study[part][option] = DefaultParseValue(text)  # as on the command line of a bundle
+            study[part][option] = text
     return study
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 from evaluation.paired_tests import TEST_NOTES, TITLES, holm, signed_rank_test
+from fire.parser import DefaultParseValue
 from monai.bundle import ConfigParser
 from reports import dates, machine_line, made_by, moments, number, spread, table
 from torch.utils.flop_counter import FlopCounterMode
@@ -29,10 +30,11 @@ def scan_flops(u: torch.Size, delta: torch.Size, A: torch.Size, *_: object, **__
 
 
 def training_config(bundle: str, options: Mapping[str, object]) -> ConfigParser:
-    """The `train.json` of a bundle with options in it."""
+    """The `train.json` of a bundle with options in it, texts as they are read on a command line."""
     parser = ConfigParser()
     parser.read_config(f"{bundle_root(bundle)}/configs/train.json")
-    parser.update(options)
+    for name, value in options.items():
+        parser[name] = DefaultParseValue(value) if isinstance(value, str) else value
     return parser
 
 
