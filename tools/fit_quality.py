@@ -41,7 +41,7 @@ from monai_mamba.data.label_values import read_label_ids
 from monai_mamba.data.quality import COLUMNS, QualityLimits
 from monai_mamba.data.scan_table import describe_pairs
 from monai_mamba.errors import InputError
-from monai_mamba.files import MISSING, table_text, user_path
+from monai_mamba.files import MISSING, table_text
 from monai_mamba.labels import LabelTable
 from monai_mamba.metrics.structure_scores import structure_scores
 
@@ -203,7 +203,7 @@ def main() -> int:
             kind.add_argument("--scan_table", help="TSV file with person and missing ids of each scan")
             kind.add_argument("--results", required=True, help="folder of inference.json for scans not trained on")
         text = "folder for the table and the report"
-        kind.add_argument("--output_dir", type=user_path, required=True, help=text)
+        kind.add_argument("--output_dir", type=lambda path: Path(path).expanduser(), required=True, help=text)
     return run_command(fit_and_report, parser.parse_args())
 
 
