@@ -1,6 +1,6 @@
 """MONAI Label serves the bundles with the labels of the command line, where an environment of it is named.
 
-    MONAI_LABEL_ENVIRONMENT=label-env python -m pytest tests/bundles/test_monai_label_server.py
+    MONAI_LABEL_ENVIRONMENT=label-env python -m pytest tests/test_monai_label_server.py
 
 Links the bundles into MONAI Label's app `monaibundle`, starts its server on a free port of this machine, and asks it
 for legends, labels, and a round of training.
@@ -33,7 +33,7 @@ from monai_mamba.files import read_json
 from monai_mamba.handlers.weights import read_weights, save_weights
 from monai_mamba.labels import LabelTable
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[1]
 BUNDLES = REPOSITORY / "bundles"
 IMAGES = {"subcortical": "head", "hippocampal_subfields": "head", "brats_multimodal": "tumor"}
 TRAINED = "subcortical_training"
