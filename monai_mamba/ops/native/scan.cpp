@@ -36,7 +36,7 @@ constexpr int LANES = 4;
 static_assert(COLUMNS % LANES == 0, "the kept states of a block lie together");
 constexpr int TILE = 16;  // tokens of a tile in the forward, which shall stay in the nearest cache with its B and C
 static_assert(TOKENS % TILE == 0, "a chunk is made of whole tiles");
-constexpr int FEW = 4;  // components n at once, as many as the sixteen registers of AVX2 hold
+constexpr int FEW = 4;   // components n at once, as many as the sixteen registers of AVX2 hold
 constexpr int64_t GROUP_BYTES = 131072;  // of the states and their matrix in a group of channel blocks, in the forward
 constexpr float LOG2_E = 1.4426950408889634f;
 constexpr float LN_2 = 0.6931471805599453f;
@@ -246,6 +246,7 @@ inline void prefetch(const Rows& rows, const Block& block, int64_t from, int64_t
     }
 }
 
+// The same for those that all blocks read.
 inline void prefetch_matrices(const Rows& rows, int64_t states) {
     asm volatile("");
     for (int t = 0; t < rows.count; ++t)
