@@ -15,7 +15,7 @@ from .build import COLUMNS, TOKENS
 
 TASKS = 16  # of the backward at least, where there are channels enough: threads that can work at once
 CHANNELS = 4 * COLUMNS  # of a group in the backward at least: short pieces of rows come slowly from memory
-OWN_PAGES = 1 << 25  # bytes from which memory comes anew from the system, with glibc
+LARGE = 1 << 22  # bytes, of tensors that get large pages: two of 2 MiB or more
 
 
 def saved_shape(delta: Tensor, states: int) -> tuple[int, ...]:
@@ -87,7 +87,7 @@ def _new(*shape: int) -> Tensor:
     Linux is asked for large pages: with those of 4 KiB, a third of a large scan's time goes into getting them.
     """
     tensor = torch.empty(shape, dtype=torch.float32, device="cpu")
-    if hasattr(mmap, "MADV_HUGEPAGE") and tensor.nbytes >= OWN_PAGES:
+    if hasattr(mmap, "MADV_HUGEPAGE") and tensor.nbytes >= LARGE:
         start = -(-tensor.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE
         length = tensor.data_ptr() + tensor.nbytes - start
         ctypes.CDLL(None).madvise(ctypes.c_void_p(start), ctypes.c_size_t(length), mmap.MADV_HUGEPAGE)

@@ -33,7 +33,7 @@ from monai_mamba.errors import InputError
 from monai_mamba.ops import cross_selective_scan, selective_scan
 from monai_mamba.ops.custom_ops import scan_backward, scan_forward
 from monai_mamba.ops.native import build, loading
-from monai_mamba.ops.native.kernel import OWN_PAGES, Kernel, _new
+from monai_mamba.ops.native.kernel import LARGE, Kernel, _new
 
 pytestmark = pytest.mark.usefixtures("kernel")
 
@@ -251,8 +251,8 @@ def test_default_type_and_grad_mode_do_not_matter() -> None:
 
 @pytest.mark.skipif(not Path("/sys/kernel/mm/transparent_hugepage").exists(), reason="this system has no large pages")
 def test_large_results_ask_for_large_pages() -> None:
-    result = _new(OWN_PAGES // 4)
-    middle = result.data_ptr() + OWN_PAGES // 2
+    result = _new(LARGE // 4)
+    middle = result.data_ptr() + LARGE // 2
     inside, flags = False, ""
     for line in Path("/proc/self/smaps").read_text().splitlines():
         if area := re.match(r"([0-9a-f]+)-([0-9a-f]+) ", line):
