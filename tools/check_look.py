@@ -26,6 +26,7 @@ from tqdm import tqdm
 from monai_mamba.checks import check_output_dir
 from monai_mamba.data import find_pairs
 from monai_mamba.data.label_values import read_label_ids
+from monai_mamba.files import table_text
 from monai_mamba.grids import box_shape, one_affine
 from monai_mamba.handlers import load_weights
 from monai_mamba.labels import LabelTable
@@ -60,7 +61,7 @@ def check(options: argparse.Namespace) -> None:
     network, preprocessing, inferer = map(config.get_parsed_content, ("network", "preprocessing", "inferer"))
     network = load_weights(network, options.weights, BUNDLE).eval()
     names = {entry.id: entry.name for entry in LabelTable.load("subcortical").structures}
-    lines = ["\t".join(COLUMNS)]
+    rows = []
     todo = [(pair, condition) for pair in pairs for condition in options.conditions]
     for pair, condition in tqdm(todo, unit="look"):
         image, change = CONDITIONS[condition](load_scan(Path(pair["image"]), None))
@@ -79,9 +80,8 @@ def check(options: argparse.Namespace) -> None:
         found = ", ".join(f"{name} {count}" for name, count in lost.items() if count)
         sizes = [box_shape(box) if box else None, tuple(head.shape[1:])]
         size, whole = (" x ".join(map(str, size)) if size else "unsure" for size in sizes)
-        row = (pair["subject"], condition, size, whole, voxels, sum(lost.values()), found)
-        lines.append("\t".join(map(str, row)))
-    write_files(Path(options.output_dir), {"look.tsv": "\n".join(lines) + "\n"})
+        rows.append((pair["subject"], condition, size, whole, voxels, sum(lost.values()), found))
+    write_files(Path(options.output_dir), {"look.tsv": table_text(COLUMNS, rows)})
 
 
 def main() -> int:

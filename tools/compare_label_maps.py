@@ -42,8 +42,7 @@ def check_subjects(reference: LabelSet, methods: Sequence[LabelSet]) -> None:
     problems = []
     for method in methods:
         for text, one, other in (("lacks", reference, method), ("has what the reference lacks", method, reference)):
-            subjects = sorted(set(one.files) - set(other.files))
-            if subjects:
+            if subjects := sorted(set(one.files) - set(other.files)):
                 problems.append(f"{method.name} ({method.source}) {text}: {', '.join(subjects)}.")
     if problems:
         raise InputError(
@@ -82,8 +81,7 @@ def choose_structures(
     `found` are the ids that occur in each set, in any of its maps; the reference comes first.
     """
     if ids is not None:
-        unknown = sorted(set(ids) - {entry.id for entry in table if entry.id})
-        if unknown:
+        if unknown := sorted(set(ids) - {entry.id for entry in table if entry.id}):
             raise InputError(f"--ids: {unknown} are not in the label table. Add them to a table, see --labels.")
         return tuple(entry for entry in table if entry.id in ids)
     names = {entry.id: f"{entry.id} ({entry.name})" for entry in table.structures}
@@ -91,8 +89,7 @@ def choose_structures(
     problems = []
     for method in methods:
         for text, one, other in (("never has", reference, method), ("has, unlike the reference,", method, reference)):
-            different = sorted((found[one] - found[other]) & set(names))
-            if different:
+            if different := sorted((found[one] - found[other]) & set(names)):
                 problems.append(f"{method} {text} {', '.join(names[label] for label in different)}.")
     common = sorted(set.intersection(*found.values()) & set(names))
     if problems or not common:

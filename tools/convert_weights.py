@@ -13,25 +13,22 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from reports import run_command
 
-from monai_mamba.errors import InputError, WeightsError
-from monai_mamba.handlers.weights import read_tensors, write_tensors
-from monai_mamba.networks.nets import MedSegMamba, SegMamba
-
-NETWORKS = {"MedSegMamba": MedSegMamba, "SegMamba": SegMamba}
+from monai_mamba.errors import WeightsError
+from monai_mamba.handlers.weights import read_weights, write_tensors
+from monai_mamba.networks import nets
 
 MEDSEGMAMBA_KEYS = (
     (r"Conv1\.", "encoders.0."),
     (r"downconv(\d)\.down\.1\.", r"encoders.\1."),
     (r"gn\.", "expand.0."),
     (r"expand\.(?=weight|bias)", "expand.2."),
-    (r"bottleneck\.blocks\.", "blocks."),
+    (r"bottleneck\.blocks\.(?!.*\.scans\.)", "blocks."),  # without traversals, parameters in the published code
     (r"pre_head_ln\.", "norm."),
     (r"compress\.conv\.", "compress."),
     (r"Up(\d)\.up\.0\.1\.", lambda m: f"ups.{4 - int(m[1])}.0."),
@@ -52,8 +49,6 @@ MEDSEGMAMBA_PARTS = (
     (".self_attention.Ds", ".mixer.D"),
     (".self_attention.", ".mixer."),
 )
-MEDSEGMAMBA_DROPPED = re.compile(r"\.self_attention\.scans\.")  # traversals, stored as parameters by the published code
-
 SEGMAMBA_KEYS = (
     (r"vit\.downsample_layers\.0\.0\.", "downsamples.0."),
     (r"vit\.downsample_layers\.", "downsamples."),
@@ -93,27 +88,27 @@ class Converted(NamedTuple):
     dropped: list[str]
 
 
-def _rename(key: str, table: tuple) -> str | None:
-    for pattern, replacement in table:
-        name, count = re.subn(f"^{pattern}", replacement, key)
-        if count:
-            return name
-    return None
+def _rename(published: State, table: tuple) -> tuple[State, list[str]]:
+    """The tensors by the names that a table gives them, and the names that it lacks."""
+    state, dropped = {}, []
+    for key, value in published.items():
+        names = (re.subn(f"^{pattern}", replacement, key) for pattern, replacement in table)
+        if name := next((name for name, count in names if count), None):
+            state[name] = value
+        else:
+            dropped.append(key)
+    return state, dropped
 
 
 def _indices(state: State, prefix: str) -> int:
     """Number of entries of the module list ``prefix``."""
-    found = {int(m[1]) for m in (re.match(rf"{re.escape(prefix)}\.(\d+)\.", key) for key in state) if m}
-    return len(found)
+    return len({key.split(".")[prefix.count(".") + 1] for key in state if key.startswith(f"{prefix}.")})
 
 
 def _medsegmamba(published: State) -> Converted:
-    state, dropped = {}, []
-    for key, value in published.items():
-        name = None if MEDSEGMAMBA_DROPPED.search(key) else _rename(key, MEDSEGMAMBA_KEYS)
-        if name is None:
-            dropped.append(key)
-            continue
+    renamed, dropped = _rename(published, MEDSEGMAMBA_KEYS)
+    state = {}
+    for name, value in renamed.items():
         for old, new in MEDSEGMAMBA_PARTS:
             name = name.replace(old, new)
         if name.endswith((".A_log", ".D")):  # one row per direction and channel, direction slowest
@@ -135,19 +130,13 @@ def _medsegmamba(published: State) -> Converted:
 
 
 def _segmamba(published: State) -> Converted:
-    state, dropped = {}, []
-    for key, value in published.items():
-        name = _rename(key, SEGMAMBA_KEYS)
-        if name is None:
-            dropped.append(key)
-        else:
-            state[name] = value
+    state, dropped = _rename(published, SEGMAMBA_KEYS)
     for layer in [key.removesuffix("in_proj.weight") for key in state if key.endswith(".mixer.in_proj.weight")]:
         for name, branches in SEGMAMBA_BRANCHES.items():
             parts = [state.pop(layer + branch) for branch in branches]
             state[layer + name] = torch.cat(parts) if name.startswith("conv.") else torch.stack(parts)
     stages = [state[f"gated_convs.{i}.mix.0.weight"].shape[0] for i in range(4)]
-    inner, width = (state["mamba_layers.0.0.mixer.in_proj.weight"].shape[i] for i in (0, 1))
+    inner, width = state["mamba_layers.0.0.mixer.in_proj.weight"].shape
     arguments = {
         "in_channels": state["downsamples.0.weight"].shape[1],
         "out_channels": state["head.weight"].shape[0],
@@ -159,71 +148,54 @@ def _segmamba(published: State) -> Converted:
     return Converted("SegMamba", arguments, state, dropped)
 
 
-def convert(published: Mapping[str, object]) -> Converted:
-    """Convert a state dict in a published layout: building the network and loading the result strictly succeeds.
-
-    Tensors may lie below an entry ``state_dict`` or ``model``, and their names begin with ``module.``.
-    """
-    for wrapper in ("state_dict", "model"):
-        if isinstance(published.get(wrapper), Mapping):
-            published = published[wrapper]
-    tensors = {key.removeprefix("module."): v for key, v in published.items() if isinstance(v, torch.Tensor)}
-    others = [key for key, v in published.items() if not isinstance(v, torch.Tensor)]
-    if any(key.startswith("bottleneck.blocks.") for key in tensors):
+def convert(published: State) -> Converted:
+    """Convert a state dict in a published layout: building the network and loading the result strictly succeeds."""
+    if any(key.startswith("bottleneck.blocks.") for key in published):
         read = _medsegmamba
-    elif any(key.startswith("vit.gscs.") for key in tensors):
+    elif any(key.startswith("vit.gscs.") for key in published):
         read = _segmamba
     else:
         raise WeightsError(
             "The tensor names are those of neither network: expected 'bottleneck.blocks.*' (MedSegMamba) or "
-            f"'vit.gscs.*' (SegMamba), found {sorted(tensors)[:5]}."
+            f"'vit.gscs.*' (SegMamba), found {sorted(published)[:5]}."
         )
     try:
-        converted = read(tensors)
+        converted = read(published)
     except (KeyError, RuntimeError) as error:
         raise WeightsError(f"The checkpoint is incomplete or not the published configuration: {error}.") from error
     with torch.device("meta"):
-        expected = NETWORKS[converted.network](**converted.arguments).state_dict()
-    found = {key: tuple(value.shape) for key, value in converted.state.items()}
-    wrong = sorted(set(expected) ^ set(found)) + [
-        f"{key}: {found[key]}, not {tuple(expected[key].shape)}"
-        for key in sorted(set(expected) & set(found))
-        if found[key] != tuple(expected[key].shape)
-    ]
-    if wrong:
-        raise WeightsError(f"{len(wrong)} tensors do not fit {converted.network}, e.g. {wrong[:5]}.")
-    return converted._replace(dropped=others + converted.dropped)
+        network = getattr(nets, converted.network)(**converted.arguments)
+    try:
+        network.load_state_dict(converted.state, assign=True)
+    except RuntimeError as error:
+        raise WeightsError(f"The tensors do not fit {converted.network}. {error}") from error
+    return converted
 
 
 def convert_file(source: Path, target: Path) -> Converted:
     """Convert the checkpoint file ``source`` and write the state dict to ``target``."""
-    if not source.is_file():
-        raise InputError(f"{source}: no such file; expected a PyTorch checkpoint.")
-    published = read_tensors(source)
-    if not isinstance(published, Mapping):
-        raise WeightsError(f"{source} holds a {type(published).__name__}; expected a dictionary of tensors.")
+    published = read_weights(source)
     try:
         converted = convert(published)
     except WeightsError as error:
         raise WeightsError(f"{source}: {error}") from error
-    state = {key: value.clone() for key, value in converted.state.items()}
-    write_tensors(target, state)
+    write_tensors(target, {key: value.clone() for key, value in converted.state.items()})
     return converted
+
+
+def convert_and_tell(options: argparse.Namespace) -> None:
+    """Convert a file, and print what came out."""
+    converted = convert_file(options.source, options.target)
+    print(f"Wrote {options.target}: {len(converted.state)} tensors of {converted.network}")
+    print("network:", json.dumps({"_target_": converted.network, **converted.arguments}))
+    print(f"dropped {len(converted.dropped)} entries" + "".join(f"\n  {name}" for name in converted.dropped))
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("source", type=Path, help="checkpoint in the published layout (.pt, .pth)")
     parser.add_argument("target", type=Path, help="state dict to write (.pt)")
-    options = parser.parse_args()
-
-    def convert_and_tell(_: argparse.Namespace) -> None:
-        converted = convert_file(options.source, options.target)
-        print(f"Wrote {options.target}: {len(converted.state)} tensors of {converted.network}")
-        print("network:", json.dumps({"_target_": converted.network, **converted.arguments}))
-        print(f"dropped {len(converted.dropped)} entries" + "".join(f"\n  {name}" for name in converted.dropped))
-
-    return run_command(convert_and_tell, options)
+    return run_command(convert_and_tell, parser.parse_args())
 
 
 if __name__ == "__main__":

@@ -143,8 +143,7 @@ def show_slice(
     panel.imshow(part.T, cmap="gray", vmin=min(0.0, float(part.min())), vmax=white, origin="lower", aspect=aspect)
     if overlay is not None:
         panel.imshow(overlay.transpose(1, 0, 2), origin="lower", aspect=aspect, interpolation="nearest")
-    for position, side in zip((0.02, 0.98), sides, strict=True):
-        align = "left" if position < 0.5 else "right"
+    for position, align, side in zip((0.02, 0.98), ("left", "right"), sides, strict=True):
         panel.text(position, 0.5, side, color="white", ha=align, va="center", transform=panel.transAxes)
     panel.set_axis_off()
 
@@ -170,9 +169,8 @@ def telling_part(
         wrong.sum(axis=tuple(other for other in range(3) if other != axis)) * spacing.prod() / spacing[axis]
         for _, axis, _ in VIEWS
     ]
-    view = VIEWS[int(np.argmax([area.max() for area in areas]))]
-    axis = view[1]
-    index = int(np.argmax(areas[VIEWS.index(view)]))
+    plane = int(np.argmax([area.max() for area in areas]))
+    axis, index = VIEWS[plane][1], int(np.argmax(areas[plane]))
     first, last = box_corners(bounding_box((reference | prediction).take(index, axis=axis)))
     step = np.delete(spacing, axis)
     low, high = first * step, (last + 1) * step
@@ -181,7 +179,7 @@ def telling_part(
     stop = np.ceil(((low + high) / 2 + half) / step).astype(int)
     cut: list[int | slice] = [slice(int(a), int(b)) for a, b in zip(start, stop, strict=True)]
     cut.insert(axis, index)
-    return view, tuple(cut)
+    return VIEWS[plane], tuple(cut)
 
 
 def make_picture(options: argparse.Namespace) -> None:

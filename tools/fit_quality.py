@@ -30,7 +30,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from evaluation.label_sets import find_label_set, read_column, unknown_ids, volumes_of
+from evaluation.label_sets import find_label_set, read_column, unknown_ids, volumes, volumes_of
 from reports import made_by, run_command, table, write_files
 from tqdm import tqdm
 
@@ -41,8 +41,7 @@ from monai_mamba.data.label_values import read_label_ids
 from monai_mamba.data.quality import COLUMNS, QualityLimits
 from monai_mamba.data.scan_table import describe_pairs
 from monai_mamba.errors import InputError
-from monai_mamba.files import MISSING
-from monai_mamba.grids import voxel_volume
+from monai_mamba.files import MISSING, table_text
 from monai_mamba.labels import LabelTable
 from monai_mamba.metrics.structure_scores import structure_scores
 
@@ -68,36 +67,33 @@ def fit(volumes: np.ndarray, other_side: list[int], overlaps: np.ndarray) -> np.
 
 
 def measure(path: Path, ids: Sequence[int]) -> np.ndarray:
-    """Volumes of some ids in a label map, mm3."""
-    counts = np.bincount(read_label_ids(path).ravel(), minlength=max(ids) + 1)[list(ids)]
-    return counts * voxel_volume(nib.load(path).affine)
+    """Volumes of some ids in the label map of a file, mm3."""
+    return volumes(read_label_ids(path), nib.load(path).affine, ids)
 
 
 def write_limits(folder: Path, names: Sequence[str], limits: np.ndarray) -> None:
     """Write quality.tsv."""
     texts = [[MISSING if np.isnan(value) else f"{value:.4g}" for value in row] for row in limits]
-    rows = [COLUMNS, *([name, *row] for name, row in zip(names, texts, strict=True))]
-    write_files(folder, {"quality.tsv": "".join("\t".join(row) + "\n" for row in rows)})
+    rows = [[name, *row] for name, row in zip(names, texts, strict=True)]
+    write_files(folder, {"quality.tsv": table_text(COLUMNS, rows)})
 
 
 def fit_hippocampus(options: argparse.Namespace) -> None:
     """Measure crops of hippocampi and fit."""
-    check_output_dir(options.output_dir)
     files = find_label_set("labels", str(Path(options.dataset_dir, "labelsTr"))).files
-    volumes = {int(re.search(r"\d+$", name)[0]): measure(path, (1, 2)) for name, path in files.items()}
+    crops = {int(re.search(r"\d+$", name)[0]): measure(path, (1, 2)) for name, path in files.items()}
     missing = np.full(2, np.nan)
-    first = range(1, max(volumes) + 1, 2)
-    sides = np.array([[volumes.get(case, missing), volumes.get(case + 1, missing)] for case in first])
+    first = range(1, max(crops) + 1, 2)
+    sides = np.array([[crops.get(case, missing), crops.get(case + 1, missing)] for case in first])
     # (person, side, part): either side of a crop is not known, so that both count for both.
     limits = fit(np.concatenate([sides, sides[:, ::-1]]).reshape(-1, 4), [2, 3, 0, 1], np.full((1, 4), np.nan))
     names = [entry.name for entry in LabelTable.load("hippocampus_head_tail").structures]
-    write_limits(Path(options.output_dir).expanduser(), names, limits)
-    print(f"{len(volumes)} hippocampi, {int(np.isfinite(sides).all((1, 2)).sum())} people with both.")
+    write_limits(options.output_dir, names, limits)
+    print(f"{len(crops)} hippocampi, {int(np.isfinite(sides).all((1, 2)).sum())} people with both.")
 
 
 def fit_limits(options: argparse.Namespace) -> None:
     """Measure label maps, fit, and grade results."""
-    check_output_dir(options.output_dir)
     labels = LabelTable.load("subcortical")
     ids, names = [entry.id for entry in labels.structures], np.array([entry.name for entry in labels.structures])
     other_side = [ids.index(labels.ids[labels.mirror[entry.index]]) for entry in labels.structures]
@@ -111,22 +107,22 @@ def fit_limits(options: argparse.Namespace) -> None:
     if not tables:
         raise InputError(f"{options.results}: no results there (*_volumes.tsv). Give the --output_dir of a run.")
     expected, sizes = (np.array([read_column(path, ids, name) for path in tables]) for name in ("expected_dsc", "mm3"))
-    volumes = np.array(list(people.values()))
-    limits = fit(volumes, other_side, expected)
+    found = np.array(list(people.values()))
+    limits = fit(found, other_side, expected)
     known = (sizes >= limits[:, 0]).any(0) & np.isfinite(expected).any(0)
     outside = []
-    for row, values in enumerate(volumes):
-        low, high, *_ = fit(np.delete(volumes, row, 0), other_side, expected).T
+    for row, values in enumerate(found):
+        low, high, *_ = fit(np.delete(found, row, 0), other_side, expected).T
         outside.append(int((known & ((values < low) | (values > high))).sum()))
-    folder = Path(options.output_dir).expanduser()
-    write_limits(folder, names[known], limits[known])
-    grades = [(path.name.split("_desc-")[0], *QualityLimits.load(folder / "quality.tsv").rate(path)) for path in tables]
+    write_limits(options.output_dir, names[known], limits[known])
+    fitted = QualityLimits.load(options.output_dir / "quality.tsv")
+    grades = [(path.name.split("_desc-")[0], *fitted.rate(path)) for path in tables]
     text = (
         f"Volumes of {len(people)} people, expected DSC of {len(tables)} scans. With limits fitted without them, "
         f"{sum(map(bool, outside))} people have a volume outside, {max(outside)} structures at most.\n"
     )
     report = f"# Limits\n\n{made_by(__version__ + '.')}\n{text}\n{table(('scan', 'grade', 'reason'), grades)}"
-    write_files(folder, {"report.md": report})
+    write_files(options.output_dir, {"report.md": report})
     print(text, end="")
 
 
@@ -146,7 +142,6 @@ def fit_factors(expected: np.ndarray, measured: np.ndarray) -> np.ndarray:
 
 def fit_calibration(options: argparse.Namespace) -> None:
     """Score the results and write the factors."""
-    check_output_dir(options.output_dir)
     entries = LabelTable.load("subcortical", auxiliary=True).structures
     ids = [entry.id for entry in entries]
     found, reference = find_label_set("results", options.results), find_label_set("reference", options.reference)
@@ -179,20 +174,27 @@ def fit_calibration(options: argparse.Namespace) -> None:
         f"{errors[0]:.3f} and {errors[1]:.3f}.\n"
     )
     columns = ("id", "structure", "measured", "expected", "expected, calibrated without the person", "factor")
-    lines = ["id\tfactor", *(f"{row[0]}\t{row[-1]}" for row in rows)]
     files = {
-        "calibration.tsv": "\n".join(lines) + "\n",
+        "calibration.tsv": table_text(("id", "factor"), [(row[0], row[-1]) for row in rows]),
         "report.md": f"# Expected and measured DSC\n\n{made_by(__version__ + '.')}\n{text}\n{table(columns, rows)}",
     }
-    write_files(Path(options.output_dir).expanduser(), files)
+    write_files(options.output_dir, files)
     print(text, end="")
+
+
+COMMANDS = {"limits": fit_limits, "hippocampus": fit_hippocampus, "calibration": fit_calibration}
+
+
+def fit_and_report(options: argparse.Namespace) -> None:
+    """Fit what the command line asks for."""
+    check_output_dir(options.output_dir)
+    COMMANDS[options.kind](options)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     kinds = parser.add_subparsers(dest="kind", required=True)
-    commands = {"limits": fit_limits, "hippocampus": fit_hippocampus, "calibration": fit_calibration}
-    for name in commands:
+    for name in COMMANDS:
         kind = kinds.add_parser(name)
         if name == "hippocampus":
             kind.add_argument("--dataset_dir", required=True, help="folder with labelsTr")
@@ -200,9 +202,9 @@ def main() -> int:
             kind.add_argument("--reference", required=True, help="folder with label maps of scans")
             kind.add_argument("--scan_table", help="TSV file with person and missing ids of each scan")
             kind.add_argument("--results", required=True, help="folder of inference.json for scans not trained on")
-        kind.add_argument("--output_dir", required=True, help="folder for the table and the report")
-    options = parser.parse_args()
-    return run_command(commands[options.kind], options)
+        text = "folder for the table and the report"
+        kind.add_argument("--output_dir", type=lambda path: Path(path).expanduser(), required=True, help=text)
+    return run_command(fit_and_report, parser.parse_args())
 
 
 if __name__ == "__main__":

@@ -23,28 +23,14 @@ from scipy.spatial.transform import Rotation
 from monai_mamba.data.label_maps import find_label_maps
 from monai_mamba.data.label_values import read_label_ids
 from monai_mamba.errors import InputError
+from monai_mamba.files import read_tsv, table_text
 from monai_mamba.grids import sample_linearly, voxel_map, voxel_volume
 from monai_mamba.transforms.intracranial import COMPARED_MM, MM, AverageHead, centers_of_mass, fit_affine
 from monai_mamba.version import __version__
 
 BRAIN_END, CORD, CEREBELLUM = 500, 512, (7, 8, 46, 47)
 CENTERS = (4, 5, 7, 8, 10, 11, 12, 13, 14, 15, 17, 18, 26, 28, 43, 44, 46, 47, 49, 50, 51, 52, 53, 54, 58, 60)
-GRAY = {
-    1.0: (2, 41),
-    0.95: (7, 46),
-    0.9: (13, 16, 52, 508, 511, 530),
-    0.85: (28, 60),
-    0.8: (10, 25, 49, 57, CORD),
-    0.75: (12, 51),
-    0.7: (3, 8, 11, 17, 18, 26, 30, 42, 47, 50, 53, 54, 58, 62, 72, 85, 516),
-    0.55: (507,),
-    0.4: (136, 137, 163, 164, 502),
-    0.3: (514,),
-    0.25: (506, 515),
-    0.2: (5, 14, 15, 24, 44),
-    0.15: (4, 43, 509),
-    0.0: (0,),
-}
+GRAY = Path(__file__).with_name("synthesis") / "t1_gray.tsv"  # of each label id, 0..1
 ROUNDS, MIN_HEADS = 2, 3
 CONTRAST, NOISE = 0.1, 0.05  # standard deviations of gray values that are 0..1
 SHAPE, ORIGIN = (47, 60, 54), (-92.0, -128.0, -100.0)  # of the average; its origin is the middle of the structures
@@ -72,16 +58,12 @@ class Head:
         return cls(ids, affine, inside_of_skull(ids[::2, ::2, ::2]), affine @ np.diag([2.0, 2.0, 2.0, 1.0]), centers)
 
     @property
-    def volume(self) -> float:
-        """Intracranial volume in mm3."""
-        return float(self.inside.sum()) * voxel_volume(self.half)
-
-    @property
     def image(self) -> np.ndarray:
         """The head with the gray values of a T1-weighted scan, 0..1."""
         table = np.zeros(self.ids.max() + 1, np.float32)
-        for gray, ids in GRAY.items():
-            table[[label for label in ids if label < len(table)]] = gray
+        for row in read_tsv(GRAY):
+            if int(row["id"]) < len(table):
+                table[int(row["id"])] = float(row["gray"])
         return table[self.ids]
 
 
@@ -113,11 +95,6 @@ def resample(volume: np.ndarray, affine: np.ndarray, matrix: np.ndarray, target:
     return sample_linearly(smooth, voxel_map(matrix @ target, affine), tuple(slice(0, size) for size in SHAPE))
 
 
-def register(average: AverageHead, head: Head, image: np.ndarray, start: np.ndarray) -> np.ndarray:
-    """See `AverageHead.register`."""
-    return average.register(image, head.affine, start, average.outside_mm <= COMPARED_MM)
-
-
 def other_contrast(head: Head, seed: int) -> np.ndarray:
     """The image of a head with other gray values and with noise."""
     generator = np.random.default_rng(seed)
@@ -142,7 +119,8 @@ def align(heads: Sequence[Head]) -> tuple[AverageHead, np.ndarray]:
         )
         average = AverageHead(*aligned.mean(axis=0), target, centers)
         if turn < ROUNDS:
-            matrices = [register(average, head, head.image, m) for head, m in zip(heads, matrices, strict=True)]
+            near, starts = average.outside_mm <= COMPARED_MM, zip(heads, matrices, strict=True)
+            matrices = [average.register(head.image, head.affine, start, near) for head, start in starts]
     return average, aligned
 
 
@@ -152,8 +130,9 @@ def leave_one_out(heads: Sequence[Head], average: AverageHead, aligned: np.ndarr
     for index, head in enumerate(heads):
         others = replace(average, **dict(zip(("image", "inside"), np.delete(aligned, index, 0).mean(0), strict=True)))
         start = fit_affine(average.centers, head.centers)
-        matrix = register(others, head, other_contrast(head, index), start)
-        errors.append(100 * (others.volume * np.linalg.det(matrix[:3, :3]) / head.volume - 1))
+        near, volume = others.outside_mm <= COMPARED_MM, head.inside.sum() * voxel_volume(head.half)
+        matrix = others.register(other_contrast(head, index), head.affine, start, near)
+        errors.append(100 * (others.volume * np.linalg.det(matrix[:3, :3]) / volume - 1))
     return errors
 
 
@@ -165,7 +144,7 @@ def make_average(options: argparse.Namespace) -> None:
     heads = [Head.load(path) for path in paths]
     average, aligned = align(heads)
     voxels = np.stack([average.image * 255, average.inside * 255], axis=-1).round().astype(np.uint8)
-    rows = [f"{label}\t" + "\t".join(f"{x:.2f}" for x in place) for label, place in average.centers.items()]
+    rows = [[label, *(f"{x:.2f}" for x in place)] for label, place in average.centers.items()]
     errors = leave_one_out(heads, average, aligned)
     low, middle, high = np.percentile(np.abs(errors), (25, 50, 75))
     text = (
@@ -175,7 +154,7 @@ def make_average(options: argparse.Namespace) -> None:
     )
     files = {
         "head.nii.gz": lambda path: nib.save(nib.Nifti1Image(voxels, average.affine), path),
-        "centers.tsv": "\n".join(["id\tx\ty\tz", *rows]) + "\n",
+        "centers.tsv": table_text(("id", "x", "y", "z"), rows),
         "report.md": f"# Average head\n\n{made_by(__version__ + '.')}\n{text}",
     }
     write_files(Path(options.output_dir), files)

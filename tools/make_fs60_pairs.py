@@ -20,8 +20,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 from nibabel.processing import resample_from_to
-from reports import run_command
-from synthesis.files import save
+from reports import run_command, save_image
 from tqdm import tqdm
 
 from monai_mamba.checks import check_output_dir
@@ -36,11 +35,6 @@ SIDES = {"lh": 1000, "rh": 2000}
 KINDS = ("hippoAmygLabels-T1.v2?.FS60", "hippoAmygLabels-T1.v2?", "hippoSfLabels-T1.v10")
 PATTERNS = [kind + space for space in (".FSvoxelSpace.mgz", ".mgz") for kind in KINDS]
 AMYGDALA = range(7000, 7101)
-
-
-def read_subfields() -> dict[int, int]:
-    """FreeSurfer's ids of subfields, and what they are in FS60."""
-    return {int(row["id"]): int(row["into"]) for row in read_tsv(LABEL_FOLDER / "freesurfer_subfields.tsv")}
 
 
 def find_subjects(subjects_dir: Path) -> dict[Path, tuple[Path, dict[str, Path]]]:
@@ -66,10 +60,9 @@ def find_subjects(subjects_dir: Path) -> dict[Path, tuple[Path, dict[str, Path]]
 
 
 def to_fs60(path: Path, side: str, grid: tuple[tuple[int, ...], np.ndarray], subfields: dict[int, int]) -> np.ndarray:
-    """FS60 ids of one side, int16, on a grid (shape and affine), 0 elsewhere."""
+    """FS60 ids of one side, int16, on a grid (shape and affine), 0 elsewhere; `subfields` are by FreeSurfer's ids."""
     ids = read_label_ids(path)
-    unknown = sorted(set(np.unique(ids).tolist()) - {0, *subfields, *AMYGDALA})
-    if unknown:
+    if unknown := sorted(set(np.unique(ids).tolist()) - {0, *subfields, *AMYGDALA}):
         raise InputError(f"{path}: {unknown[:5]} are no ids of hippocampal subfields, see freesurfer_subfields.tsv.")
     lookup = np.zeros(AMYGDALA.stop, np.int16)
     for label, into in subfields.items():
@@ -81,10 +74,9 @@ def to_fs60(path: Path, side: str, grid: tuple[tuple[int, ...], np.ndarray], sub
 def make_pairs(options: argparse.Namespace) -> None:
     """Make the pairs of all subjects."""
     check_output_dir(options.output_dir)
-    folder, subfields = Path(options.output_dir).expanduser(), read_subfields()
+    folder, rows = Path(options.output_dir).expanduser(), read_tsv(LABEL_FOLDER / "freesurfer_subfields.tsv")
+    subfields = {int(row["id"]): int(row["into"]) for row in rows}
     subjects = find_subjects(Path(options.subjects_dir).expanduser())
-    for kind in ("imagesTr", "labelsTr"):
-        (folder / kind).mkdir(parents=True, exist_ok=True)
     for subject, (path, sides) in tqdm(subjects.items(), unit="subject"):
         image = read_image(path)
         grid = image.shape[:3], image.affine
@@ -94,8 +86,8 @@ def make_pairs(options: argparse.Namespace) -> None:
             if not part.any():
                 raise InputError(f"{file}: no subfield lies in {path.name}. Do both come from one run of FreeSurfer?")
             label = np.where(part > 0, part, label)
-        save(folder / "labelsTr" / f"{subject.name}.nii.gz", label, image.affine)
-        save(folder / "imagesTr" / f"{subject.name}.nii.gz", np.asarray(image.dataobj).squeeze(), image.affine)
+        save_image(folder / "labelsTr" / f"{subject.name}.nii.gz", label, image.affine)
+        save_image(folder / "imagesTr" / f"{subject.name}.nii.gz", np.asarray(image.dataobj).squeeze(), image.affine)
     print(f"{len(subjects)} pairs in {folder}. Train with --dataset_dir {folder}.")
 
 

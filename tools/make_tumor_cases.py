@@ -21,14 +21,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from reports import run_command, write_files
-from synthesis.files import SIGNS, find_maps, grid, save
-from synthesis.tumors import Anatomy, grow_tumor, paint, random_brain, read_anatomy
+from reports import run_command, save_image, write_files
+from synthesis.tumors import SIGNS, Anatomy, grid, grow_tumor, paint, random_brain, read_anatomy
 from tqdm import tqdm
 
 from monai_mamba.checks import check_output_dir
+from monai_mamba.data.label_maps import find_label_maps
 from monai_mamba.data.modalities import MODALITIES
-from monai_mamba.errors import InputError, OutputError
+from monai_mamba.errors import InputError
 from monai_mamba.grids import bounding_box
 from monai_mamba.labels import RegionTable
 
@@ -77,22 +77,15 @@ def datalist(names: Sequence[str]) -> str:
 
 
 def make_cases(options: argparse.Namespace) -> None:
-    """Make all cases that the command asks for."""
+    """Make all cases that the command asks for, from the maps in turn, and write them."""
     if not 0 < options.spacing <= LARGEST_SPACING or options.cases < 1 or options.seed < 0:
         raise InputError(
             f"--spacing is {options.spacing:g}, --cases {options.cases}, --seed {options.seed}; expected a spacing "
             f"above 0 and up to {LARGEST_SPACING:g} mm, at least 1 case, and a seed from 0 on."
         )
-    maps = find_maps(options.label_maps)
-    check_output_dir(options.output_dir)
-    try:
-        write_cases(maps, Path(options.output_dir).expanduser(), options)
-    except OSError as error:
-        raise OutputError(f"{options.output_dir}: the cases cannot be written ({error}). Is the disk full?") from error
-
-
-def write_cases(maps: Sequence[str], folder: Path, options: argparse.Namespace) -> None:
-    """Make the cases from their maps, in turn, and write them."""
+    folder, sources = Path(options.output_dir), map(Path, options.label_maps)
+    maps = [file for path in sources for file in ([str(path)] if path.is_file() else find_label_maps(path))]
+    check_output_dir(folder)
     _, affine = grid(options.spacing)
     names = {}
     progress = tqdm(total=options.cases, unit="case")
@@ -105,13 +98,13 @@ def write_cases(maps: Sequence[str], folder: Path, options: argparse.Namespace) 
             if options.layout == "msd":
                 names[number] = f"BRATS_{number + 1:03d}"
                 image = np.stack([volumes[name] for name in MODALITIES], axis=-1)
-                save(folder / "imagesTr" / f"{names[number]}.nii.gz", image, affine)
-                save(folder / "labelsTr" / f"{names[number]}.nii.gz", labels, affine)
+                save_image(folder / "imagesTr" / f"{names[number]}.nii.gz", image, affine)
+                save_image(folder / "labelsTr" / f"{names[number]}.nii.gz", labels, affine)
             else:
                 name = f"BraTS-GLI-{position:05d}-{turn:03d}"
                 for modality, volume in volumes.items():
-                    save(folder / name / f"{name}-{ENDINGS[modality]}.nii.gz", volume, affine)
-                save(folder / name / f"{name}-seg.nii.gz", labels, affine)
+                    save_image(folder / name / f"{name}-{ENDINGS[modality]}.nii.gz", volume, affine)
+                save_image(folder / name / f"{name}-seg.nii.gz", labels, affine)
             progress.update()
     progress.close()
     if options.layout == "msd":

@@ -16,13 +16,14 @@ import posixpath
 import re
 import shutil
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from release.bundle_files import FILE_CHECKS, bundle_files, config_files, quietly, read_metadata, sha256
+from release.bundle_files import FILE_CHECKS, bundle_files, config_files, find_bundle, quietly, read_metadata, sha256
 from reports import run_command
 
-from monai_mamba.errors import InputError, MonaiMambaError, OutputError
+from monai_mamba.errors import InputError, MonaiMambaError, OutputError, writing
 
 ROOT_LINE = re.compile(r'"(?P<key>\w+)": "\$monai_mamba\.bundle_root\(\'(?P<name>\w+)\'(, beside=@bundle_root)?\)"')
 LINK = re.compile(r"!?\[(?P<text>[^\]]*)\]\((?P<target>[^)\s]+)\)")
@@ -44,39 +45,31 @@ def pack(bundle: Path, output_dir: Path, url_prefix: str | None = None) -> Path:
 
     Bundles that its configs ask for lie beside it. Weights are packed, or lie at `URL_PREFIX/models/model.pt`.
     """
-    bundle = bundle.resolve()
+    bundle = find_bundle(bundle)
     if url_prefix is not None and not re.match(r"(https?|file)://", url_prefix):
         raise InputError(f"--url_prefix {url_prefix}: expected a URL such as https://host/folder.")
     stages = _stages(bundle)
-    for part in (bundle, *stages):
-        _check(part)
+    for part in (bundle, *map(find_bundle, stages)):
+        for check in FILE_CHECKS.values():
+            try:
+                with quietly():
+                    check(part)
+            except MonaiMambaError as error:
+                raise InputError(f"{part} is not packed: {error}") from error
     target = output_dir / bundle.name
     if target.exists():
         raise OutputError(f"{target}: already exists and is not replaced. Remove it, or set another --output_dir.")
-    unfinished = target.with_name(f".{os.getpid()}.tmp.{bundle.name}")
-    try:
-        for part in (bundle, *stages):
-            _write(part, unfinished if part is bundle else unfinished / part.name, [stage.name for stage in stages])
-        _write_card(bundle, unfinished)
-        if url_prefix is not None:
-            _move_weights_out(unfinished, url_prefix.rstrip("/"))
-        os.replace(unfinished, target)
-    except OSError as error:
-        raise OutputError(f"{target}: cannot be written ({error}). Set --output_dir to another folder.") from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+    with writing(f"{target}: the bundle"):
+        output_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=output_dir, prefix=".tmp.") as folder:
+            packed, names = Path(folder, bundle.name), [stage.name for stage in stages]
+            for part in (bundle, *stages):
+                _write(part, packed if part is bundle else packed / part.name, names)
+            _write_card(bundle, packed, names)
+            if url_prefix is not None:
+                _move_weights_out(packed, url_prefix.rstrip("/"))
+            os.replace(packed, target)
     return target
-
-
-def _check(bundle: Path) -> None:
-    if not (bundle / "configs" / "metadata.json").is_file():
-        raise InputError(f"{bundle}: no configs/metadata.json; expected the folder of a MONAI bundle.")
-    for check in FILE_CHECKS.values():
-        try:
-            with quietly():
-                check(bundle)
-        except MonaiMambaError as error:
-            raise InputError(f"{bundle} is not packed: {error}") from error
 
 
 def _stages(bundle: Path) -> list[Path]:
@@ -140,28 +133,25 @@ def _document(file: Path, name: str, folder: str, stages: Sequence[str]) -> str:
     return LINK.sub(relink, "".join(lines))
 
 
-def _write_card(bundle: Path, folder: Path) -> None:
+def _write_card(bundle: Path, folder: Path, stages: Sequence[str]) -> None:
     """Write the model card: the bundle's README, headed by what Hugging Face reads."""
     licenses = {entry["license"] for entry in read_metadata(bundle)["weights"].values()} or {OWN_LICENSE}
     license_id = licenses.pop().lower().replace(" ", "-") if len(licenses) == 1 else "other"
-    stages = [stage.name for stage in _stages(bundle)]
     text = _document(bundle / "docs" / "README.md", bundle.name, ".", stages)
     (folder / "README.md").write_text(CARD.format(license=license_id) + text, encoding="utf-8")
 
 
 def _move_weights_out(folder: Path, url_prefix: str) -> None:
     """Replace the weights of a packed bundle by entries of `large_files.yml`, in the form of the model zoo."""
-    lines = ["large_files:"]
+    entries = []
     for file in [file for file in bundle_files(folder) if file.parent.name == "models"]:
         path = file.relative_to(folder).as_posix()
-        # A JSON string is a YAML string, whatever stands in it
         values = {"path": path, "url": f"{url_prefix}/{path}", "hash_val": sha256(file), "hash_type": "sha256"}
-        lines += [
-            f"{'    ' if i else '  - '}{key}: {json.dumps(value)}" for i, (key, value) in enumerate(values.items())
-        ]
+        # A JSON string is a YAML string, whatever stands in it
+        entries.append("  - " + "    ".join(f"{key}: {json.dumps(value)}\n" for key, value in values.items()))
         file.unlink()
-    if len(lines) > 1:
-        (folder / "large_files.yml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    if entries:
+        (folder / "large_files.yml").write_text("large_files:\n" + "".join(entries), encoding="utf-8")
 
 
 def pack_all(options: argparse.Namespace) -> None:

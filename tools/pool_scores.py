@@ -14,13 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from evaluation.label_sets import read_scores
 from reports import run_command
 
 from monai_mamba.errors import InputError
-from monai_mamba.files import read_tsv
 from monai_mamba.metrics import write_region_tables
-
-KEYS = ("subject", "modalities", "region")
 
 
 def pool_scores(options: argparse.Namespace) -> None:
@@ -29,20 +27,12 @@ def pool_scores(options: argparse.Namespace) -> None:
     columns: list[str] = []
     for path in options.scores:
         try:
-            rows = read_tsv(Path(path).expanduser())
-            scores = [name for name in rows[0] if name not in KEYS]
-            found: dict[tuple[str, str], dict[str, list[float]]] = {}
-            columns = columns or scores
-            for row in rows if scores == columns else ():
-                case = found.setdefault((row["subject"], row["modalities"]), {})
-                numbers = [float(row[name]) for name in columns]
-                if row["region"] in case or not np.isfinite(numbers).all():
-                    raise ValueError(f"{row['subject']}, {row['modalities']}, {row['region']}: two rows, or NaN")
-                case[row["region"]] = numbers
-        except (OSError, ValueError, LookupError, TypeError) as error:
+            scores, found = read_scores(Path(path).expanduser())
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise InputError(
                 f"{path}: no table of region scores ({error}). Expected scores.tsv of evaluate.json."
             ) from error
+        columns = columns or scores
         if scores != columns:
             raise InputError(f"{path}: its scores are {scores}; expected {columns}, those of {options.scores[0]}.")
         if twice := sorted(set(values) & set(found)):
@@ -53,6 +43,9 @@ def pool_scores(options: argparse.Namespace) -> None:
             raise InputError(
                 f"{path}: it has a case with the regions {other[0]}; expected {list(regions)}, as in others."
             )
+        for case, rows in found.items():
+            if not np.isfinite(list(rows.values())).all():
+                raise InputError(f"{path}: {', '.join(case)} has no score (NaN). Expected scores.tsv of evaluate.json.")
     stacked = torch.tensor([[rows[name] for name in regions] for rows in values.values()])
     subjects, subsets = map(list, zip(*values, strict=True))
     write_region_tables(options.output_dir, subjects, subsets, stacked, regions)

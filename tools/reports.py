@@ -6,12 +6,14 @@ import argparse
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 
-from monai_mamba.errors import MonaiMambaError, OutputError, show_errors_briefly
-from monai_mamba.files import MISSING, write_atomically
+from monai_mamba.errors import MonaiMambaError, show_errors_briefly, writing
+from monai_mamba.files import MISSING, write_atomically, write_text
 
 Row = Mapping[str, object]  # a result: what `describe` in benchmarks.machine says, and figures
 
@@ -28,12 +30,18 @@ def run_command(run: Callable[[argparse.Namespace], int | None], options: argpar
 
 def write_files(folder: Path, files: Mapping[str, str | Callable[[Path], object]]) -> None:
     """Write the files of a report in their order; each, a text or what writes it to a path, appears only complete."""
-    try:
+    with writing(f"{folder}: the results"):
         for name, content in files.items():
-            write = content if callable(content) else lambda file, text=content: file.write_text(text, encoding="utf-8")
-            write_atomically(folder / name, write)
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be written ({error}). Set --output_dir to another folder.") from error
+            write = write_atomically if callable(content) else write_text
+            write(folder / name, content)
+
+
+def save_image(path: Path, data: np.ndarray, affine: np.ndarray) -> None:
+    """Write a volume, or several along a fourth axis, as NIfTI; the file appears only complete."""
+    image = nib.Nifti1Image(data, affine)
+    image.header.set_xyzt_units("mm")
+    with writing(str(path)):
+        write_atomically(path, partial(nib.save, image))
 
 
 def made_by(version: str) -> str:

@@ -31,7 +31,7 @@ from tqdm import tqdm
 from monai_mamba.checks import check_output_dir
 from monai_mamba.data.image_header import check_header
 from monai_mamba.data.label_values import read_label_ids
-from monai_mamba.errors import InputError, MonaiMambaError, OutputError
+from monai_mamba.errors import InputError, MonaiMambaError, writing
 from monai_mamba.labels import LabelTable
 from monai_mamba.metrics.structure_scores import ABSENT_RULE
 
@@ -91,12 +91,8 @@ def measure(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(dir=folder, prefix=".scans.") as scans:
         for condition in tqdm([as_it_is, *conditions], desc="altering", unit="scan"):
             image, changes[condition.name] = condition.alter(scan)
-            try:
+            with writing(f"{folder}: the altered scans"):
                 nib.save(image, Path(scans) / f"{condition.name}.nii")
-            except OSError as error:
-                raise OutputError(
-                    f"{folder}: cannot be written ({error}). Set --output_dir to another folder."
-                ) from error
         run_bundle(config, Path(scans), folder / "labels", options.bundle_options)
 
     maps = find_label_set("labels", str(folder / "labels")).files
@@ -110,17 +106,15 @@ def measure(options: argparse.Namespace) -> None:
     ids = [entry.id for entry in structures]
     if reference is not None:
         there = set(np.unique(reference.dataobj).tolist())
-        never = [entry.name for entry in table.structures if entry.id in there - set(ids)]
-        if never:
+        if never := [entry.name for entry in table.structures if entry.id in there - set(ids)]:
             notes.append(f"In the reference, but never found by the bundle, and left out: {', '.join(never)}.")
     outcomes = []
     for condition in tqdm([as_it_is, *conditions], desc="comparing", unit="scan"):
         path, change = maps[condition.name], changes[condition.name]
         expected = read_column(volumes_of(path), ids, "expected_dsc")
         outcomes.append(compare(condition, change, read_label_map(path), baseline, reference, table, ids, expected))
-    sources = {"bundle": str(options.bundle), "scan": str(options.input)}
-    if reference is not None:
-        sources["reference"] = str(options.reference)
+    sources = {"bundle": options.bundle, "scan": options.input, "reference": options.reference}
+    sources = {name: source for name, source in sources.items() if source is not None}
     write_files(folder, report_files(Robustness(sources, structures, tuple(outcomes), tuple(notes))))
     print(f"Wrote {folder / 'report.md'}. {ABSENT_RULE}")
 

@@ -21,13 +21,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
+from unittest import mock
 
 import torch
 import torch.distributed as dist
 from monai.bundle import ConfigParser, ConfigWorkflow, ckpt_export, verify_net_in_out
-from release.bundle_files import FILE_CHECKS, config_files, quietly, read_json, read_metadata
+from release.bundle_files import FILE_CHECKS, config_files, find_bundle, quietly, read_json, read_metadata
 
-from monai_mamba.errors import InputError, MonaiMambaError
+from monai_mamba.errors import InputError, causes, own_error
 from monai_mamba.handlers.weights import load_weights
 
 LARGEST_EXPORT = 30_000_000  # parameters; keeps the check short
@@ -127,14 +128,10 @@ def _group_of_one(folder: str, configs: Sequence[str]) -> Iterator[None]:
         yield
         return
     dist.init_process_group("gloo", init_method=f"file://{folder}/group", rank=0, world_size=1)
-    alone = "LOCAL_RANK" not in os.environ
-    if alone:
-        os.environ["LOCAL_RANK"] = "0"
     try:
-        yield
+        with mock.patch.dict(os.environ, LOCAL_RANK="0"):
+            yield
     finally:
-        if alone:
-            del os.environ["LOCAL_RANK"]
         if dist.is_initialized():
             dist.destroy_process_group()
 
@@ -190,14 +187,10 @@ def verify(bundle: Path, data: Mapping[str, str] | None = None, run: bool = Fals
 
     `data` are folders with training data for `BUNDLE/CONFIG`, such as `brats_multimodal/train.json`.
     """
-    bundle, data = bundle.resolve(), data or {}
-    if not (bundle / "configs" / "metadata.json").is_file():
-        raise InputError(f"{bundle}: no configs/metadata.json; expected the folder of a MONAI bundle.")
-    failed = []
+    bundle, data, failed = find_bundle(bundle), data or {}, []
     for name, check in FILE_CHECKS.items():
-        result = make_check(name, partial(check, bundle))
+        yield (result := make_check(name, partial(check, bundle)))
         failed += [name] * (result.status == "failed")
-        yield result
     if {"files", "configs", "metadata"} & set(failed):
         yield Result("network, properties, export, run", "skipped", f"fix first: {', '.join(failed)}")
         return
@@ -221,16 +214,9 @@ def make_check(name: str, check: Callable[[], str]) -> Result:
     except Skipped as skipped:
         return Result(name, "skipped", str(skipped))
     except Exception as error:  # a check has to survive whatever a broken config does
-        return Result(name, "failed", _reason(error))
-
-
-def _reason(error: BaseException) -> str:
-    """The sentence of this package's own error in a chain of errors, or the first line of the one at its beginning."""
-    while not isinstance(error, MonaiMambaError) and error.__cause__ is not None:
-        error = error.__cause__
-    if isinstance(error, MonaiMambaError):
-        return str(error)
-    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+        *_, first = causes(error)
+        reason = own_error(error) or f"{type(first).__name__}: {str(first).strip().partition(chr(10))[0]}"
+        return Result(name, "failed", str(reason))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -60,11 +60,15 @@ def test_a_case_in_two_folds_and_another_file_are_refused(run, tmp_path):
     assert text.endswith(f"Error: {other}: a was scored in another table too. A case is in one fold.\n")
     status, text = run(one, tmp_path / "0" / "summary.tsv", "--output_dir", tmp_path / "all")
     assert status == 1
-    assert "summary.tsv: its scores are" in text
+    assert "summary.tsv: no table of region scores" in text
+    (tmp_path / "other.tsv").write_text(other.read_text().replace("hd95_mm", "nsd"))
+    status, text = run(one, tmp_path / "other.tsv", "--output_dir", tmp_path / "all")
+    assert status == 1
+    assert "other.tsv: its scores are ['dsc', 'nsd']; expected ['dsc', 'hd95_mm']" in text
     for change, said in (
         (lambda line: line.replace("WT", "XT"), "['TC', 'XT', 'ET']; expected ['TC', 'WT', 'ET']"),
-        (lambda line: line.replace("WT", "TC"), "TC: two rows, or NaN"),
-        (lambda line: line.replace("0.6", "nan"), "two rows, or NaN"),
+        (lambda line: line.replace("WT", "TC"), "b has two rows of TC"),
+        (lambda line: line.replace("0.6", "nan"), "b, FLAIR+T1+T1ce+T2 has no score (NaN)"),
     ):
         (tmp_path / "b.tsv").write_text(change(other.read_text().replace("a\t", "b\t")))
         status, text = run(one, tmp_path / "b.tsv", "--output_dir", tmp_path / "all")

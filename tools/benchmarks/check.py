@@ -8,8 +8,8 @@ The exit status is 1 if a value is wrong or bits differ.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -19,7 +19,7 @@ from torch import Tensor
 from monai_mamba.errors import DeviceError
 
 from .machine import describe
-from .problems import Inputs, Problem, make_inputs
+from .problems import Problem, make_inputs
 from .scan import BACKENDS, fused_scan, unusable
 
 ACCURACY = [
@@ -35,20 +35,14 @@ TOLERANCES = {torch.float32: (1e-5, 5e-5), torch.bfloat16: (2e-2, 2e-2), torch.f
 SHORT = ("x", "delta", "B", "C")  # what a network under autocast hands over in a short type
 
 
-def _arguments(inputs: Inputs, dtype: torch.dtype) -> dict[str, Tensor]:
-    """Copies of the inputs in a type; float64 for all or none."""
-    arguments = dict(vars(inputs))
-    for name, tensor in arguments.items():
-        if tensor.is_floating_point():
-            arguments[name] = tensor.to(dtype if name in SHORT or dtype == torch.float64 else torch.float32, copy=True)
-    return arguments
-
-
-def solve(inputs: Inputs, dtype: torch.dtype, backend: str) -> dict[str, Tensor]:
-    """y, and the gradients of a fixed projection of it by the name of the input."""
-    arguments = _arguments(inputs, dtype)
-    leaves = {name: leaf.requires_grad_() for name, leaf in arguments.items() if leaf.is_floating_point()}
-    y = fused_scan(backend, **arguments)
+def solve(inputs: Mapping[str, Tensor], dtype: torch.dtype, backend: str) -> dict[str, Tensor]:
+    """y, and the gradients of a fixed projection of it by the name of the input; float64 is that of all inputs."""
+    leaves = {
+        name: tensor.to(dtype if name in SHORT or dtype == torch.float64 else torch.float32, copy=True).requires_grad_()
+        for name, tensor in inputs.items()
+        if tensor.is_floating_point()
+    }
+    y = fused_scan(backend, **{**inputs, **leaves})
     weight = torch.linspace(-1, 1, y.numel(), dtype=torch.float64, device=y.device).sin_().view(y.shape).to(y.dtype)
     return {"y": y.detach(), **dict(zip(leaves, torch.autograd.grad(y, list(leaves.values()), weight), strict=True))}
 
@@ -56,8 +50,8 @@ def solve(inputs: Inputs, dtype: torch.dtype, backend: str) -> dict[str, Tensor]
 def check(problem: Problem, dtype: torch.dtype, backend: str, device: torch.device, repeats: int) -> dict[str, object]:
     """Compare a backend with float64, and with itself."""
     inputs = make_inputs(problem, device)
-    rounded = {name: getattr(inputs, name).to(dtype).float() for name in SHORT}
-    expected = solve(dataclasses.replace(inputs, **rounded), torch.float64, "torch")
+    rounded = {name: inputs[name].to(dtype).float() for name in SHORT}
+    expected = solve({**inputs, **rounded}, torch.float64, "torch")
     found = solve(inputs, dtype, backend)
     errors = {}
     for name, right in expected.items():
@@ -112,11 +106,10 @@ def run(options: argparse.Namespace) -> int:
         raise DeviceError("PyTorch finds no GPU here. Install its CUDA build and a driver, or set --device cpu.")
     left_out = {name: reason for name in BACKENDS if (reason := unusable(name, device))}
     backends = [name for name in BACKENDS if name not in left_out]
-    dtypes = [torch.float32, torch.bfloat16, torch.float16]
     accuracy = [
         check(problem, dtype, name, device, options.repeats)
         for problem in ACCURACY
-        for dtype in dtypes
+        for dtype in TOLERANCES
         for name in backends
     ]
     about = describe(device, torch.get_num_threads())

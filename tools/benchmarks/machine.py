@@ -12,7 +12,7 @@ import platform
 import re
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,9 +93,8 @@ class Stopwatch:
         return {"seconds": median(seconds), "shortest_seconds": min(seconds), **cpu}
 
 
-def take_turns(watches: Iterable[Stopwatch | Rates], rounds: int) -> None:
+def take_turns(watches: Collection[Stopwatch | Rates], rounds: int) -> None:
     """Take so many samples of each, in turns, so that a change of the machine's speed meets all of them."""
-    watches = list(watches)
     for _ in range(rounds):
         for watch in watches:
             watch.sample()

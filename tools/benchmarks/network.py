@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from monai_mamba import MedSegMamba, SegMamba, medsegmamba_small, segmamba_small
+from monai_mamba.threads import usable_cores
 
 from . import results
 from .machine import Stopwatch, describe, peak_extra_memory, take_turns
@@ -24,15 +24,11 @@ from .results import Row, groups
 KEY = ("network", "pass", "window", "classes", "settings", "device", "cpu", "gpu", "threads")
 
 
-NETWORKS: dict[str, Callable[..., nn.Module]] = {
-    "MedSegMamba": MedSegMamba,
-    "MedSegMamba without Mamba": partial(MedSegMamba, mixer=None),
-    "medsegmamba_small": medsegmamba_small,
-    "medsegmamba_small without Mamba": partial(medsegmamba_small, mixer=None),
-    "SegMamba": SegMamba,
-    "SegMamba without Mamba": partial(SegMamba, mixer=None),
-    "segmamba_small": segmamba_small,
-    "segmamba_small without Mamba": partial(segmamba_small, mixer=None),
+NETWORKS: dict[str, Callable[..., nn.Module]] = {}
+for network in (MedSegMamba, medsegmamba_small, SegMamba, segmamba_small):
+    NETWORKS[network.__name__] = network
+    NETWORKS[f"{network.__name__} without Mamba"] = partial(network, mixer=None)
+NETWORKS |= {
     "SwinUNETR": partial(SwinUNETR, feature_size=48),
     "SegResNet": partial(SegResNet, init_filters=32),
     # As nnU-Net plans it for windows whose sizes 32 divides.
@@ -53,8 +49,7 @@ class Step:
         layout = torch.channels_last_3d if options.channels_last_3d else torch.contiguous_format
         net = NETWORKS[name](in_channels=1, out_channels=options.classes).train(training)
         self.parameters = sum(parameter.numel() for parameter in net.parameters())
-        net = net.to(device, memory_format=layout)
-        self._net = torch.compile(net) if options.compile else net
+        self._net = net.to(device, memory_format=layout)
         self._window = torch.rand(1, 1, *options.window, device=device).to(memory_format=layout)
         self._label = torch.randint(options.classes, (1, 1, *options.window), device=device)
         self._loss = DiceCELoss(to_onehot_y=True, softmax=True)
@@ -90,29 +85,27 @@ def operator_shares(step: Callable[[], object], device: torch.device) -> dict[st
 
 def measure(training: bool, options: argparse.Namespace) -> list[Row]:
     """Time one kind of step of all networks, in turns; then memory and shares of the operators."""
-    steps, watches = {}, {}
+    watches = {}
     for name in options.networks:
         try:
-            steps[name] = Step(name, training, options)
-            watches[name] = Stopwatch(steps[name], options.device)
+            watches[name] = Stopwatch(Step(name, training, options), options.device)
         except (ImportError, ValueError, RuntimeError) as error:  # a package, window or memory that it lacks
             print(f"{name} is left out: {error}", file=sys.stderr)
-            steps.pop(name, None)
     take_turns(watches.values(), options.repeats)
-    settings = [name for name in ("amp", "channels_last_3d", "compile") if getattr(options, name)]
+    settings = [name for name in ("amp", "channels_last_3d") if getattr(options, name)]
     rows = []
     for name, watch in watches.items():
         row = {
             "benchmark": "network",
             "network": name,
-            "parameters": steps[name].parameters,
+            "parameters": watch.function.parameters,
             "pass": "training" if training else "inference",
             "window": "x".join(map(str, options.window)),
             "classes": options.classes,
             "settings": " ".join(settings) or "float32",
             **watch.result(),
             "repeats": options.repeats,
-            **operator_shares(steps[name], options.device),
+            **operator_shares(watch.function, options.device),
         }
         if options.memory:
             prepare = partial(Step, name, training, options)
@@ -129,19 +122,15 @@ def markdown(rows: list[Row]) -> str:
     """Document of all rows, one section per machine, window and pass."""
     parts = ["# Networks\n\nWritten by `tools/benchmark.py network`; see docs/benchmarks.md.\n"]
     for same in groups(rows, "device", "cpu", "gpu", "threads", "torch", "window", "classes", "pass").values():
-        first = same[0]
+        first, rounds = same[0], min(row["repeats"] for row in same)
         parts.append(f"\n## {first['pass']}, window {first['window']}, {first['classes']} classes\n\n")
-        parts.append(f"{machine_line(first)}; {dates(same)}; medians of {min(row['repeats'] for row in same)} rounds ")
-        parts.append("or more.\n\n")
+        parts.append(f"{machine_line(first)}; {dates(same)}; medians of {rounds} rounds or more.\n\n")
         headers = ("network", "settings", "M parameters", "s", "x without Mamba", "convolution", "scan", "extra MiB")
-        cells = [
-            [
-                *(row["network"], row["settings"], number(row["parameters"], 1e6), number(row["seconds"])),
-                *(number(row["times_without_mamba"]), percent(row["share_convolution"]), percent(row["share_scan"])),
-                number(row.get("peak_extra_MiB")),
-            ]
-            for row in same
-        ]
+        cells = []
+        for row in same:
+            shares = percent(row["share_convolution"]), percent(row["share_scan"])
+            figures = number(row["parameters"], 1e6), number(row["seconds"]), number(row["times_without_mamba"])
+            cells.append([row["network"], row["settings"], *figures, *shares, number(row.get("peak_extra_MiB"))])
         parts.append(table(headers, cells))
     return "".join(parts)
 
@@ -155,9 +144,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--passes", nargs="+", choices=["inference", "training"], default=["inference", "training"])
     parser.add_argument("--amp", action=switch, default=False, help="bfloat16")
     parser.add_argument("--channels_last_3d", action=switch, default=False)
-    parser.add_argument("--compile", action=switch, default=False, help="torch.compile")
     parser.add_argument("--memory", action=switch, default=True, help="measure memory as well")
-    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1), help="of the CPU")
+    parser.add_argument("--threads", type=int, default=min(2, usable_cores()), help="of the CPU")
     parser.add_argument("--repeats", type=int, default=3)
     results.add_common_arguments(parser)
 

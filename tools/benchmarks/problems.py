@@ -59,33 +59,21 @@ def parse_problem(text: str) -> Problem:
     """The problem of a command line: a name, or the numbers B,K,H,W,D,E,N."""
     if text in PROBLEMS:
         return PROBLEMS[text]
-    try:
-        batch, directions, *grid, channels, states = (int(number) for number in text.split(","))
-        problem = Problem(text, batch, directions, (grid[0], grid[1], grid[2]), channels, states)
-    except (ValueError, IndexError):
-        problem = None
-    if problem is None or len(grid) != 3 or problem.updates < 1 or not 1 <= directions <= 8:
+    numbers = [int(number) for number in text.split(",") if number.strip().isdecimal()]
+    if len(numbers) != 7 or text.count(",") != 6 or min(numbers) < 1 or numbers[1] > 8:
         raise argparse.ArgumentTypeError(
             f"problem is {text!r}, expected one of {', '.join(PROBLEMS)} or positive numbers B,K,H,W,D,E,N with K <= 8."
         )
-    return problem
+    batch, directions, *grid, channels, states = numbers
+    return Problem(text, batch, directions, tuple(grid), channels, states)
 
 
-@dataclass(frozen=True)
-class Inputs:
-    """What a scan reads, in float32; symbols as in `cross_selective_scan`; step sizes lie around 1e-3 .. 1e-1."""
+def make_inputs(problem: Problem, device: torch.device) -> dict[str, Tensor]:
+    """Random inputs in float32, the same at every call; symbols as in `cross_selective_scan`.
 
-    x: Tensor  # (B, L, E), one volume that all directions read
-    delta: Tensor  # (B, K, L, E), before bias and softplus
-    A: Tensor  # (K, E, N)
-    B: Tensor  # (B, K, L, N)
-    C: Tensor  # (B, K, L, N)
-    delta_bias: Tensor  # (K, E)
-    order: Tensor  # (K, L)
-
-
-def make_inputs(problem: Problem, device: torch.device) -> Inputs:
-    """Random inputs, the same at every call."""
+    x `(B, L, E)` is one volume that all directions read, delta lies before bias and softplus, and step sizes lie around
+    1e-3 .. 1e-1.
+    """
     b, k, n_tokens, e, n = problem.batch, problem.directions, problem.length, problem.channels, problem.states
     generator = torch.Generator(device).manual_seed(0)
 
@@ -93,12 +81,12 @@ def make_inputs(problem: Problem, device: torch.device) -> Inputs:
         return torch.randn(shape, generator=generator, device=device)
 
     step = torch.rand((k, e), generator=generator, device=device).mul_(math.log(100)).sub_(math.log(1000)).exp_()
-    return Inputs(
-        x=normal(b, n_tokens, e),
-        delta=normal(b, k, n_tokens, e).mul_(0.3),
-        A=-torch.arange(1, n + 1, device=device) * normal(k, e, n).mul_(0.3).exp_(),
-        B=normal(b, k, n_tokens, n),
-        C=normal(b, k, n_tokens, n),
-        delta_bias=step + torch.log(-torch.expm1(-step)),  # the inverse of softplus
-        order=problem.orders(device),
-    )
+    return {
+        "x": normal(b, n_tokens, e),
+        "delta": normal(b, k, n_tokens, e).mul_(0.3),
+        "A": -torch.arange(1, n + 1, device=device) * normal(k, e, n).mul_(0.3).exp_(),
+        "B": normal(b, k, n_tokens, n),
+        "C": normal(b, k, n_tokens, n),
+        "delta_bias": step + torch.log(-torch.expm1(-step)),  # the inverse of softplus
+        "order": problem.orders(device),
+    }

@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import torch
-
-Row = dict[str, object]
+from reports import Row
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:

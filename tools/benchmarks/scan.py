@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import sys
 from collections.abc import Callable
@@ -17,11 +16,12 @@ from torch import Tensor
 
 from monai_mamba.ops import cross_selective_scan, explain
 from monai_mamba.ops.choice import BACKENDS as CHOICES
+from monai_mamba.threads import usable_cores
 
 from . import results
 from .baselines import naive_scan, parallel_scan, repeating_scan
 from .machine import Rates, Stopwatch, describe, peak_extra_memory, take_turns
-from .problems import PROBLEMS, Inputs, Problem, make_inputs, parse_problem
+from .problems import PROBLEMS, Problem, make_inputs, parse_problem
 from .results import Row, groups
 
 BASELINES = {
@@ -58,11 +58,9 @@ class Contender(NamedTuple):
     layout: str
 
 
-def _sequences(inputs: Inputs) -> dict[str, Tensor]:
+def _sequences(x: Tensor, order: Tensor, **others: Tensor) -> dict[str, Tensor]:
     """Arguments of a bare scan, the tokens taken as they lie."""
-    u = inputs.x[:, None].expand(inputs.delta.shape).contiguous()
-    names = ("delta", "A", "B", "C", "delta_bias")
-    return {"u": u, **{name: getattr(inputs, name) for name in names}}
+    return {"u": x[:, None].expand(others["delta"].shape).contiguous(), **others}
 
 
 def bare_scan(backend: str, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, delta_bias: Tensor) -> Tensor:
@@ -94,13 +92,9 @@ LAYOUTS = {"bare": bare_scan, "fused": fused_scan, "gathered": gathered_scan}
 def prepare(problem: Problem, contender: Contender, backward: bool, device: torch.device) -> Callable[[], Tensor]:
     """Make inputs, and the function that computes their scan, with all gradients if ``backward``."""
     method, layout = contender
+    scan = BASELINES[method] if method in BASELINES else partial(LAYOUTS[layout], method)
     inputs = make_inputs(problem, device)
-    arguments = _sequences(inputs) if layout == "bare" else dict(vars(inputs))
-    return step(BASELINES[method] if method in BASELINES else partial(LAYOUTS[layout], method), arguments, backward)
-
-
-def step(scan: Callable[..., Tensor], arguments: dict[str, Tensor], backward: bool) -> Callable[[], Tensor]:
-    """The function that scans, and computes the gradients of all arguments if ``backward``; it returns the result."""
+    arguments = _sequences(**inputs) if layout == "bare" else inputs
     leaves = [tensor.requires_grad_(backward) for tensor in arguments.values() if tensor.is_floating_point()]
     grad_y: Tensor | None = None
 
@@ -211,13 +205,12 @@ def _cell(row: Row) -> str:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this benchmark."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     everything = [*BASELINES, *BACKENDS]
     names = f"{', '.join(PROBLEMS)}, or numbers B,K,H,W,D,E,N"
     parser.add_argument("--problem", nargs="+", type=parse_problem, default=list(PROBLEMS.values()), help=names)
     parser.add_argument("--backends", nargs="+", choices=everything, default=everything, metavar="NAME")
     parser.add_argument("--passes", nargs="+", choices=["forward", "forward+backward"], default=None)
-    parser.add_argument("--threads", nargs="+", type=int, default=sorted({1, cores}), help="of the CPU")
+    parser.add_argument("--threads", nargs="+", type=int, default=sorted({1, usable_cores()}), help="of the CPU")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--memory", action=argparse.BooleanOptionalAction, default=True, help="measure memory as well")
     results.add_common_arguments(parser)
@@ -225,13 +218,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Print a line of JSON for each measurement; with an output folder, write the lines and a table there."""
-    methods = []
-    for method in options.backends:
-        reason = unusable(method, options.device)
-        if reason:
-            print(f"{method} is left out: {reason}", file=sys.stderr)
-        else:
-            methods.append(method)
+    left_out = {method: reason for method in options.backends if (reason := unusable(method, options.device))}
+    for method, reason in left_out.items():
+        print(f"{method} is left out: {reason}", file=sys.stderr)
+    methods = [method for method in options.backends if method not in left_out]
     threads = options.threads if options.device.type == "cpu" else options.threads[:1]
     for problem in options.problem:
         for name in options.passes or ("forward", "forward+backward"):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import os
 import sys
 import tempfile
 from pathlib import Path
@@ -18,10 +17,11 @@ from statistics import median
 from monai.bundle import ConfigParser
 from nibabel import load
 from nibabel.processing import resample_from_to
-from reports import dates, machine_line, number, table
-from synthesis.files import grid, save
+from reports import dates, machine_line, number, save_image, table
+from synthesis.tumors import grid
 
 from monai_mamba.handlers.weights import save_weights
+from monai_mamba.threads import usable_cores
 
 from . import results
 from .machine import describe, run_measured
@@ -52,7 +52,7 @@ def tumor_case(folder: Path) -> Path:
     """Write the tumor bundle's sample on the grid of BraTS at 1 mm; return the folder."""
     for path in sorted((BUNDLES / TUMORS / "sample_data").rglob("*-t[12]?.nii.gz")):
         image = resample_from_to(load(path), grid(1.0), order=1)
-        save(folder / path.name, image.get_fdata().astype("int16"), image.affine)
+        save_image(folder / path.name, image.get_fdata().astype("int16"), image.affine)
     return folder
 
 
@@ -67,10 +67,9 @@ def markdown(rows: list[Row]) -> str:
     """Document of all rows, one section per machine."""
     parts = ["# From scan to labels\n\nWritten by `tools/benchmark.py scan-to-labels`; see docs/benchmarks.md.\n"]
     for same in groups(rows, "device", "cpu", "gpu", "threads", "torch", "bundle", "input").values():
-        parts.append(
-            f"\n## {same[0]['bundle']}: {same[0]['input']}\n\n{machine_line(same[0])}; {dates(same)}; medians of "
-        )
-        parts.append(f"{min(len(row['all_seconds']) for row in same)} runs or more.\n\n")
+        first, runs = same[0], min(len(row["all_seconds"]) for row in same)
+        parts.append(f"\n## {first['bundle']}: {first['input']}\n\n")
+        parts.append(f"{machine_line(first)}; {dates(same)}; medians of {runs} runs or more.\n\n")
         headers = ("network, amp, mirror", "s", *STAGES, "CPU s", "peak GiB")
         figures = ("seconds", *STAGES, "cpu_seconds", "peak_GiB")
         lines = []
@@ -87,7 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = "values of the bundle's option to compare (the bundle's own)"
     parser.add_argument("--bundle", choices=bundles, default="subcortical", help="(%(default)s)")
     parser.add_argument("--networks", nargs="+", default=[OWN], help="NAME of its network_NAME.json, or %(default)s")
-    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
+    parser.add_argument("--threads", type=int, default=min(2, usable_cores()))
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--input", help="scan, or folder with one case, instead of the bundle's sample")
     parser.add_argument("--amp", nargs="+", choices=["True", "False"], help=text)

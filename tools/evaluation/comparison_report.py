@@ -19,10 +19,9 @@ from monai_mamba.labels import LabelEntry
 from monai_mamba.metrics.score_tables import ALL, COLUMN_NOTES, SUMMARY_COLUMNS, number_text, summary_rows
 from monai_mamba.metrics.structure_scores import ABSENT_RULE, SCORES, mean_over_scans
 
-from .paired_tests import TEST_NOTES, PairedTest, paired_tests
+from .paired_tests import TEST_NOTES, TITLES, PairedTest, paired_tests
 
 OVERALL = "overall"
-TITLES = {"dsc": "DSC", "vs": "VS", "assd_mm": "ASSD (mm)", "hd95_mm": "HD95 (mm)"}
 TEST_COLUMNS = ("metric", "a", "b", "n", "unpaired", "mean a - b", "median a - b", "p", "p (Holm)", "effect size")
 SCORE_COLUMNS = ("dataset", "method", "subject", "id", "name", *SCORES, "volume_mm3", "reference_mm3")
 NOTES = {

@@ -1,4 +1,4 @@
-"""Sets of label maps: the files of each subject, and their ids."""
+"""Sets of label maps, the files of each subject, and the tables that bundles write beside label maps."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ from monai_mamba.data.image_header import IMAGE_SUFFIXES
 from monai_mamba.data.scans import RESULTS, bare_name, is_image
 from monai_mamba.errors import InputError
 from monai_mamba.files import MISSING, read_tsv
+from monai_mamba.grids import voxel_volume
+
+SCORE_KEYS = ("subject", "modalities", "region", "id", "name")
+Case = tuple[str, str]  # its subject, and the modalities that the network was given, where there are several
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,12 @@ def unknown_ids(scan: Mapping[str, str]) -> list[int]:
     return [int(label) for label in scan["missing"].split(",") if label]
 
 
+def volumes(labels: np.ndarray, affine: np.ndarray, ids: Sequence[int]) -> np.ndarray:
+    """Volume of each of some ids in a label map in mm3, voxels times voxel volume, `(len(ids),)`."""
+    voxels = np.bincount(labels.ravel(), minlength=max(ids) + 1)
+    return voxels[list(ids)] * voxel_volume(affine)
+
+
 def volumes_of(labels: Path) -> Path:
     """The table of volumes that a bundle wrote with a label map."""
     return Path(str(labels).removesuffix(RESULTS["labels"]) + RESULTS["volumes"])
@@ -71,3 +81,21 @@ def read_column(path: str | Path, ids: Sequence[int], column: str) -> np.ndarray
     texts = {row["id"]: row.get(column, MISSING) for row in read_tsv(path)}
     cells = [texts.get(str(label), MISSING) for label in ids]
     return np.array([float("nan") if cell == MISSING else float(cell) for cell in cells])
+
+
+def read_scores(path: Path) -> tuple[list[str], dict[Case, dict[str, list[float]]]]:
+    """Metrics of a table `scores.tsv`, and their values by case and by structure or region, NaN where there is none.
+
+    Raises:
+        OSError, ValueError, LookupError, TypeError, AttributeError: it cannot be read, or is no such table.
+    """
+    rows = read_tsv(path)
+    metrics = [name for name in rows[0] if name not in SCORE_KEYS]
+    cases: dict[Case, dict[str, list[float]]] = {}
+    for row in rows:
+        case = cases.setdefault((row["subject"], row.get("modalities", "")), {})
+        structure = row["region"] if "region" in row else row["name"]
+        if structure in case:
+            raise ValueError(f"{row['subject']} has two rows of {structure}")
+        case[structure] = [float(row[name].replace(MISSING, "nan")) for name in metrics]
+    return metrics, cases

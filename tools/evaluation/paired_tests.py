@@ -15,6 +15,7 @@ from monai_mamba.labels import LabelEntry
 from monai_mamba.metrics.score_tables import ALL
 from monai_mamba.metrics.structure_scores import SCORES
 
+TITLES = {"dsc": "DSC", "vs": "VS", "assd_mm": "ASSD (mm)", "hd95_mm": "HD95 (mm)"}
 TEST_NOTES = {
     "method_a, method_b": "Differences are a - b. A positive one is in favor of a for DSC and VS, of b for distances.",
     "n": "Scans tested.",
@@ -52,13 +53,10 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
     NaN stands for a test that could not be made: it does not count, and stays.
     """
-    values = np.asarray(p_values, dtype=float)
-    order = [index for index in np.argsort(values) if not np.isnan(values[index])]
-    corrected, largest = values.copy(), 0.0
-    for rank, index in enumerate(order):
-        largest = max(largest, min(1.0, (len(order) - rank) * values[index]))
-        corrected[index] = largest
-    return corrected.tolist()
+    values = np.array(p_values, dtype=float)
+    order = np.argsort(values)[: np.count_nonzero(~np.isnan(values))]  # NaN comes last
+    values[order] = np.minimum(np.maximum.accumulate(values[order] * np.arange(len(order), 0, -1)), 1)
+    return values.tolist()
 
 
 def signed_rank_test(differences: np.ndarray) -> tuple[float, float]:

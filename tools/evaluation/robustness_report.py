@@ -16,11 +16,12 @@ from scipy.stats import spearmanr
 
 from monai_mamba import __version__
 from monai_mamba.files import MISSING, table_text
-from monai_mamba.grids import bounding_box, box_corners, box_shape, box_union, map_box, voxel_map, voxel_volume
+from monai_mamba.grids import bounding_box, box_corners, box_shape, box_union, map_box, voxel_map
 from monai_mamba.labels import LabelEntry, LabelTable
 from monai_mamba.metrics.score_tables import number_text
 from monai_mamba.metrics.structure_scores import ABSENT_RULE
 
+from .label_sets import volumes
 from .robustness_conditions import Change, Condition, onto_grid
 
 CONDITION_COLUMNS = (
@@ -119,12 +120,6 @@ def overlaps(prediction: np.ndarray, reference: np.ndarray, ids: Sequence[int]) 
     sizes = sum(np.bincount(labels.ravel(), minlength=length) for labels in (prediction, reference))[list(ids)]
     common = np.bincount(prediction[prediction == reference], minlength=length)[list(ids)]
     return np.where(sizes > 0, 2 * common / np.maximum(sizes, 1), np.nan)
-
-
-def volumes(labels: np.ndarray, affine: np.ndarray, ids: Sequence[int]) -> np.ndarray:
-    """Volume of each of the C structures in mm3, voxels times voxel volume, `(C,)`."""
-    voxels = np.bincount(labels.ravel(), minlength=max(ids) + 1)
-    return voxels[list(ids)] * voxel_volume(affine)
 
 
 @dataclass(frozen=True)

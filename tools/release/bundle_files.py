@@ -41,6 +41,13 @@ def quietly() -> Iterator[None]:
         logging.disable(before)
 
 
+def find_bundle(folder: Path) -> Path:
+    """The absolute path of a bundle's folder."""
+    if not (folder / "configs" / "metadata.json").is_file():
+        raise InputError(f"{folder}: no configs/metadata.json; expected the folder of a MONAI bundle.")
+    return folder.resolve()
+
+
 def bundle_files(bundle: Path) -> list[Path]:
     """Files that belong to a bundle, sorted; results, data sets and hidden files in its folder do not.
 
@@ -79,15 +86,12 @@ def sha256(path: Path) -> str:
 
 def check_files(bundle: Path) -> str:
     """Documents are there, code is not, and no file is too large for git."""
-    missing = [name for name in NEEDED if not (bundle / name).is_file() or not (bundle / name).stat().st_size]
-    if missing:
+    if missing := [name for name in NEEDED if not (bundle / name).is_file() or not (bundle / name).stat().st_size]:
         raise InputError(f"{', '.join(missing)} missing or empty; every bundle has them.")
-    code = [path for path in bundle.rglob("*.py") if not PRIVATE.search(path.relative_to(bundle).as_posix())]
-    if code:
+    if code := [path for path in bundle.rglob("*.py") if not PRIVATE.search(path.relative_to(bundle).as_posix())]:
         raise InputError(f"{code[0]}: a bundle holds no Python; move what its configs need into the package.")
     files = bundle_files(bundle)
-    large = [file for file in files if file.stat().st_size > LARGEST_FILE]
-    if large:
+    if large := [file for file in files if file.stat().st_size > LARGEST_FILE]:
         raise InputError(f"{large[0]} has {large[0].stat().st_size:,} bytes, at most {LARGEST_FILE:,} may go into git.")
     return f"{len(files)} files, {sum(file.stat().st_size for file in files) / 1e6:.1f} MB"
 
@@ -141,8 +145,7 @@ def check_weights(bundle: Path) -> str:
     large_files = bundle / "large_files.yml"
     elsewhere = large_files.read_text(encoding="utf-8") if large_files.is_file() else ""
     found = {file.relative_to(bundle).as_posix() for file in bundle_files(bundle) if file.parent == bundle / "models"}
-    unknown = sorted(found - set(named))
-    if unknown:
+    if unknown := sorted(found - set(named)):
         raise InputError(f"{unknown[0]} is not in the metadata; describe its origin in 'weights'.")
     for name, entry in named.items():
         if name not in found:

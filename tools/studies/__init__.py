@@ -1,1 +1,1 @@
-"""What `compare_networks.py` compares: the networks of each study, its data, how they are trained, and the report."""
+"""The studies of `compare_networks.py`, as JSON files, and their report."""

@@ -16,9 +16,9 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from monai_mamba.data.image_file import read_image, stored_scale
+from monai_mamba.data.image_file import open_image
 from monai_mamba.data.image_header import check_header
-from monai_mamba.data.label_values import to_label_ids
+from monai_mamba.data.label_values import read_label_ids
 from monai_mamba.data.modalities import MODALITIES
 from monai_mamba.errors import InputError
 from monai_mamba.files import read_tsv
@@ -26,42 +26,31 @@ from monai_mamba.grids import bounding_box, box_corners
 from monai_mamba.labels import LABEL_FOLDER
 from monai_mamba.transforms.to_training_labels import read_merges
 
-OUTSIDE = "outside"
 WHITE = ("white_matter", "lesion")
 FLUID = ("csf", "ventricle", "inferior_ventricle", "third_ventricle", "fourth_ventricle", "fifth_ventricle")
 BELOW = ("brain_stem", "cerebellum_white_matter", "cerebellum_cortex")  # where gliomas of adults hardly ever grow
 NECROSIS, EDEMA, ENHANCING = "necrosis", "edema", "enhancing"
-# Mean of each tissue in FLAIR, T1, T1ce and T2, on a scale from 0 to 1.
+# Mean of each tissue in the modalities, on a scale from 0 to 1.
 INTENSITIES = {
-    OUTSIDE: (0.0, 0.0, 0.0, 0.0),
-    "white_matter": (0.42, 0.74, 0.74, 0.33),
-    "cortex": (0.53, 0.50, 0.53, 0.50),
-    "thalamus": (0.48, 0.63, 0.64, 0.42),
-    "caudate": (0.51, 0.56, 0.58, 0.46),
-    "putamen": (0.49, 0.59, 0.61, 0.42),
-    "pallidum": (0.39, 0.68, 0.69, 0.32),
-    "accumbens": (0.52, 0.54, 0.56, 0.48),
-    "hippocampus": (0.56, 0.50, 0.52, 0.52),
-    "amygdala": (0.55, 0.50, 0.52, 0.51),
-    "ventral_dc": (0.44, 0.68, 0.69, 0.38),
-    "brain_stem": (0.42, 0.69, 0.70, 0.38),
-    "cerebellum_white_matter": (0.42, 0.72, 0.72, 0.36),
-    "cerebellum_cortex": (0.52, 0.51, 0.54, 0.48),
-    "optic_chiasm": (0.42, 0.62, 0.64, 0.42),
-    "lesion": (0.74, 0.52, 0.53, 0.66),
-    "choroid_plexus": (0.45, 0.42, 0.78, 0.66),
-    "vessel": (0.25, 0.36, 0.86, 0.28),
-    **dict.fromkeys(FLUID, (0.12, 0.17, 0.18, 0.92)),
-    NECROSIS: (0.62, 0.30, 0.33, 0.80),
-    EDEMA: (0.84, 0.53, 0.54, 0.72),
-    ENHANCING: (0.70, 0.47, 0.95, 0.62),
+    row["tissue"]: [float(row[name]) for name in MODALITIES]
+    for row in read_tsv(Path(__file__).with_name("intensities.tsv"))
 }
 TISSUES = tuple(INTENSITIES)
 INDEX = {name: index for index, name in enumerate(TISSUES)}
 
+FIELD_OF_VIEW = (240, 240, 155)  # mm, of BraTS and of Task01
+SIGNS = (-1, -1, 1)  # voxels run to the left, to the back and upward
 BRAIN_CLOSING, CORE_CLOSING = 6.0, 3.0  # mm: sulci narrower than twice this are inside the brain, or the core
 LARGEST_ANGLE, LARGEST_SHEAR, SIZES = 10.0, 0.03, (0.92, 1.08)  # degrees, ratio, ratio: the anatomy's variety
 WARP_WIDTH, WARP_STD = 35.0, 1.5  # mm: scale and strength of its elastic deformation
+
+
+def grid(spacing: float) -> tuple[tuple[int, ...], np.ndarray]:
+    """Shape and affine `(4, 4)` of the field of view of BraTS at a spacing in mm."""
+    shape = tuple(round(size / spacing) for size in FIELD_OF_VIEW)
+    affine = np.diag([*(sign * spacing for sign in SIGNS), 1.0])
+    affine[1, 3] = (shape[1] - 1) * spacing
+    return shape, affine
 
 
 class Anatomy(NamedTuple):
@@ -78,25 +67,20 @@ def read_anatomy(path: str | Path) -> Anatomy:
         path: FreeSurfer ids as in SynthSeg's training label maps, in `aseg` or in `aparc+aseg`.
     """
     check_header(path)
-    image = read_image(path)
-    ids = to_label_ids(np.asanyarray(image.dataobj).reshape(image.shape[:3]), path, stored_scale(image))
+    ids, affine = read_label_ids(path), open_image(path).affine
     tissue_of, brain_ids = _tissue_tables()
     found = np.unique(ids).tolist()
-    unknown = [value for value in found if value not in tissue_of]
-    if unknown:
+    if unknown := [value for value in found if value not in tissue_of]:
         raise InputError(
             f"{path}: unknown ids: {', '.join(map(str, unknown[:10]))}. Expected "
             "FreeSurfer's ids, or those of SynthSeg's training label maps. Set the others to 0."
         )
-    lookup = np.zeros(int(found[-1]) + 1, dtype=np.uint8)
-    brain_lookup = np.zeros(len(lookup), dtype=bool)
-    for value in map(int, found):
-        lookup[value] = INDEX.get(tissue_of[value], 0)
-        brain_lookup[value] = value in brain_ids
-    brain = brain_lookup[ids]
+    lookup = np.zeros(found[-1] + 1, dtype=np.uint8)
+    lookup[found] = [INDEX.get(tissue_of[value], 0) for value in found]
+    brain = np.isin(ids, list(brain_ids))
     if not (lookup[ids][brain] == INDEX["white_matter"]).any():
         raise InputError(f"{path}: it has no cerebral white matter for tumors to grow in. Is this a map of a brain?")
-    spacing = nib.affines.voxel_sizes(image.affine)
+    spacing = nib.affines.voxel_sizes(affine)
     margin = np.ceil(BRAIN_CLOSING / spacing).astype(int) + 1
     box = bounding_box(brain)
     ids, brain = (np.pad(part[box], [(size, size) for size in margin]) for part in (ids, brain))
@@ -106,18 +90,15 @@ def read_anatomy(path: str | Path) -> Anatomy:
     tissue[~mask] = 0
     shift = np.eye(4)
     shift[:3, 3] = box_corners(box)[0] - margin
-    return Anatomy(tissue, image.affine @ shift)
+    return Anatomy(tissue, affine @ shift)
 
 
 def _tissue_tables() -> tuple[dict[int, str], set[int]]:
     """Tissue of each id, and the ids inside the brain, from the label tables of the package."""
     rows = read_tsv(LABEL_FOLDER / "subcortical_synthesis.tsv")
-    tissue = {int(row["id"]): row["tissue"] for row in rows}
-    brain = {int(row["id"]) for row in rows if row["brain"] == "1"}
-    for row in rows:  # FreeSurfer's own id where a label map has another one for the same structure
-        if int(row["target"]) not in tissue:
-            tissue[int(row["target"])] = row["tissue"]
-            brain.add(int(row["target"]))
+    # Also FreeSurfer's own id where a label map has another one for the same structure.
+    tissue = {int(row[column]): row["tissue"] for column in ("target", "id") for row in rows}
+    brain = {int(row[column]) for column in ("target", "id") for row in rows if row["brain"] == "1"} - {0}
     into: dict[int, int] = {}
     for first, last, labels in read_merges():
         into |= dict.fromkeys(range(first, last + 1), labels[0])
@@ -161,20 +142,22 @@ def random_brain(
         linear[0] *= -1
     to_voxel = np.linalg.inv(anatomy.affine[:3, :3])
     matrix = to_voxel @ linear @ np.diag(np.multiply(signs, spacing))
-    source = anatomy.tissue.shape
     middle = np.mean(box_corners(bounding_box(anatomy.tissue > 0)), axis=0)
-    axes = [np.arange(size, dtype=np.float32) - (size - 1) / 2 for size in shape]
     warp = [WARP_STD * smooth_noise(shape, WARP_WIDTH / spacing, random) for _ in range(3)]
-    flat = np.zeros(shape, dtype=np.int64)
-    inside = np.ones(shape, dtype=bool)
-    for axis, size in enumerate(source):
-        place = sum(float(to_voxel[axis, other]) * warp[other] for other in range(3)) + np.float32(middle[axis])
-        place += (matrix[axis, 0] * axes[0])[:, None, None] + (matrix[axis, 1] * axes[1])[:, None]
-        place += matrix[axis, 2] * axes[2]
-        index = np.rint(place).astype(np.int64)
-        inside &= (index >= 0) & (index < size)
-        flat = flat * size + index
-    return np.where(inside, anatomy.tissue.ravel()[np.where(inside, flat, 0)], 0).astype(np.uint8)
+    places = _product(matrix, _voxels_from(shape, (np.array(shape) - 1) / 2)) + _product(to_voxel, np.stack(warp))
+    places += middle[:, None, None, None].astype(np.float32)
+    return ndimage.map_coordinates(anatomy.tissue, places, order=0)
+
+
+def _voxels_from(shape: Sequence[int], center: np.ndarray) -> np.ndarray:
+    """Distance of each voxel from a center along each axis in voxels, float32 `(3, H, W, D)`."""
+    axes = [np.arange(size, dtype=np.float32) - np.float32(start) for size, start in zip(shape, center, strict=True)]
+    return np.stack(np.meshgrid(*axes, indexing="ij"))
+
+
+def _product(matrix: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """A matrix `(3, 3)` times each vector of a field, float32 `(3, H, W, D)`."""
+    return np.tensordot(matrix.astype(np.float32), vectors, axes=1)
 
 
 class Tumor(NamedTuple):
@@ -202,16 +185,11 @@ def grow_tumor(tissue: np.ndarray, spacing: float, random: np.random.Generator) 
     cerebrum = (tissue > 0) & ~np.isin(tissue, [INDEX[name] for name in (*FLUID, *BELOW)])
     cerebrum[tuple(center)] = True
     axes = np.linalg.qr(random.standard_normal((3, 3)))[0] / random.uniform(0.75, 1.3, (3, 1))
-    offset = [
-        (np.arange(size, dtype=np.float32) - start) * spacing for size, start in zip(tissue.shape, center, strict=True)
-    ]
-    square = np.zeros(tissue.shape, dtype=np.float32)
-    for axis in axes.astype(np.float32):
-        square += ((axis[0] * offset[0])[:, None, None] + (axis[1] * offset[1])[:, None] + axis[2] * offset[2]) ** 2
+    distance = np.linalg.norm(_product(axes * spacing, _voxels_from(tissue.shape, center)), axis=0)
     bumps = 0.2 * smooth_noise(tissue.shape, 0.6 * radius / spacing, random)
     bumps += 0.1 * smooth_noise(tissue.shape, max(0.25 * radius / spacing, 1), random)
     bumps -= bumps[tuple(center)]
-    core = _part_at(cerebrum & (np.sqrt(square) / radius + bumps < 1), center)
+    core = _part_at(cerebrum & (distance / radius + bumps < 1), center)
     core = _close_gaps(core, CORE_CLOSING, spacing) & (cerebrum | (tissue == INDEX["csf"]))
 
     kind = random.random()
@@ -234,16 +212,9 @@ def grow_tumor(tissue: np.ndarray, spacing: float, random: np.random.Generator) 
 
 def _push(tissue: np.ndarray, center: np.ndarray, radius: float, strength: float, spacing: float) -> np.ndarray:
     """The brain moved away from a center, most (`strength`, mm) at the radius; below 1/e of it nothing folds."""
-    offset = [
-        (np.arange(size, dtype=np.float32) - start) * spacing for size, start in zip(tissue.shape, center, strict=True)
-    ]
-    distance = np.sqrt(offset[0][:, None, None] ** 2 + offset[1][:, None] ** 2 + offset[2] ** 2) / radius
-    keep = 1 - strength / radius * np.exp(1 - distance)
-    flat = np.zeros(tissue.shape, dtype=np.int64)
-    for axis, size in enumerate(tissue.shape):
-        place = np.expand_dims(offset[axis], [other for other in range(3) if other != axis]) * keep
-        flat = flat * size + np.clip(np.rint(place / spacing + center[axis]), 0, size - 1).astype(np.int64)
-    return tissue.ravel()[flat]
+    offset = _voxels_from(tissue.shape, center)
+    keep = 1 - strength / radius * np.exp(1 - np.linalg.norm(offset, axis=0) * spacing / radius)
+    return ndimage.map_coordinates(tissue, offset * keep + center[:, None, None, None], order=0, mode="nearest")
 
 
 def _close_gaps(mask: np.ndarray, reach: float, spacing: float | np.ndarray) -> np.ndarray:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
-from evaluation.label_sets import find_label_set, read_column, volumes_of
+from evaluation.label_sets import find_label_set, read_column, read_scores, volumes, volumes_of
 
 from monai_mamba.errors import InputError
 
@@ -43,3 +44,25 @@ def test_a_column_of_the_table_beside_a_label_map(tmp_path):
     table.write_text("id\tname\tmm3\n17\tx\t12.5\n18\ty\tn/a\n")
     np.testing.assert_array_equal(read_column(table, [18, 17, 53], "mm3"), [np.nan, 12.5, np.nan])
     assert np.isnan(read_column(table, [17], "expected_dsc")).all()
+
+
+def test_volumes_are_voxels_times_their_size():
+    labels = np.array([[[17, 17, 53, 0]]], dtype=np.int32)
+    assert volumes(labels, np.diag([1.0, 2.0, 3.0, 1.0]), [53, 17, 60]).tolist() == [6, 12, 0]
+
+
+def test_a_missing_distance_is_read_as_missing(tmp_path):
+    (tmp_path / "scores.tsv").write_text("subject\tid\tname\tdsc\thd95_mm\na\t1\tone\t0\tn/a\na\t2\ttwo\t0.5\t3\n")
+    metrics, cases = read_scores(tmp_path / "scores.tsv")
+    assert metrics == ["dsc", "hd95_mm"]
+    one, two = cases["a", ""].values()
+    assert (one[0], two, math.isnan(one[1])) == (0, [0.5, 3], True)
+
+
+def test_subsets_of_modalities_are_cases_of_their_own_and_a_row_is_there_once(tmp_path):
+    rows = ["subject\tmodalities\tregion\tdsc", "a\tT1\tWT\t0.5", "a\tT2\tWT\t0.6"]
+    (tmp_path / "scores.tsv").write_text("\n".join(rows))
+    assert read_scores(tmp_path / "scores.tsv")[1] == {("a", "T1"): {"WT": [0.5]}, ("a", "T2"): {"WT": [0.6]}}
+    (tmp_path / "scores.tsv").write_text("\n".join([*rows, rows[1]]))
+    with pytest.raises(ValueError, match="a has two rows of WT"):
+        read_scores(tmp_path / "scores.tsv")
