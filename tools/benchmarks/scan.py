@@ -96,12 +96,15 @@ def prepare(problem: Problem, contender: Contender, backward: bool, device: torc
     inputs = make_inputs(problem, device)
     arguments = _sequences(**inputs) if layout == "bare" else inputs
     leaves = [tensor.requires_grad_(backward) for tensor in arguments.values() if tensor.is_floating_point()]
+    grad_y: Tensor | None = None
 
     def run() -> Tensor:
+        nonlocal grad_y
         with torch.set_grad_enabled(backward):
             y = scan(**arguments)
             if backward:
-                torch.autograd.grad(y, leaves, torch.ones_like(y))
+                grad_y = torch.ones_like(y) if grad_y is None else grad_y  # made once: a scan gets it
+                torch.autograd.grad(y, leaves, grad_y)
             return y
 
     return run

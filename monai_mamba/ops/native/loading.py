@@ -58,12 +58,12 @@ class Loader:
 def self_check(kernel: Kernel) -> float:
     """Error of a kernel over two small scans, as `largest_error` gives it.
 
-    Together they take every path through the kernel: more than one chunk, group and block, and incomplete ones; many
-    groups of one block and, as a batch has them, one group of many; all options and none.
+    Together they take every path through the kernel: more than one chunk, group and block, and incomplete ones; several
+    groups and, as a batch has them, one; all options and none.
     """
     cpu = torch.device("cpu")
     scans = [
-        (waves(cpu, torch.float32, (1, 2, 70, 37, 13)), True),
+        (waves(cpu, torch.float32, (1, 2, 70, 69, 13)), True),
         (waves(cpu, torch.float32, (4, 8, 70, 37, 5), plain=True), False),
     ]
     return largest_error(kernel.forward, kernel.backward, scans)

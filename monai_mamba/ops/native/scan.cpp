@@ -36,8 +36,7 @@ constexpr int LANES = 4;
 static_assert(COLUMNS % LANES == 0, "the kept states of a block lie together");
 constexpr int TILE = 16;  // tokens of a tile in the forward, which shall stay in the nearest cache with its B and C
 static_assert(TOKENS % TILE == 0, "a chunk is made of whole tiles");
-constexpr int WIDE = 8;    // components n at once in the forward, as many as the registers hold
-constexpr int NARROW = 4;  // the same in the backward, which holds more for each
+constexpr int FEW = 4;   // components n at once, as many as the sixteen registers of AVX2 hold
 constexpr int64_t GROUP_BYTES = 131072;  // of the states and their matrix in a group of channel blocks, in the forward
 constexpr float LOG2_E = 1.4426950408889634f;
 constexpr float LN_2 = 0.6931471805599453f;
@@ -185,10 +184,10 @@ inline Vec exp2_of_moderate_product(Vec x, Vec y) { return exp2_of_product(x, y)
 // log(1 + exp(x)) = max(x, 0) + log(1 + e) with e = exp(-|x|), and its derivative unless slope is null. log(1 + e) =
 // 2 artanh(s) with s = e / (2 + e) <= 1/3, whose series is fitted to a relative error of 4e-9.
 inline Vec softplus(Vec x, Vec* slope) {
-    const Vec zero = {}, one = zero + 1.0f, low = zero - 200.0f;
-    Vec exponent = x < zero ? x : -x;
-    exponent = exponent < low ? low : exponent;
-    Vec e = exp2_of_product(exponent, zero + LOG2_E);
+    const Vec zero = {}, one = zero + 1.0f, high = zero + MODERATE / LOG2_E;
+    Vec size = x < zero ? -x : x;
+    Vec e = exp2_of_moderate_product(size > high ? high : size, zero - LOG2_E);
+    e = size > high ? zero : e;
     Vec s = e / (e + 2.0f);
     Vec z = s * s;
     Vec p = z * 0.14089167f + 0.13980301f;
@@ -208,50 +207,77 @@ inline Vec largest_size(const Vec* values, int64_t count, Vec before = Vec{}) {
     return before;
 }
 
+// Where the rows of up to TOKENS tokens of a sequence are.
+struct Rows {
+    const float *delta[TOKENS], *u[TOKENS], *b[TOKENS], *c[TOKENS];
+    float *y[TOKENS], *grad_u[TOKENS], *grad_delta[TOKENS];
+    int count = 0;
+
+    void find(const Problem& p, int64_t batch, int64_t k, int64_t start, int tokens, bool backward) {
+        count = int(std::clamp<int64_t>(p.length - start, 0, tokens));
+        for (int t = 0; t < count; ++t) {
+            const int64_t token = p.token(k, start + t);
+            delta[t] = p.delta.row(batch, k, token);
+            u[t] = p.u.row(batch, k, token);
+            b[t] = p.B.row(batch, k, token);
+            c[t] = p.C.row(batch, k, token);
+            y[t] = p.y.row(batch, k, token);
+            if (!backward) continue;
+            grad_u[t] = p.grad_u.row(batch, k, token);
+            grad_delta[t] = p.grad_delta.row(batch, k, token);
+        }
+    }
+};
+
 constexpr int LINE = 16;  // floats that come into a cache together
 
-// Have the rows of so many tokens brought into the cache: the processor does not foresee a few channels of many rows.
-inline void prefetch(const Problem& p, const Block& block, int64_t start, int64_t tokens, bool backward) {
+// Have the rows of the next tokens brought into the cache: the processor does not foresee a few channels of many rows.
+// Only the share from / all .. to / all of the tokens: of many rows at once it drops some.
+inline void prefetch(const Rows& rows, const Block& block, int64_t from, int64_t to, int64_t all, bool backward) {
     asm volatile("");  // or GCC takes this for a function without effect, and drops it
-    for (int64_t t = std::max<int64_t>(start, 0); t < start + tokens && t < p.length; ++t) {
-        const int64_t token = p.token(block.k, t);
-        for (const Volume* volume : {&p.delta, &p.u, &p.y})
-            __builtin_prefetch(volume->row(block.b, block.k, token) + block.channel);
-        if (backward)
-            for (const Volume* volume : {&p.grad_u, &p.grad_delta})
-                __builtin_prefetch(volume->row(block.b, block.k, token) + block.channel, 1);
-        for (int64_t n = 0; n < p.states; n += LINE)
-            for (const Volume* volume : {&p.B, &p.C})
-                __builtin_prefetch(volume->row(block.b, block.k, token) + n);
+    const int end = int(to * rows.count / all);
+    for (int t = int(from * rows.count / all); t < end; ++t) {
+        __builtin_prefetch(rows.delta[t] + block.channel);
+        __builtin_prefetch(rows.u[t] + block.channel);
+        __builtin_prefetch(rows.y[t] + block.channel);
+        if (!backward) continue;
+        __builtin_prefetch(rows.grad_u[t] + block.channel, 1);
+        __builtin_prefetch(rows.grad_delta[t] + block.channel, 1);
     }
 }
 
-// What up to TOKENS tokens read, for one block of channels.
+// The same for those that all blocks read.
+inline void prefetch_matrices(const Rows& rows, int64_t states) {
+    asm volatile("");
+    for (int t = 0; t < rows.count; ++t)
+        for (int64_t n = 0; n < states; n += LINE) {
+            __builtin_prefetch(rows.b[t] + n);
+            __builtin_prefetch(rows.c[t] + n);
+        }
+}
+
+// What the tokens of some rows read, for one block of channels.
 struct Tile {
     Vec dt[TOKENS], slope[TOKENS];  // step size, and its derivative by delta where asked for
     Vec step[TOKENS];               // step size, limited, for the exponents of the decays
     Vec longest;                    // of the sizes of those, where HAS_MODERATE
     Vec u[TOKENS], x[TOKENS];       // input, and step size times input
     Vec y[TOKENS];                  // result, or its gradient
-    const float *b[TOKENS], *c[TOKENS];
-    int64_t token[TOKENS];
-    int count = 0;
 
-    void read(const Problem& p, const Block& block, int64_t start, int tokens, Vec limit, bool with_slope) {
-        count = p.length - start < tokens ? int(p.length - start) : tokens;
+    void read(const Problem& p, const Rows& rows, const Block& block, Vec limit, bool with_slope) {
         longest = Vec{};
         Vec bias = p.bias ? block.load(p.bias + block.k * p.channels) : Vec{};
-        for (int t = 0; t < count; ++t) {
-            token[t] = p.token(block.k, start + t);
-            b[t] = p.B.row(block.b, block.k, token[t]);
-            c[t] = p.C.row(block.b, block.k, token[t]);
-            Vec raw = block.load(p.delta.row(block.b, block.k, token[t])) + bias;
+        for (int t = 0; t < rows.count; ++t) {
+            dt[t] = block.load(rows.delta[t]) + bias;
+            u[t] = block.load(rows.u[t]);
             if (with_slope) slope[t] = Vec{} + 1.0f;
-            dt[t] = p.softplus ? softplus(raw, with_slope ? &slope[t] : nullptr) : raw;
+        }
+        if (p.softplus)  // in a loop of its own, short enough for the processor to work at several tokens at once
+            for (int t = 0; t < rows.count; ++t) dt[t] = softplus(dt[t], with_slope ? &slope[t] : nullptr);
+        for (int t = 0; t < rows.count; ++t) {
             step[t] = dt[t] > limit ? limit : dt[t];
             step[t] = step[t] < -limit ? -limit : step[t];
             if (HAS_MODERATE) longest = largest_size(&step[t], 1, longest);
-            u[t] = block.load(p.u.row(block.b, block.k, token[t]));
             x[t] = dt[t] * u[t];
         }
     }
@@ -274,11 +300,11 @@ inline Vec step_limit(const Vec* A2, int64_t states) {
 
 // h_t = 2^(dt A2) h_{t-1} + x_t b_t and y_t += c_t h_t, for components n .. n + WIDTH - 1.
 template <int WIDTH, bool IS_MODERATE>
-inline void advance(Tile& tile, int64_t n, const Vec* A2, Vec* state) {
+inline void advance(const Rows& rows, Tile& tile, int64_t n, const Vec* A2, Vec* state) {
     Vec a[WIDTH], h[WIDTH];
     for (int j = 0; j < WIDTH; ++j) a[j] = A2[n + j], h[j] = state[n + j];
-    for (int t = 0; t < tile.count; ++t) {
-        const float *b = tile.b[t] + n, *c = tile.c[t] + n;
+    for (int t = 0; t < rows.count; ++t) {
+        const float *b = rows.b[t] + n, *c = rows.c[t] + n;
         Vec step = tile.step[t], x = tile.x[t], sum = tile.y[t];
         for (int j = 0; j < WIDTH; ++j) {
             Vec decay = IS_MODERATE ? exp2_of_moderate_product(step, a[j]) : exp2_of_product(step, a[j]);
@@ -301,7 +327,12 @@ void scan_blocks(const Problem& p, int64_t b, int64_t k, int64_t first, int64_t 
         limit[i] = step_limit(&A2[i * N], N);
     }
     Tile tile;
+    Rows rows, next;
+    next.find(p, b, k, 0, TILE, false);
     for (int64_t start = 0; start < p.length; start += TILE) {
+        rows = next;
+        next.find(p, b, k, start + TILE, TILE, false);
+        prefetch_matrices(next, N);
         for (int64_t i = 0; i < count; ++i) {
             const Block block(p, b, k, first + i);
             const Vec* a = &A2[i * N];
@@ -310,17 +341,18 @@ void scan_blocks(const Problem& p, int64_t b, int64_t k, int64_t first, int64_t 
                 float* kept = block.kept(p, start / TOKENS);
                 for (int64_t n = 0; n < N; ++n) std::memcpy(kept + n * COLUMNS, &h[n], sizeof(Vec));
             }
-            tile.read(p, block, start, TILE, limit[i], false);
-            prefetch(p, block, start + TILE, TILE, false);
-            for (int t = 0; t < tile.count; ++t) tile.y[t] = Vec{};
+            tile.read(p, rows, block, limit[i], false);
+            for (int t = 0; t < rows.count; ++t) tile.y[t] = Vec{};
             int64_t n = 0;
-            for (; n + WIDE <= N; n += WIDE)
-                tile.is_moderate(a + n, WIDE) ? advance<WIDE, true>(tile, n, a, h) : advance<WIDE, false>(tile, n, a, h);
-            for (; n < N; ++n) advance<1, false>(tile, n, a, h);
-            for (int t = 0; t < tile.count; ++t) {
-                float* y = p.y.row(b, k, tile.token[t]);
-                block.store(add ? tile.y[t] + block.load(y) : tile.y[t], y);
+            for (; n + FEW <= N; n += FEW) {
+                prefetch(next, block, n, n + FEW, N, false);
+                tile.is_moderate(a + n, FEW) ? advance<FEW, true>(rows, tile, n, a, h)
+                                             : advance<FEW, false>(rows, tile, n, a, h);
             }
+            prefetch(next, block, n, N, N, false);
+            for (; n < N; ++n) advance<1, false>(rows, tile, n, a, h);
+            for (int t = 0; t < rows.count; ++t)
+                block.store(add ? tile.y[t] + block.load(rows.y[t]) : tile.y[t], rows.y[t]);
         }
     }
     for (int64_t i = 0; i < count; ++i)
@@ -344,25 +376,25 @@ struct Sums {
 
     explicit Sums(int64_t states) : B(new Vec[place(states + 3, 0)]()), C(new Vec[place(states + 3, 0)]()) {}
 
-    // Where component n of token t is: NARROW components of a token, then those of the next token.
-    static int64_t place(int64_t n, int64_t t) { return (n / NARROW * TOKENS + t) * NARROW + n % NARROW; }
+    // Where component n of token t is: FEW components of a token, then those of the next token.
+    static int64_t place(int64_t n, int64_t t) { return (n / FEW * TOKENS + t) * FEW + n % FEW; }
 };
 
 // Differentiate a chunk for components n .. n + WIDTH - 1. carry: gradient that reaches the states after the chunk from
 // later tokens; becomes the one of the states before it. grad_a: of A, added to.
 template <int WIDTH, bool IS_MODERATE>
 inline void retreat(
-    const Tile& tile, int64_t n, const float* kept, const Vec* A2, Vec* carry, Vec* grad_a, Sums& sums
+    const Rows& rows, const Tile& tile, int64_t n, const float* kept, const Vec* A2, Vec* carry, Vec* grad_a, Sums& sums
 ) {
     Vec a[WIDTH], h[WIDTH], g[WIDTH], of_a[WIDTH];
     Vec history[TOKENS + 1][WIDTH], decay[TOKENS][WIDTH];
     for (int j = 0; j < WIDTH; ++j) {
         a[j] = A2[n + j];
-        std::memcpy(&h[j], kept + (n + j) * COLUMNS, sizeof(Vec));
-        history[0][j] = h[j];
+        std::memcpy(&history[0][j], kept + (n + j) * COLUMNS, sizeof(Vec));
+        h[j] = history[0][j];
     }
-    for (int t = 0; t < tile.count; ++t) {
-        const float* b = tile.b[t] + n;
+    for (int t = 0; t < rows.count; ++t) {
+        const float* b = rows.b[t] + n;
         Vec step = tile.step[t], x = tile.x[t];
         for (int j = 0; j < WIDTH; ++j) {
             decay[t][j] = IS_MODERATE ? exp2_of_moderate_product(step, a[j]) : exp2_of_product(step, a[j]);
@@ -370,8 +402,8 @@ inline void retreat(
         }
     }
     for (int j = 0; j < WIDTH; ++j) g[j] = carry[n + j], of_a[j] = Vec{};
-    for (int t = tile.count - 1; t >= 0; --t) {
-        const float *b = tile.b[t] + n, *c = tile.c[t] + n;
+    for (int t = rows.count - 1; t >= 0; --t) {
+        const float *b = rows.b[t] + n, *c = rows.c[t] + n;
         Vec grad = tile.y[t], dt = tile.dt[t], x = tile.x[t], of_x = sums.x[t], of_dt = sums.dt[t];
         Vec *of_b = &sums.B[Sums::place(n, t)], *of_c = &sums.C[Sums::place(n, t)];
         for (int j = 0; j < WIDTH; ++j) {
@@ -422,41 +454,50 @@ void backward_task(const Problem& p, int64_t task) {
     }
     Sums sums(N);
     Tile tile;
+    Rows rows, next;
+    next.find(p, b, k, (p.chunks() - 1) * TOKENS, TOKENS, true);
     const auto row = [&](int64_t t) {  // of grad_B and grad_C
         return ((group * p.batches * p.directions + sequence) * p.length + p.token(k, t)) * N;
     };
     for (int64_t chunk = p.chunks() - 1; chunk >= 0; --chunk) {
-        for (int64_t t = chunk * TOKENS; t < (chunk + 1) * TOKENS && t < p.length; ++t)
+        rows = next;
+        next.count = 0;
+        if (chunk) next.find(p, b, k, (chunk - 1) * TOKENS, TOKENS, true);
+        prefetch_matrices(next, N);
+        for (int t = 0; t < rows.count; ++t)
             for (int64_t n = 0; n < N; n += LINE)
-                for (float* grad : {p.grad_B, p.grad_C}) __builtin_prefetch(grad + row(t) + n, 1);
+                for (float* grad : {p.grad_B, p.grad_C}) __builtin_prefetch(grad + row(chunk * TOKENS + t) + n, 1);
         for (int64_t i = 0; i < Sums::place(N + 3, 0); ++i) sums.B[i] = sums.C[i] = Vec{};
         for (int64_t i = 0; i < count; ++i) {
             Block block(p, b, k, first + i);
-            tile.read(p, block, chunk * TOKENS, TOKENS, limit[i], true);
-            prefetch(p, block, (chunk - 1) * TOKENS, TOKENS, true);
-            const float* kept = block.kept(p, chunk);
-            for (int t = 0; t < tile.count; ++t) {
-                tile.y[t] = block.load(p.y.row(b, k, tile.token[t]));
+            tile.read(p, rows, block, limit[i], true);
+            const float *kept = block.kept(p, chunk), *next_kept = block.kept(p, std::max<int64_t>(chunk - 1, 0));
+            for (int t = 0; t < rows.count; ++t) {
+                tile.y[t] = block.load(rows.y[t]);
                 sums.x[t] = sums.dt[t] = Vec{};
             }
             const Vec* a = &A2[i * N];
             Vec *g = &carry[i * N], *of_a = &grad_a[i * N];
             int64_t n = 0;
-            for (; n + NARROW <= N; n += NARROW)
-                tile.is_moderate(a + n, NARROW) ? retreat<NARROW, true>(tile, n, kept, a, g, of_a, sums)
-                                                : retreat<NARROW, false>(tile, n, kept, a, g, of_a, sums);
-            for (; n < N; ++n) retreat<1, false>(tile, n, kept, a, g, of_a, sums);
-            for (int t = 0; t < tile.count; ++t) {
-                block.store(sums.x[t] * tile.dt[t], p.grad_u.row(b, k, tile.token[t]));
+            for (; n + FEW <= N; n += FEW) {
+                prefetch(next, block, n, n + FEW, N, true);
+                for (int j = 0; j < FEW; ++j) __builtin_prefetch(next_kept + (n + j) * COLUMNS);
+                tile.is_moderate(a + n, FEW) ? retreat<FEW, true>(rows, tile, n, kept, a, g, of_a, sums)
+                                             : retreat<FEW, false>(rows, tile, n, kept, a, g, of_a, sums);
+            }
+            prefetch(next, block, n, N, N, true);
+            for (; n < N; ++n) retreat<1, false>(rows, tile, n, kept, a, g, of_a, sums);
+            for (int t = 0; t < rows.count; ++t) {
+                block.store(sums.x[t] * tile.dt[t], rows.grad_u[t]);
                 Vec of_delta = (sums.dt[t] * LN_2 + sums.x[t] * tile.u[t]) * tile.slope[t];
-                block.store(of_delta, p.grad_delta.row(b, k, tile.token[t]));
+                block.store(of_delta, rows.grad_delta[t]);
                 grad_bias[i] += of_delta;
             }
         }
-        for (int t = 0; t < tile.count; ++t) {
+        for (int t = 0; t < rows.count; ++t) {
             const int64_t start = row(chunk * TOKENS + t);
-            for (int64_t n = 0; n < N; n += NARROW) {
-                const size_t size = std::min<int64_t>(N - n, NARROW) * sizeof(float);
+            for (int64_t n = 0; n < N; n += FEW) {
+                const size_t size = std::min<int64_t>(N - n, FEW) * sizeof(float);
                 Four of_b = add_lanes(&sums.B[Sums::place(n, t)]), of_c = add_lanes(&sums.C[Sums::place(n, t)]);
                 std::memcpy(p.grad_B + start + n, &of_b, size);
                 std::memcpy(p.grad_C + start + n, &of_c, size);

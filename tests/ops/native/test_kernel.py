@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -32,7 +33,7 @@ from monai_mamba.errors import InputError
 from monai_mamba.ops import cross_selective_scan, selective_scan
 from monai_mamba.ops.custom_ops import scan_backward, scan_forward
 from monai_mamba.ops.native import build, loading
-from monai_mamba.ops.native.kernel import Kernel
+from monai_mamba.ops.native.kernel import LARGE, Kernel, _new
 
 pytestmark = pytest.mark.usefixtures("kernel")
 
@@ -246,6 +247,19 @@ def test_default_type_and_grad_mode_do_not_matter() -> None:
         torch.set_default_dtype(torch.float32)
     with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(cross_selective_scan(**inputs, backend="native"), expected)
+
+
+@pytest.mark.skipif(not Path("/sys/kernel/mm/transparent_hugepage").exists(), reason="this system has no large pages")
+def test_large_results_ask_for_large_pages() -> None:
+    result = _new(LARGE // 4)
+    middle = result.data_ptr() + LARGE // 2
+    inside, flags = False, ""
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if area := re.match(r"([0-9a-f]+)-([0-9a-f]+) ", line):
+            inside = int(area[1], 16) <= middle < int(area[2], 16)
+        elif inside and line.startswith("VmFlags:"):
+            flags = line
+    assert " hg" in flags
 
 
 def test_opcheck() -> None:
