@@ -316,6 +316,6 @@ def _volumes(path: str | Path) -> int | None:
     """Volumes of a file by its header; None if it cannot be read, which `check_header` explains."""
     try:
         shape = open_image(path).shape
-    except Exception:  # nibabel passes on whatever its file readers raise
+    except InputError:
         return None
     return shape[3] if len(shape) > 3 else 1

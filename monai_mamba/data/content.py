@@ -83,7 +83,7 @@ def _description(label: str | Path) -> re.Match | None:
     """What `describe_sources` wrote."""
     try:
         text = open_image(label).header["descrip"].item().decode()
-    except Exception:  # nibabel passes on whatever its file readers raise
+    except (KeyError, ValueError):  # it cannot be read, or has no such field
         return None
     return re.fullmatch(r"monai-mamba \S+, made from ([0-9a-f ]+?)(?: with (\w+))?", text)
 
@@ -102,7 +102,7 @@ def may_be_labels_of(label: str | Path, images: Iterable[str | Path]) -> bool:
     try:
         found = open_image(label)
         candidates = [open_image(image) for image in images]
-    except Exception:  # nibabel passes on whatever its file readers raise
+    except InputError:
         return True
     return any(
         found.shape[:3] == image.shape[:3]

@@ -144,13 +144,13 @@ def check_same_grid(image: str, label: str) -> None:
     Raises:
         InputError: a file cannot be read, or shapes or affines differ.
     """
-    (image_shape, image_affine), (label_shape, label_affine) = _grid(image), _grid(label)
-    if image_shape != label_shape:
+    one, other = open_image(image), open_image(label)
+    if one.shape[:3] != other.shape[:3]:
         raise InputError(
-            f"{label}: its grid is {label_shape} voxels, but that of {image} is {image_shape}. Resample "
+            f"{label}: its grid is {other.shape[:3]} voxels, but that of {image} is {one.shape[:3]}. Resample "
             "it to that grid with nearest neighbor."
         )
-    shift = largest_shift(image_affine, label_affine, image_shape)
+    shift = largest_shift(one.affine, other.affine, one.shape[:3])
     if not shift <= LARGEST_SHIFT:
         raise InputError(
             f"{label}: it has the shape of {image} but another position (voxels differ by up to {shift:.3g} mm). "
@@ -168,11 +168,3 @@ def image_on_grid(images: Sequence[str], label: str) -> str:
             if index == len(images):
                 raise
     return image
-
-
-def _grid(path: str) -> tuple[tuple[int, ...], np.ndarray]:
-    try:
-        header = open_image(path)
-    except Exception as error:  # nibabel passes on whatever its file readers raise
-        raise InputError(f"{path}: cannot be read as an image ({error}). Is the file complete?") from error
-    return tuple(header.shape[:3]), np.asarray(header.affine)
