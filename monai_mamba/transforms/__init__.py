@@ -4,13 +4,12 @@ from monai_mamba.transforms.allowed_classes import ToAllowedClassesd
 from monai_mamba.transforms.check_image import CheckImaged
 from monai_mamba.transforms.conform import Conformd, ScaleIntensityRobustd, is_no_air
 from monai_mamba.transforms.crop_margins import RandCropMarginsd
-from monai_mamba.transforms.each_modality import RandEachModalityd
 from monai_mamba.transforms.frontal_horns import clear_frontal_horns
 from monai_mamba.transforms.hippocampus_box import LabeledBoxd
 from monai_mamba.transforms.intracranial import IntracranialVolumed
 from monai_mamba.transforms.load_modalities import LoadModalitiesd
-from monai_mamba.transforms.modality_dropout import RandDropModalitiesd
 from monai_mamba.transforms.paste_lesion import CutLesiond, RandPasteLesiond
+from monai_mamba.transforms.random_modalities import RandDropModalitiesd, RandEachModalityd
 from monai_mamba.transforms.restore_labels import RestoreLabelsd
 from monai_mamba.transforms.scan_window import RandScanWindowd
 from monai_mamba.transforms.synthesis import RandSynthesizeImaged, SynthesisTable
