@@ -3,7 +3,6 @@
 from monai_mamba.transforms.check_image import CheckImaged
 from monai_mamba.transforms.conform import Conformd, ScaleIntensityRobustd, is_no_air
 from monai_mamba.transforms.crop_margins import RandCropMarginsd
-from monai_mamba.transforms.frontal_horns import clear_frontal_horns
 from monai_mamba.transforms.hippocampus_box import LabeledBoxd
 from monai_mamba.transforms.intracranial import IntracranialVolumed
 from monai_mamba.transforms.load_modalities import LoadModalitiesd
@@ -11,7 +10,7 @@ from monai_mamba.transforms.paste_lesion import CutLesiond, RandPasteLesiond
 from monai_mamba.transforms.random_modalities import RandDropModalitiesd, RandEachModalityd
 from monai_mamba.transforms.restore_labels import RestoreLabelsd
 from monai_mamba.transforms.scan_window import RandScanWindowd
-from monai_mamba.transforms.synthesis import RandSynthesizeImaged, SynthesisTable
+from monai_mamba.transforms.synthesis import RandSynthesizeImaged, SynthesisTable, clear_frontal_horns
 from monai_mamba.transforms.to_training_labels import ToAllowedClassesd, ToTrainingLabelsd
 from monai_mamba.transforms.tumor_regions import RestoreTumorLabelsd, ToTumorRegionsd
 
