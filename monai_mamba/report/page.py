@@ -20,7 +20,6 @@ from monai_mamba.errors import InputError, writing
 from monai_mamba.files import user_path, write_atomically
 from monai_mamba.labels import LabelTable
 from monai_mamba.report.images import EmbeddedScan, embed_picture, embed_scan
-from monai_mamba.report.plots import strip
 from monai_mamba.report.results import ScanResult, find_results, find_sources
 from monai_mamba.report.statistics import (
     LOWEST_DSC,
@@ -264,7 +263,7 @@ def _usual(measure: Measure, table: LabelTable) -> dict:
         "count": len(known),
         "range": _range(measure) if reference else "",
         "marked": sum(measure.is_outlier(scan) for scan in range(len(measure.values))),
-        "plot": strip(measure),
+        "measure": measure,
     } | {key: _number(float(value), measure.kind) for key, value in texts.items()}
 
 
