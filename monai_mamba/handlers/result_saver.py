@@ -20,7 +20,7 @@ from monai_mamba.data.dicom_seg import make_dicom_seg
 from monai_mamba.data.image_file import read_image
 from monai_mamba.data.scans import EXTRA_RESULTS, RESULTS
 from monai_mamba.errors import InputError, writing
-from monai_mamba.files import MISSING, read_whole, user_path, write_atomically, write_text
+from monai_mamba.files import MISSING, read_whole, table_text, user_path, write_atomically, write_text
 from monai_mamba.grids import voxel_volume
 from monai_mamba.labels import BRAIN, LabelTable, measure_brain, mgh_color_table
 from monai_mamba.picture import draw_labels
@@ -158,20 +158,20 @@ class ResultSaver:
         wholes = {} if brain is None else {"percent_of_brain": brain}
         if self.stats:
             wholes["percent_of_icv"] = meta["intracranial_mm3"]
-        lines = ["\t".join(["id", "name", "voxels", "mm3", "mm3_soft", "expected_dsc", *wholes])]
 
         def shares(mm3: float) -> list[str]:
             return [f"{100 * mm3 / whole:.4f}" if whole > 0 and mm3 >= 0 else MISSING for whole in wholes.values()]
 
+        rows = []
         for entry in self.table.structures:
             mm3, soft, expected = volumes[entry.id], meta["soft_volumes"][entry.id], meta["expected_dsc"][entry.id]
             cells = [entry.id, entry.name, counts[entry.id], f"{mm3:.1f}", f"{soft:.1f}"]
             cells.append(f"{expected:.3f}" if mm3 and np.isfinite(expected) else MISSING)
-            lines.append("\t".join(map(str, [*cells, *shares(mm3)])))
+            rows.append([*cells, *shares(mm3)])
         for name, whole in zip((BRAIN, ICV), wholes.values(), strict=False):
             mm3 = f"{whole:.1f}" if whole >= 0 else MISSING
-            lines.append("\t".join([MISSING, name, MISSING, mm3, MISSING, MISSING, *shares(whole)]))
-        return "\n".join(lines) + "\n"
+            rows.append([MISSING, name, MISSING, mm3, MISSING, MISSING, *shares(whole)])
+        return table_text(["id", "name", "voxels", "mm3", "mm3_soft", "expected_dsc", *wholes], rows)
 
 
 def label_image(labels: np.ndarray, source: nib.spatialimages.SpatialImage) -> nib.Nifti1Image:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from monai_mamba.files import MISSING
+from monai_mamba.files import MISSING, table_text
 from monai_mamba.handlers.result_saver import ResultSaver
 from monai_mamba.labels import RegionTable
 
@@ -29,11 +29,11 @@ class TumorResultSaver(ResultSaver):
         self.regions = RegionTable.load(label_convention)
 
     def _volume_table(self, counts: np.ndarray, voxel_mm3: float, meta: Mapping[str, Any]) -> str:
-        rows = [(f"{region.title} ({region.name})", self.regions.ids_of(region)) for region in self.regions.regions]
-        rows += [(entry.name, (entry.id,)) for entry in self.table.structures]
-        lines = ["name\tlabels\tvoxels\tmm3\tmodalities\tdoubts"]
-        for name, ids in rows:
+        named = [(f"{region.title} ({region.name})", self.regions.ids_of(region)) for region in self.regions.regions]
+        named += [(entry.name, (entry.id,)) for entry in self.table.structures]
+        rows = []
+        for name, ids in named:
             voxels = int(counts[list(ids)].sum())
             cells = [name, "+".join(map(str, ids)), voxels, f"{voxels * voxel_mm3:.1f}"]
-            lines.append("\t".join(map(str, [*cells, meta["modalities"], meta["doubts"] or MISSING])))
-        return "\n".join(lines) + "\n"
+            rows.append([*cells, meta["modalities"], meta["doubts"] or MISSING])
+        return table_text(["name", "labels", "voxels", "mm3", "modalities", "doubts"], rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -14,6 +15,7 @@ from monai.data import MetaTensor
 from monai_mamba.data.image_file import GOOD_RAS_FLAG, parse_image
 from monai_mamba.data.scans import RESULTS
 from monai_mamba.errors import OutputError
+from monai_mamba.files import read_tsv
 from monai_mamba.handlers import ResultSaver
 from monai_mamba.handlers.result_saver import label_image, mgh_label_image
 from monai_mamba.labels import LabelTable
@@ -39,6 +41,14 @@ def test_volumes_count_voxels_in_cubic_millimeters(tmp_path):
     assert len(lines) == 1 + len(TABLE.structures)
     assert f"{THALAMUS}\tLeft-Thalamus\t24\t36.0\t1.2\t0.750" in lines
     assert f"{PUTAMEN}\tLeft-Putamen\t0\t0.0\t1.2\tn/a" in lines
+
+
+def test_a_name_with_quotation_marks_is_read_as_it_is(tmp_path):
+    core = LabelTable((TABLE.entries[0], replace(TABLE.structures[0], index=1, name='"Core" of the thalamus')))
+    nib.save(nib.Nifti1Image(np.ones((10, 11, 12), np.float32), np.eye(4)), tmp_path / "scan.nii")
+    ResultSaver(core).save(prediction(tmp_path / "scan.nii", np.zeros((10, 11, 12), np.uint8)), str(tmp_path / "x"))
+    (row,) = read_tsv(tmp_path / f"x{RESULTS['volumes']}")
+    assert row["name"] == core.names[1]
 
 
 def test_a_full_disk_leaves_nothing_under_a_final_name(tmp_path, monkeypatch):
