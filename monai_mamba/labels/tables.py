@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from monai_mamba.errors import InputError
+from monai_mamba.files import user_path
 
 LABEL_FOLDER = Path(__file__).resolve().parent
 COLUMNS = ("index", "id", "name", "red", "green", "blue", "alpha", "written")
@@ -53,7 +54,7 @@ class LabelTable:
         """
         if isinstance(source, LabelTable):
             return cls(tuple(replace(entry, written=True) for entry in source)) if auxiliary else source
-        path = Path(source)
+        path = user_path(source)
         if path.suffix != ".tsv":
             path = LABEL_FOLDER / f"{source}.tsv"
         if not path.is_file():
