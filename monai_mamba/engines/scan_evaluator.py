@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -177,13 +177,8 @@ class ScanEvaluator(SupervisedEvaluator):
 def _prepare_ahead(dataset: Dataset, indices: Sequence[int]) -> Iterator[tuple[int, Future]]:
     """The batch of each scan, while a thread prepares that of the next one."""
     with ThreadPoolExecutor(1) as thread:
-        batches: deque[tuple[int, Future]] = deque()
-        for index in indices:
-            batches.append((index, thread.submit(_prepare, dataset, index)))
-            if len(batches) == 2:
-                yield batches.popleft()
-        if batches:
-            yield batches.popleft()
+        batches = ((index, thread.submit(_prepare, dataset, index)) for index in indices)
+        yield from (batch for batch, _ in pairwise(chain(batches, [None])))
 
 
 def _prepare(dataset: Dataset, index: int) -> Any:

@@ -12,8 +12,6 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
-__all__ = ["AutocastInferer", "has_native_bfloat16"]
-
 
 class AutocastInferer(SimpleInferer):
     """Run the network in bfloat16 where the device of its input computes in it; MONAI's trainers know CUDA only.

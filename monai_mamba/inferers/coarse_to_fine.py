@@ -21,8 +21,6 @@ from monai_mamba.grids import Box, bounding_box, box_shape, box_within, grow_box
 from monai_mamba.inferers.autocast import AutocastInferer
 from monai_mamba.inferers.sliding_window import SlidingWindowProbabilityInferer, name_in_front
 
-__all__ = ["CoarseToFineInferer"]
-
 logger = logging.getLogger(__name__)
 
 LOOK_MM = 1.5  # the shipped network, trained at 1 mm, still knows a head at this voxel size, and not at 2 mm

@@ -16,8 +16,6 @@ from monai_mamba.grids import Grid, add_box, cut_box, one_affine, voxel_map
 from monai_mamba.labels import LabelTable
 from monai_mamba.transforms.hippocampus_box import centered_box, find_hippocampus, scale_to_surroundings
 
-__all__ = ["HippocampusInferer", "fill_outline"]
-
 SIDES = ("Left", "Right")
 
 
