@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from itertools import chain, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from monai.data import DataLoader, Dataset
@@ -16,7 +16,7 @@ from monai.engines import SupervisedEvaluator
 from torch.utils.data import Subset
 
 from monai_mamba.data.case_table import CaseOutcome, check_case_table, read_volumes, write_case_table
-from monai_mamba.data.quality import Quality, QualityLimits
+from monai_mamba.data.quality import QualityLimits
 from monai_mamba.data.scans import RESULTS
 from monai_mamba.data.unpacking import first_line
 from monai_mamba.errors import BatchError, DeviceError, MonaiMambaError, QualityError, WeightsError, causes, own_error
@@ -104,7 +104,7 @@ class ScanEvaluator(SupervisedEvaluator):
         if parts is None:
             return
         attempted = {index: outcome for part in parts for index, outcome in part.items()}
-        outcomes = [attempted.get(index) or self._skipped(scan) for index, scan in enumerate(scans)]
+        outcomes = [attempted.get(index) or self._outcome(scan, "skipped") for index, scan in enumerate(scans)]
         if self.case_table is not None and len(scans) > 1:
             write_case_table(self.case_table, outcomes)
         failures = [outcome.error for outcome in outcomes if outcome.error]
@@ -144,18 +144,18 @@ class ScanEvaluator(SupervisedEvaluator):
             return CaseOutcome(name, "failed", took, error)
         took = time.monotonic() - started
         logger.info("%s %s: done in %.0f s, %s*", number, name, took, scan["output"])
-        volumes, quality = self._read_results(scan)
-        if quality:
-            quality.log(name)
-        return CaseOutcome(name, "done", took, volumes=volumes, quality=quality, note=scan.get("note", ""))
+        outcome = self._outcome(scan, "done", took)
+        if outcome.quality:
+            outcome.quality.log(name)
+        return outcome
 
-    def _skipped(self, scan: Mapping[str, Any]) -> CaseOutcome:
-        volumes, quality = self._read_results(scan)
-        return CaseOutcome(_name(scan), "skipped", volumes=volumes, quality=quality, note=scan.get("note", ""))
-
-    def _read_results(self, scan: Mapping[str, Any]) -> tuple[dict[str, str], Quality | None]:
+    def _outcome(
+        self, scan: Mapping[str, Any], status: Literal["done", "skipped"], seconds: float | None = None
+    ) -> CaseOutcome:
+        """What became of a scan whose results are there."""
         path = scan["output"] + RESULTS["volumes"]
-        return read_volumes(path), self.quality.rate(path) if self.quality else None
+        quality = self.quality.rate(path) if self.quality else None
+        return CaseOutcome(_name(scan), status, seconds, None, read_volumes(path), quality, scan.get("note", ""))
 
     def _run_one(self, batch: Future, global_epoch: int) -> Exception | None:
         """Compute a scan; return what went wrong."""
