@@ -8,6 +8,7 @@ import os
 import re
 import warnings
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -160,11 +161,9 @@ def check_same_grid(image: str, label: str) -> None:
 
 def image_on_grid(images: Sequence[str], label: str) -> str:
     """The first of some images whose grid a label map has; errors as in `check_same_grid`."""
-    for index, image in enumerate(images, start=1):
-        try:
+    for image in images[:-1]:
+        with suppress(InputError):
             check_same_grid(image, label)
-            break
-        except InputError:
-            if index == len(images):
-                raise
-    return image
+            return image
+    check_same_grid(images[-1], label)
+    return images[-1]

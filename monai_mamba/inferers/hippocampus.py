@@ -108,7 +108,9 @@ class HippocampusInferer(Inferer):
                 box = centered_box([inner[side]], self.roi_size, affine, source)
                 cut = scale_to_surroundings(cut_box(image, box), image[0, 0], inner[side])
                 with _named(source.name, f"box of the {side.lower()} hippocampus"):
-                    parts = self._one_side(cut, network, side)
+                    # Mirrored, a right hippocampus looks like a left one.
+                    parts = self.second_inferer(cut.flip(2) if side == "Right" else cut, network)[0, 1:]
+                parts = parts.flip(1) if side == "Right" else parts
                 if self.fill:
                     parts = fill_outline(parts, cut_box(outlines[side], box))
                 # A box may reach the other hippocampus; the first axis runs from right to left.
@@ -144,12 +146,6 @@ class HippocampusInferer(Inferer):
             outlines[side] = found.as_tensor().new_zeros(ids.shape)
             outlines[side][box] = found.as_tensor()[0, int(np.flatnonzero(table == label)[0])]
         return ids, outlines
-
-    def _one_side(self, box: torch.Tensor, network: Callable[..., torch.Tensor], side: str) -> torch.Tensor:
-        """Probabilities of the parts `(parts, *roi_size)` of the hippocampus in a box `(1, 1, *roi_size)`."""
-        mirror = side == "Right"
-        probabilities = self.second_inferer(box.flip(2) if mirror else box, network)
-        return (probabilities.flip(2) if mirror else probabilities)[0, 1:]
 
 
 @contextmanager

@@ -242,8 +242,10 @@ def _rate(path: Path, task: str, names: set[str]) -> Quality | None:
     if task not in BUNDLES:
         return None
     file = Path(bundle_root(BUNDLES[task]), "configs", "quality.tsv")
-    limits = QualityLimits.load(file) if file.is_file() else QualityLimits({})
-    return limits.rate(path) if limits.limits and names.issuperset(limits.limits) else None
+    if not file.is_file():
+        return None
+    limits = QualityLimits.load(file)
+    return limits.rate(path) if names.issuperset(limits.limits) else None
 
 
 def _volume(row: dict[str, str], ids: str) -> Volume:
