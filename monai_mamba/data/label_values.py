@@ -1,7 +1,5 @@
 """Label ids as whole numbers, also from files that store them with a scale."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

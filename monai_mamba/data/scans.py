@@ -1,7 +1,5 @@
 """Which scans a run covers, and where their results go."""
 
-from __future__ import annotations
-
 import glob
 import logging
 import os

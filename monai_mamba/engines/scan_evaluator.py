@@ -1,7 +1,5 @@
 """Inference over many scans, of which some may be bad."""
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence

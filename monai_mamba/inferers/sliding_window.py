@@ -1,7 +1,5 @@
 """Sliding windows that vote with their class probabilities, in bounded memory."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
