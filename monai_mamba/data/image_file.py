@@ -107,15 +107,15 @@ def stored_scale(image: nib.spatialimages.SpatialImage) -> float:
 
 def _advice(path: str | Path) -> str:
     """What to do about a file that cannot be read: its ending may belie its content."""
-    is_named_so = str(path).lower().endswith(COMPRESSED_SUFFIXES)
-    with suppress(OSError), open(path, "rb") as file:
-        compressed = file.read(2) == GZIP
-        if compressed and not is_named_so:
-            return "The file is compressed: give it a name that ends in .nii.gz (NIfTI) or .mgz (MGH)."
-        if is_named_so and not compressed:
-            return (
-                "The file is not compressed: if it is an image, give it a name that ends in .nii (NIfTI) or .mgh (MGH)."
-            )
+    compressed = named_so = str(path).lower().endswith(COMPRESSED_SUFFIXES)
+    with suppress(OSError):
+        if Path(path).is_file():  # a pipe may never give a byte
+            with open(path, "rb") as file:
+                compressed = file.read(2) == GZIP
+    if compressed and not named_so:
+        return "The file is compressed: give it a name that ends in .nii.gz (NIfTI) or .mgz (MGH)."
+    if named_so and not compressed:
+        return "The file is not compressed: if it is an image, give it a name that ends in .nii (NIfTI) or .mgh (MGH)."
     return "Check that the file is what its name says and was copied completely."
 
 
