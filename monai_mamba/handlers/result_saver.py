@@ -142,8 +142,7 @@ class ResultSaver:
         if self.written_ids is None:
             return labels
         lookup = np.zeros(max(self.written_ids) + 1, dtype=np.int32)
-        for label, written in self.written_ids.items():
-            lookup[label] = written
+        lookup[list(self.written_ids)] = list(self.written_ids.values())
         return lookup[labels]
 
     def _colors(self) -> bytes:
