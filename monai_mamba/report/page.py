@@ -90,8 +90,9 @@ def write_report(
         InputError: nothing in the folder can be used, `source` does not hold anything, or `path` is no report.
         OutputError: the file cannot be written.
     """
-    if Path(path).is_file():
-        with Path(path).open("rb") as file:
+    path = user_path(path)
+    if path.is_file():
+        with path.open("rb") as file:
             if file.read(len(DOCTYPE)).lower() != DOCTYPE:
                 raise InputError(f"--output is {path}, which exists and is no report; choose another name.")
     results, problems = find_results(folder, table)
