@@ -1,7 +1,5 @@
 """What a config cannot know by itself of its own run: where its bundle lies on disk, and what the user asked for."""
 
-from __future__ import annotations
-
 import difflib
 import inspect
 import os
@@ -121,9 +119,9 @@ def check_options() -> None:
     _take_texts(parser, typed, call.get("_args", {}))
     for name in NUMBER_OPTIONS.keys() & parser.config.keys():
         check_number(name, parser.config[name])
-    _refuse_references(parser.config, parser.config, "")
+    _refuse_references(parser.config)
     _refuse_unused(workflow, call)
-    _refuse_arguments(parser, parser.config, "")
+    _refuse_arguments(parser)
 
 
 def options_in_use() -> dict[str, str]:
@@ -173,11 +171,17 @@ def _is_option(value: Any, config: Mapping[str, Any]) -> bool:
 
 def _references(part: Any) -> set[str]:
     """Entries of a config that a part of it refers to (`@name`)."""
+    texts = [text for _, text in _parts(part) if isinstance(text, str) and text.startswith(("$", "@"))]
+    names = set().union(*map(ReferenceResolver.match_refs_pattern, texts))
+    return {ReferenceResolver.split_id(name)[0] for name in names} - {""}
+
+
+def _parts(part: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """A part of a config and all that it consists of, each after its place (`section#name`)."""
+    yield path, part
     if isinstance(part, (dict, list)):
-        return set().union(*map(_references, part.values() if isinstance(part, dict) else part))
-    if not isinstance(part, str) or not part.startswith(("$", "@")):
-        return set()
-    return {ReferenceResolver.split_id(name)[0] for name in ReferenceResolver.match_refs_pattern(part)} - {""}
+        for key, inner in part.items() if isinstance(part, dict) else enumerate(part):
+            yield from _parts(inner, f"{path}#{key}" if path else str(key))
 
 
 def _take_texts(parser: ConfigParser, typed: Mapping[str, str | None], given: Mapping[str, Any]) -> None:
@@ -202,13 +206,10 @@ def _take_texts(parser: ConfigParser, typed: Mapping[str, str | None], given: Ma
             parser[name] = value
 
 
-def _refuse_references(config: Mapping[str, Any], part: Any, path: str) -> None:
+def _refuse_references(config: Mapping[str, Any]) -> None:
     """Refuse references (`@name`) to entries that the config does not have."""
-    if isinstance(part, (dict, list)):
-        for key, inner in part.items() if isinstance(part, dict) else enumerate(part):
-            _refuse_references(config, inner, f"{path}#{key}" if path else str(key))
-    else:
-        for entry in sorted(_references(part) - config.keys()):
+    for path, part in _parts(config):
+        for entry in sorted(_references(part) - config.keys()) if isinstance(part, str) else ():
             advice = _nearest(entry, config, "").replace("--", "@")
             raise InputError(f"{path} is {part}, and the config has no entry {entry}. {advice}".rstrip())
 
@@ -239,11 +240,12 @@ def _refuse_unused(workflow: ConfigWorkflow, call: Mapping[str, Any]) -> None:
             raise InputError(f"--{name}: the config has no such option. {advice or README}")
 
 
-def _refuse_arguments(parser: ConfigParser, config: Any, path: str) -> None:
+def _refuse_arguments(parser: ConfigParser) -> None:
     """Refuse arguments that a component does not have."""
-    prefix = f"{path}#" if path else ""
-    if isinstance(config, dict) and "_target_" in config and "_disabled_" not in config:
-        target = config["_target_"]
+    for path, config in _parts(parser.config):
+        if not isinstance(config, dict) or "_target_" not in config or "_disabled_" in config:
+            continue
+        prefix, target = f"{path}#" if path else "", config["_target_"]
         component = ConfigComponent(config, locator=parser.locator).resolve_module_name()
         component = locate(component) if isinstance(component, str) else component
         if not callable(component) and not str(target).startswith(("$", "@")):
@@ -253,9 +255,6 @@ def _refuse_arguments(parser: ConfigParser, config: Any, path: str) -> None:
             if name not in names and not re.fullmatch("_.+_", str(name)):
                 advice = _nearest(name, names, prefix) or f"It has {', '.join(names)}."
                 raise InputError(f"--{prefix}{name}: {target} has no such argument. {advice}")
-    if isinstance(config, (dict, list)):
-        for key, part in config.items() if isinstance(config, dict) else enumerate(config):
-            _refuse_arguments(parser, part, f"{prefix}{key}")
 
 
 def _arguments(component: Any) -> list[str]:

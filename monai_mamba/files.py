@@ -1,7 +1,5 @@
 """Files that are read and written whole, and all files below a folder."""
 
-from __future__ import annotations
-
 import csv
 import errno
 import io
@@ -93,12 +91,15 @@ def read_json(path: str | Path) -> dict[str, Any]:
 
 
 def read_tsv(path: str | Path, key: str | None = None) -> list[dict[str, str]]:
-    """Rows of a table with tabs between its cells, by the names of its columns; Excel begins it with a mark (BOM).
+    """Rows of a table that a user has named, with tabs between its cells, by the names of its columns.
+
+    Excel begins it with a mark (BOM).
 
     Raises:
+        InputError: see `user_path`.
         ValueError: two rows have the same text in the column `key`.
     """
-    with Path(path).open(encoding="utf-8-sig", newline="") as file:
+    with user_path(path).open(encoding="utf-8-sig", newline="") as file:
         return parse_tsv(file, key)
 
 

@@ -1,7 +1,5 @@
 """A picture to check a segmentation by eye."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

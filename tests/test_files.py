@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from monai_mamba.errors import InputError
-from monai_mamba.files import files_below, user_path, write_atomically, write_text
+from monai_mamba.files import files_below, read_tsv, user_path, write_atomically, write_text
 
 
 def test_an_old_file_stays_whole_until_the_new_one_is(tmp_path):
@@ -40,6 +40,12 @@ def test_the_home_folder_may_be_written_as_a_tilde(tmp_path, monkeypatch):
     write_text("~/run/a.txt", "x")
     assert (tmp_path / "home" / "run" / "a.txt").read_text() == "x"
     assert not (tmp_path / "~").exists()
+
+
+def test_a_table_may_lie_in_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "a.tsv").write_text("id\tfactor\n4\t0.9\n")
+    assert read_tsv("~/a.tsv") == [{"id": "4", "factor": "0.9"}]
 
 
 def test_a_name_that_is_not_utf8_keeps_its_bytes(tmp_path):

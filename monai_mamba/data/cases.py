@@ -1,7 +1,5 @@
 """Cases of several modalities: which files belong together, for inference and for training."""
 
-from __future__ import annotations
-
 import glob
 import json
 import logging
@@ -16,8 +14,15 @@ from monai_mamba.data.bids import ignored_files, is_raw_dataset, parts_and_echoe
 from monai_mamba.data.content import other_than_scan
 from monai_mamba.data.image_file import open_image
 from monai_mamba.data.image_header import check_header
-from monai_mamba.data.modalities import DISPLAY, MODALITIES, NAMES_KNOWN, channel_order, recognize, subset_name
-from monai_mamba.data.modality_folders import in_modality_folders
+from monai_mamba.data.modalities import (
+    DISPLAY,
+    MODALITIES,
+    NAMES_KNOWN,
+    channel_order,
+    in_modality_folders,
+    recognize,
+    subset_name,
+)
 from monai_mamba.data.pairs import image_on_grid, warn_of_copies
 from monai_mamba.data.scans import bare_name, describe_left_out, fixed_part, is_image, matches, plan_results
 from monai_mamba.errors import InputError
@@ -316,6 +321,6 @@ def _volumes(path: str | Path) -> int | None:
     """Volumes of a file by its header; None if it cannot be read, which `check_header` explains."""
     try:
         shape = open_image(path).shape
-    except Exception:  # nibabel passes on whatever its file readers raise
+    except InputError:
         return None
     return shape[3] if len(shape) > 3 else 1

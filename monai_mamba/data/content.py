@@ -1,7 +1,5 @@
 """What image files hold, by their headers and some voxels: labels or a scan, and of which scan."""
 
-from __future__ import annotations
-
 import filecmp
 import os
 import re
@@ -12,7 +10,7 @@ import nibabel as nib
 import numpy as np
 
 from monai_mamba.data.image_file import checksum_of, open_image, read_content, stored_scale
-from monai_mamba.data.label_values import largest_rounding
+from monai_mamba.data.label_values import count_neighbors, largest_rounding
 from monai_mamba.errors import InputError
 from monai_mamba.grids import largest_shift
 from monai_mamba.version import __version__
@@ -83,7 +81,7 @@ def _description(label: str | Path) -> re.Match | None:
     """What `describe_sources` wrote."""
     try:
         text = open_image(label).header["descrip"].item().decode()
-    except Exception:  # nibabel passes on whatever its file readers raise
+    except (KeyError, ValueError):  # it cannot be read, or has no such field
         return None
     return re.fullmatch(r"monai-mamba \S+, made from ([0-9a-f ]+?)(?: with (\w+))?", text)
 
@@ -102,7 +100,7 @@ def may_be_labels_of(label: str | Path, images: Iterable[str | Path]) -> bool:
     try:
         found = open_image(label)
         candidates = [open_image(image) for image in images]
-    except Exception:  # nibabel passes on whatever its file readers raise
+    except InputError:
         return True
     return any(
         found.shape[:3] == image.shape[:3]
@@ -140,10 +138,5 @@ def _are_labels(values: np.ndarray, scale: float) -> bool:
     inside = voxels != 0
     if not is_whole or inside.mean() > 0.95 or not inside.any():
         return False
-    same = pairs = 0
-    for axis in range(3):
-        one, other = (np.moveaxis(voxels, axis, 0)[part] for part in (slice(1, None), slice(-1)))
-        both = (one != 0) & (other != 0)
-        pairs += np.count_nonzero(both)
-        same += np.count_nonzero(both & (one == other))
+    same, pairs = count_neighbors(voxels, range(3))
     return same >= SAME_NEIGHBORS * max(pairs, 1)

@@ -1,7 +1,5 @@
 """Cross-validation with folds that are written down."""
 
-from __future__ import annotations
-
 import json
 import logging
 from collections import Counter
@@ -9,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from monai_mamba.errors import InputError
+from monai_mamba.files import user_path
 
 ALL = "all"
 
@@ -33,7 +32,7 @@ def split_folds(pairs: Sequence[dict[str, str]], folds_file: str | Path, fold: i
     if fold == ALL:
         return list(pairs), []
     try:
-        folds = [set(cases) for cases in json.loads(Path(folds_file).read_text(encoding="utf-8"))["folds"]]
+        folds = [set(cases) for cases in json.loads(user_path(folds_file).read_text(encoding="utf-8"))["folds"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{folds_file}: not a JSON file with the entry 'folds', a list of lists of case names ({error}). Give one "

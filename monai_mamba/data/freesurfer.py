@@ -3,8 +3,6 @@
 Source: the recon-all pipeline of FreeSurfer 7, which writes `SUBJECTS_DIR/NAME/mri/*.mgz`.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from pathlib import Path

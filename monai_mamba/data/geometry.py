@@ -5,8 +5,6 @@ the voxel sizes in `pixdim`, in an MGH file those in `delta`) must agree. Small 
 choice would change volumes or exchange sides, the file is refused.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -1,9 +1,8 @@
 """Images read to their last byte: what is damaged, surplus or changing is refused, never passed on as an image."""
 
-from __future__ import annotations
-
 import math
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import nibabel as nib
@@ -15,6 +14,7 @@ from monai_mamba.data.unpacking import GZIP, check_length, first_line, unpack
 from monai_mamba.errors import InputError
 from monai_mamba.files import read_whole
 
+COMPRESSED_SUFFIXES = (".nii.gz", ".mgz")
 GOOD_RAS_FLAG = 28  # offset in an MGH file
 
 
@@ -22,11 +22,18 @@ def open_image(path: str | Path) -> nib.spatialimages.SpatialImage:
     """Read the header of an image, see `read_image`; its voxels, not verified, only when they are asked for.
 
     Raises:
-        InputError: it is no NIfTI or MGH file, and cannot be used. For those two, nibabel raises what it does.
+        InputError: it is missing, or no image that can be used.
     """
     if is_series(path):
         return open_series(path)
-    return open_itk(path) if _is_itk(path) else nib.load(path)
+    if _is_itk(path):
+        return open_itk(path)
+    try:
+        image = nib.load(path)
+        image.shape, image.get_data_dtype()  # nibabel looks at some of a header when it is asked only
+    except Exception as error:  # nibabel passes on whatever its file readers raise
+        raise InputError(f"{path}: not a readable NIfTI or MGH image ({first_line(error)}). {_advice(path)}") from error
+    return image
 
 
 def read_content(path: str | Path) -> bytes:
@@ -96,6 +103,20 @@ def stored_scale(image: nib.spatialimages.SpatialImage) -> float:
     """What one step of the stored integers is worth (`scl_slope`), NaN where they are not scaled."""
     slope = abs(float(getattr(image.dataobj, "slope", 1)))
     return math.nan if slope == 1 else slope
+
+
+def _advice(path: str | Path) -> str:
+    """What to do about a file that cannot be read: its ending may belie its content."""
+    compressed = named_so = str(path).lower().endswith(COMPRESSED_SUFFIXES)
+    with suppress(OSError):
+        if Path(path).is_file():  # a pipe may never give a byte
+            with open(path, "rb") as file:
+                compressed = file.read(2) == GZIP
+    if compressed and not named_so:
+        return "The file is compressed: give it a name that ends in .nii.gz (NIfTI) or .mgz (MGH)."
+    if named_so and not compressed:
+        return "The file is not compressed: if it is an image, give it a name that ends in .nii (NIfTI) or .mgh (MGH)."
+    return "Check that the file is what its name says and was copied completely."
 
 
 def _is_itk(path: str | Path) -> bool:

@@ -1,7 +1,5 @@
 """What the header and the size of an image file already tell: checks before anything heavy is loaded."""
 
-from __future__ import annotations
-
 import math
 import os
 from collections.abc import Sequence
@@ -13,13 +11,12 @@ from nibabel.affines import voxel_sizes
 
 from monai_mamba.data.dicom import is_series
 from monai_mamba.data.geometry import check_geometry
-from monai_mamba.data.image_file import expected_length, open_image, read_image
+from monai_mamba.data.image_file import COMPRESSED_SUFFIXES, expected_length, open_image, read_image
 from monai_mamba.data.itk_image import META_SUFFIXES, NRRD_SUFFIXES, LazyVoxels
-from monai_mamba.data.unpacking import GZIP, POINTER_BYTES, POINTER_FOUND, POINTERS, first_line
+from monai_mamba.data.unpacking import GZIP, POINTER_BYTES, POINTER_FOUND, POINTERS
 from monai_mamba.errors import InputError
 
 IMAGE_SUFFIXES = (".nii", ".nii.gz", ".mgz", ".mgh", *NRRD_SUFFIXES, *META_SUFFIXES)
-COMPRESSED_SUFFIXES = (".nii.gz", ".mgz")
 PACKED_SUFFIXES = (
     ".dcm.gz",
     ".ima.gz",
@@ -53,13 +50,8 @@ def check_header(path: str | Path, volumes: int = 1) -> None:
     path = Path(path)
     if not is_series(path):
         _check_file(path)
-    try:
-        image = open_image(path)
-        shape, dtype = tuple(int(size) for size in image.shape), image.get_data_dtype()
-    except InputError:
-        raise
-    except Exception as error:  # nibabel passes on whatever its file readers raise
-        raise InputError(f"{path}: not a readable NIfTI or MGH image ({first_line(error)}). {_advice(path)}") from error
+    image = open_image(path)
+    shape, dtype = tuple(int(size) for size in image.shape), image.get_data_dtype()
     if dtype.fields is not None or np.issubdtype(dtype, np.complexfloating):
         raise InputError(f"{path}: voxels are of type {dtype}; expected one real number per voxel.")
     check_shape(path, shape, volumes)
@@ -143,17 +135,6 @@ def check_extent(name: str | Path, shape: Sequence[int], affine: np.ndarray) -> 
             f"{name}: the field of view is {text} mm; a head needs {MIN_EXTENT_MM:g} to {MAX_EXTENT_MM:g} mm along "
             "each axis. Correct the voxel size in the header, or crop the image to the head."
         )
-
-
-def _advice(path: Path) -> str:
-    """What to do about a file that cannot be read: its ending may belie its content."""
-    with path.open("rb") as file:
-        compressed = file.read(2) == GZIP
-    if compressed and not path.name.lower().endswith(COMPRESSED_SUFFIXES):
-        return "The file is compressed: give it a name that ends in .nii.gz (NIfTI) or .mgz (MGH)."
-    if not compressed and path.name.lower().endswith(COMPRESSED_SUFFIXES):
-        return "The file is not compressed: if it is an image, give it a name that ends in .nii (NIfTI) or .mgh (MGH)."
-    return "Check that the file is what its name says and was copied completely."
 
 
 def _has_promised_length(path: Path, image: nib.spatialimages.SpatialImage) -> bool:

@@ -1,7 +1,5 @@
 """Images that are complete or not there."""
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Any
 

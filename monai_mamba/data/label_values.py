@@ -1,7 +1,6 @@
 """Label ids as whole numbers, also from files that store them with a scale."""
 
-from __future__ import annotations
-
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -110,12 +109,20 @@ def check_sides(classes: torch.Tensor, table: LabelTable, name: str | Path) -> N
         )
 
 
+def count_neighbors(voxels: np.ndarray, axes: Iterable[int]) -> tuple[int, int]:
+    """How many neighbors along some axes have the same value, and how many pairs there are; 0 is no value."""
+    same = pairs = 0
+    for axis in axes:
+        line = np.moveaxis(voxels, axis, 0)
+        both = (line[1:] != 0) & (line[:-1] != 0)
+        pairs += np.count_nonzero(both)
+        same += np.count_nonzero(both & (line[1:] == line[:-1]))
+    return same, pairs
+
+
 def _refuse_scan(ids: np.ndarray, name: str | Path) -> None:
     """Refuse whole numbers that differ from voxel to voxel, as gray values do."""
-    one, other = ids[..., 1:], ids[..., :-1]
-    inside = (one > 0) & (other > 0)
-    pairs = np.count_nonzero(inside)
-    same = np.count_nonzero(inside & (one == other))
+    same, pairs = count_neighbors(ids, [-1])
     if pairs >= ENOUGH and same < SAME_NEIGHBORS * pairs and len(np.unique(ids)) > MANY_VALUES:
         raise InputError(
             f"{name}: {same / pairs:.0%} of its neighboring voxels have one value; expected a label map, in which most "

@@ -1,13 +1,12 @@
 """Images and their reference label maps: how they are found in a folder, checked, and split into two sets."""
 
-from __future__ import annotations
-
 import hashlib
 import logging
 import os
 import re
 import warnings
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -149,13 +148,13 @@ def check_same_grid(image: str, label: str) -> None:
     Raises:
         InputError: a file cannot be read, or shapes or affines differ.
     """
-    (image_shape, image_affine), (label_shape, label_affine) = _grid(image), _grid(label)
-    if image_shape != label_shape:
+    one, other = open_image(image), open_image(label)
+    if one.shape[:3] != other.shape[:3]:
         raise InputError(
-            f"{label}: its grid is {label_shape} voxels, but that of {image} is {image_shape}. Resample "
+            f"{label}: its grid is {other.shape[:3]} voxels, but that of {image} is {one.shape[:3]}. Resample "
             "it to that grid with nearest neighbor."
         )
-    shift = largest_shift(image_affine, label_affine, image_shape)
+    shift = largest_shift(one.affine, other.affine, one.shape[:3])
     if not shift <= LARGEST_SHIFT:
         raise InputError(
             f"{label}: it has the shape of {image} but another position (voxels differ by up to {shift:.3g} mm). "
@@ -165,19 +164,9 @@ def check_same_grid(image: str, label: str) -> None:
 
 def image_on_grid(images: Sequence[str], label: str) -> str:
     """The first of some images whose grid a label map has; errors as in `check_same_grid`."""
-    for index, image in enumerate(images, start=1):
-        try:
+    for image in images[:-1]:
+        with suppress(InputError):
             check_same_grid(image, label)
-            break
-        except InputError:
-            if index == len(images):
-                raise
-    return image
-
-
-def _grid(path: str) -> tuple[tuple[int, ...], np.ndarray]:
-    try:
-        header = open_image(path)
-    except Exception as error:  # nibabel passes on whatever its file readers raise
-        raise InputError(f"{path}: cannot be read as an image ({error}). Is the file complete?") from error
-    return tuple(header.shape[:3]), np.asarray(header.affine)
+            return image
+    check_same_grid(images[-1], label)
+    return images[-1]

@@ -1,7 +1,5 @@
 """What is known of the scans of a data set: persons, folds, what their label maps lack."""
 
-from __future__ import annotations
-
 import fnmatch
 import logging
 import math
@@ -10,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from monai_mamba.errors import InputError
-from monai_mamba.files import read_tsv, user_path
+from monai_mamba.files import read_tsv
 
 COLUMNS = ("subject", "person", "fold", "missing", "draws")
 
@@ -36,7 +34,7 @@ def describe_pairs(
     Raises:
         InputError: the table cannot be read, lacks a pair, or no pair, or every one, is left.
     """
-    rows = _read(user_path(table)) if table else {}
+    rows = _read(table) if table else {}
     left = [pair for pair in pairs if not (leave_out and fnmatch.fnmatchcase(pair["subject"], leave_out))]
     if not left:
         raise InputError(f"leave_out is '{leave_out}', which leaves out all {len(pairs)} scans.")
@@ -98,11 +96,11 @@ def draw_weights(pairs: Sequence[dict[str, Any]], maps: Sequence[str], synthetic
     return [(1 - synthetic) * each / sum(draws) for each in draws] + [synthetic / len(maps) for _ in maps]
 
 
-def _read(path: Path) -> dict[str, dict[str, Any]]:
+def _read(path: str | Path) -> dict[str, dict[str, Any]]:
     try:
         rows = read_tsv(path, "subject")
         if rows and (missing := [name for name in COLUMNS if name not in rows[0]]):
-            raise InputError(f"{path}: there is no column {missing[0]}; expected {', '.join(COLUMNS)}.")
+            raise ValueError(f"there is no column {missing[0]}")
         numbers = {"fold": int, "draws": float}
         if odd := [row["subject"] for row in rows if not 0 < float(row["draws"]) < math.inf]:
             raise ValueError(f"'draws' of {odd[0]} is not above 0")

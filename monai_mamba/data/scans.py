@@ -1,12 +1,11 @@
 """Which scans a run covers, and where their results go."""
 
-from __future__ import annotations
-
 import glob
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 
 from monai_mamba.data.bids import ignored_files, is_raw_dataset, parts_and_echoes, t1_weighted_scans
@@ -270,12 +269,7 @@ def matches(pattern: Path) -> list[Path]:
 
 def fixed_part(pattern: Path) -> Path:
     """The folders of a pattern up to its first wildcard."""
-    parts = []
-    for part in pattern.parent.parts:
-        if glob.has_magic(part):
-            break
-        parts.append(part)
-    return Path(*parts)
+    return Path(*takewhile(lambda part: not glob.has_magic(part), pattern.parent.parts))
 
 
 def bare_name(path: Path) -> str:

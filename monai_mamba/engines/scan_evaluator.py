@@ -1,14 +1,12 @@
 """Inference over many scans, of which some may be bad."""
 
-from __future__ import annotations
-
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from itertools import chain, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from monai.data import DataLoader, Dataset
@@ -16,7 +14,7 @@ from monai.engines import SupervisedEvaluator
 from torch.utils.data import Subset
 
 from monai_mamba.data.case_table import CaseOutcome, check_case_table, read_volumes, write_case_table
-from monai_mamba.data.quality import Quality, QualityLimits
+from monai_mamba.data.quality import QualityLimits
 from monai_mamba.data.scans import RESULTS
 from monai_mamba.data.unpacking import first_line
 from monai_mamba.errors import (
@@ -115,7 +113,7 @@ class ScanEvaluator(SupervisedEvaluator):
         if parts is None:
             return
         attempted = {index: outcome for part in parts for index, outcome in part.items()}
-        outcomes = [attempted.get(index) or self._skipped(scan) for index, scan in enumerate(scans)]
+        outcomes = [attempted.get(index) or self._outcome(scan, "skipped") for index, scan in enumerate(scans)]
         if self.case_table is not None and len(scans) > 1:
             write_case_table(self.case_table, outcomes)
         elif self.case_table is not None and self.case_table.is_file() and outcomes[0].status == "done":
@@ -158,18 +156,18 @@ class ScanEvaluator(SupervisedEvaluator):
             return CaseOutcome(name, "failed", took, error)
         took = time.monotonic() - started
         logger.info("%s %s: done in %.0f s, %s*", number, name, took, scan["output"])
-        volumes, quality = self._read_results(scan)
-        if quality:
-            quality.log(name)
-        return CaseOutcome(name, "done", took, volumes=volumes, quality=quality, note=scan.get("note", ""))
+        outcome = self._outcome(scan, "done", took)
+        if outcome.quality:
+            outcome.quality.log(name)
+        return outcome
 
-    def _skipped(self, scan: Mapping[str, Any]) -> CaseOutcome:
-        volumes, quality = self._read_results(scan)
-        return CaseOutcome(_name(scan), "skipped", volumes=volumes, quality=quality, note=scan.get("note", ""))
-
-    def _read_results(self, scan: Mapping[str, Any]) -> tuple[dict[str, str], Quality | None]:
+    def _outcome(
+        self, scan: Mapping[str, Any], status: Literal["done", "skipped"], seconds: float | None = None
+    ) -> CaseOutcome:
+        """What became of a scan whose results are there."""
         path = scan["output"] + RESULTS["volumes"]
-        return read_volumes(path), self.quality.rate(path) if self.quality else None
+        quality = self.quality.rate(path) if self.quality else None
+        return CaseOutcome(_name(scan), status, seconds, None, read_volumes(path), quality, scan.get("note", ""))
 
     def _run_one(self, batch: Future, global_epoch: int) -> Exception | None:
         """Compute a scan; return what went wrong."""
@@ -191,13 +189,8 @@ class ScanEvaluator(SupervisedEvaluator):
 def _prepare_ahead(dataset: Dataset, indices: Sequence[int]) -> Iterator[tuple[int, Future]]:
     """The batch of each scan, while a thread prepares that of the next one."""
     with ThreadPoolExecutor(1) as thread:
-        batches: deque[tuple[int, Future]] = deque()
-        for index in indices:
-            batches.append((index, thread.submit(_prepare, dataset, index)))
-            if len(batches) == 2:
-                yield batches.popleft()
-        if batches:
-            yield batches.popleft()
+        batches = ((index, thread.submit(_prepare, dataset, index)) for index in indices)
+        yield from (batch for batch, _ in pairwise(chain(batches, [None])))
 
 
 def _prepare(dataset: Dataset, index: int) -> Any:

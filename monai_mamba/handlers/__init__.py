@@ -6,9 +6,8 @@ from monai_mamba.handlers.ema import ResumableEMA
 from monai_mamba.handlers.missing_classes import MissingClasses
 from monai_mamba.handlers.nan_stop import NaNStop
 from monai_mamba.handlers.result_grader import GradeResultd
-from monai_mamba.handlers.result_saver import ResultSaver
+from monai_mamba.handlers.result_saver import ResultSaver, TumorResultSaver
 from monai_mamba.handlers.score_writer import ScoreWriter
-from monai_mamba.handlers.tumor_result_saver import TumorResultSaver
 from monai_mamba.handlers.weights import WeightsLoader, check_weights, load_weights, read_weights, save_weights
 
 __all__ = [

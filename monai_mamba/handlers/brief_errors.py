@@ -1,7 +1,5 @@
 """Errors of engines, said once."""
 
-from __future__ import annotations
-
 import logging
 
 from ignite.engine import Engine, Events

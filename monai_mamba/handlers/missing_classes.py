@@ -1,7 +1,5 @@
 """Classes that a network never predicts."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Sequence
 

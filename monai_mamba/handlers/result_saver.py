@@ -1,7 +1,5 @@
 """The results of a scan as files, each complete or not there."""
 
-from __future__ import annotations
-
 import gzip
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -20,9 +18,9 @@ from monai_mamba.data.dicom_seg import make_dicom_seg
 from monai_mamba.data.image_file import read_image
 from monai_mamba.data.scans import EXTRA_RESULTS, RESULTS
 from monai_mamba.errors import InputError, writing
-from monai_mamba.files import MISSING, read_whole, user_path, write_atomically, write_text
+from monai_mamba.files import MISSING, read_whole, table_text, user_path, write_atomically, write_text
 from monai_mamba.grids import voxel_volume
-from monai_mamba.labels import BRAIN, LabelTable, measure_brain, mgh_color_table
+from monai_mamba.labels import BRAIN, LabelTable, RegionTable, measure_brain, mgh_color_table
 from monai_mamba.picture import draw_labels
 
 
@@ -145,8 +143,7 @@ class ResultSaver:
         if self.written_ids is None:
             return labels
         lookup = np.zeros(max(self.written_ids) + 1, dtype=np.int32)
-        for label, written in self.written_ids.items():
-            lookup[label] = written
+        lookup[list(self.written_ids)] = list(self.written_ids.values())
         return lookup[labels]
 
     def _colors(self) -> bytes:
@@ -160,21 +157,48 @@ class ResultSaver:
         if self.stats:
             wholes["percent_of_icv"] = meta["intracranial_mm3"]
         doubts = [meta["doubts"]] if meta.get("doubts") else []
-        columns = ["id", "name", "voxels", "mm3", "mm3_soft", "expected_dsc", *wholes, *(["doubts"] if doubts else [])]
-        lines = ["\t".join(columns)]
 
         def shares(mm3: float) -> list[str]:
             return [f"{100 * mm3 / whole:.4f}" if whole > 0 and mm3 >= 0 else MISSING for whole in wholes.values()]
 
+        rows = []
         for entry in self.table.structures:
             mm3, soft, expected = volumes[entry.id], meta["soft_volumes"][entry.id], meta["expected_dsc"][entry.id]
             cells = [entry.id, entry.name, counts[entry.id], f"{mm3:.1f}", f"{soft:.1f}"]
             cells.append(f"{expected:.3f}" if mm3 and np.isfinite(expected) else MISSING)
-            lines.append("\t".join(map(str, [*cells, *shares(mm3), *doubts])))
+            rows.append([*cells, *shares(mm3), *doubts])
         for name, whole in zip((BRAIN, ICV), wholes.values(), strict=False):
             mm3 = f"{whole:.1f}" if whole >= 0 else MISSING
-            lines.append("\t".join([MISSING, name, MISSING, mm3, MISSING, MISSING, *shares(whole), *doubts]))
-        return "\n".join(lines) + "\n"
+            rows.append([MISSING, name, MISSING, mm3, MISSING, MISSING, *shares(whole), *doubts])
+        columns = ["id", "name", "voxels", "mm3", "mm3_soft", "expected_dsc", *wholes, *(["doubts"] if doubts else [])]
+        return table_text(columns, rows)
+
+
+class TumorResultSaver(ResultSaver):
+    """`ResultSaver` for cases of several modalities: the volumes are those of the regions and of the labels.
+
+    * `<output>_volumes.tsv`: `name`, `labels` (ids that make it up), `voxels`, `mm3` (voxels times voxel volume),
+      `modalities` (what was there of the case, such as `FLAIR+T2`) and `doubts` (see `find_doubts`), both the same in
+      each row.
+
+    Args:
+        label_convention: see `RegionTable`.
+        settings: see `ResultSaver`.
+    """
+
+    def __init__(self, label_convention: str, settings: str | None = None) -> None:
+        super().__init__(label_convention, settings=settings)
+        self.regions = RegionTable.load(label_convention)
+
+    def _volume_table(self, counts: np.ndarray, voxel_mm3: float, meta: Mapping[str, Any]) -> str:
+        named = [(f"{region.title} ({region.name})", self.regions.ids_of(region)) for region in self.regions.regions]
+        named += [(entry.name, (entry.id,)) for entry in self.table.structures]
+        rows = []
+        for name, ids in named:
+            voxels = int(counts[list(ids)].sum())
+            cells = [name, "+".join(map(str, ids)), voxels, f"{voxels * voxel_mm3:.1f}"]
+            rows.append([*cells, meta["modalities"], meta["doubts"] or MISSING])
+        return table_text(["name", "labels", "voxels", "mm3", "modalities", "doubts"], rows)
 
 
 def label_image(labels: np.ndarray, source: nib.spatialimages.SpatialImage) -> nib.Nifti1Image:

@@ -1,7 +1,5 @@
 """Mixed precision on any device."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -11,8 +9,6 @@ from monai.inferers import SimpleInferer
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
-
-__all__ = ["AutocastInferer", "has_native_bfloat16"]
 
 
 class AutocastInferer(SimpleInferer):

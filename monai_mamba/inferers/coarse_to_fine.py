@@ -1,7 +1,5 @@
 """A coarse look at the whole head, then windows where its structures are."""
 
-from __future__ import annotations
-
 import copy
 import logging
 import math
@@ -21,8 +19,6 @@ from monai_mamba.grids import Box, bounding_box, box_shape, box_within, grow_box
 from monai_mamba.inferers.autocast import AutocastInferer
 from monai_mamba.inferers.sliding_window import SlidingWindowProbabilityInferer, name_in_front
 
-__all__ = ["CoarseToFineInferer"]
-
 logger = logging.getLogger(__name__)
 
 LOOK_MM = 1.5  # the shipped network, trained at 1 mm, still knows a head at this voxel size, and not at 2 mm
@@ -31,6 +27,7 @@ FEW_WINDOWS = 8  # as many as a box needs
 SMALLEST_PIECE_MM3 = 1000.0
 FEWEST_STRUCTURES = 0.85
 SHORTEST_EDGE_MM = 80.0
+MARGIN_MM = 5  # around the structures
 RIM = 5  # voxels by which windows reach beyond the box: at their border they see little of the surroundings
 
 
@@ -38,8 +35,8 @@ class CoarseToFineInferer(Inferer):
     """Look at a head once, coarsely, then slide windows over the box of its structures only.
 
     The look is one pass of the same network over the whole image at 1.5 mm. The box holds the structures, but for
-    pieces of less than 1 ml away from the rest of the brain, and a margin. The fewest windows that have the overlap of
-    `windows` cover it evenly.
+    pieces of less than 1 ml away from the rest of the brain, and 5 mm around them. The fewest windows that have the
+    overlap of `windows` cover it evenly.
 
     Windows cover the whole image where eight of them do that, and, with a warning, where the look is unsure: it finds
     less than 85 % of the structures, or an edge of their box is shorter than 80 mm.
@@ -48,7 +45,6 @@ class CoarseToFineInferer(Inferer):
         windows: runs the network over windows.
         structures: channels of the structures, without background and auxiliary classes.
         look: False covers the whole image.
-        margin: millimeters around the structures.
         stem_stride: of the network. Above 1, the look computes one subvoxel only, see `MedSegMamba.forward`.
     """
 
@@ -57,14 +53,12 @@ class CoarseToFineInferer(Inferer):
         windows: SlidingWindowProbabilityInferer,
         structures: Sequence[int],
         look: bool = True,
-        margin: int = 5,
         stem_stride: int = 1,
     ) -> None:
         super().__init__()
         self.windows = windows
         self.structures = list(structures)
         self.look = look
-        self.margin = margin
         self.stem_stride = stem_stride
 
     def __call__(
@@ -119,8 +113,8 @@ class CoarseToFineInferer(Inferer):
         low, high = (np.array([getattr(part, end) for part in cells]) * cell for end in ("start", "stop"))
         if (high - low).min() < SHORTEST_EDGE_MM:
             return _unsure(inputs, f"finds the structures in a box of {_size(high - low)} mm only")
-        low = np.maximum(0, np.floor(low - self.margin)).astype(int)
-        high = np.minimum(inputs.shape[2:], np.ceil(high + self.margin)).astype(int)
+        low = np.maximum(0, np.floor(low - MARGIN_MM)).astype(int)
+        high = np.minimum(inputs.shape[2:], np.ceil(high + MARGIN_MM)).astype(int)
         box = tuple(slice(int(start), int(stop)) for start, stop in zip(low, high, strict=True))
         windows = self._count(grow_box(box, RIM, inputs.shape[2:]))
         logger.info(f"{name_in_front(inputs)}structures in a box of {_size(high - low)} mm: {windows} windows.")

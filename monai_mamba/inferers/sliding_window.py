@@ -1,7 +1,5 @@
 """Sliding windows that vote with their class probabilities, in bounded memory."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -92,6 +90,7 @@ class SlidingWindowProbabilityInferer(SlidingWindowInferer):
         device = inputs.device.type
         amp = self.amp and has_native_bfloat16(inputs.device)
         autocast = partial(torch.autocast, device, dtype=torch.bfloat16, enabled=amp)
+        to_probabilities = torch.sigmoid if self.sigmoid else _softmax
 
         def run(images: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
             with autocast():
@@ -111,7 +110,7 @@ class SlidingWindowProbabilityInferer(SlidingWindowInferer):
                         bad = next(i for i, part in enumerate(logits) if not is_finite(part))
                         origin = first_not_finite(network, partial(run, batch, *args, **kwargs))
                         raise NotFiniteError(_not_finite(inputs, places[bad % len(places)], origin))
-                    parts = self._probabilities(logits).chunk(at_once)
+                    parts = to_probabilities(logits.float()).half().chunk(at_once)
                     if votes is None:
                         votes = parts[0].new_zeros(*parts[0].shape[:2], *window.shape[2:])
                     for add, part in zip(adders[first:], parts, strict=False):
@@ -123,9 +122,6 @@ class SlidingWindowProbabilityInferer(SlidingWindowInferer):
         image = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
         probabilities = super().__call__(image.half(), vote, *args, **kwargs)
         return MetaTensor(probabilities).copy_meta_from(inputs) if isinstance(inputs, MetaTensor) else probabilities
-
-    def _probabilities(self, logits: torch.Tensor) -> torch.Tensor:
-        return (torch.sigmoid if self.sigmoid else _softmax)(logits.float()).half()
 
     def _add_mirrored(self, votes: torch.Tensor, part: torch.Tensor, start: int) -> None:
         """Add slices from `start` of a mirrored window to the votes of the window."""

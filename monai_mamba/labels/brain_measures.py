@@ -1,7 +1,5 @@
 """Volumes of the brain and its parts, as sums of structures."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache

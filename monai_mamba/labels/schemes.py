@@ -1,7 +1,5 @@
 """The two ways in which the bundle of the hippocampal subfields divides a hippocampus."""
 
-from __future__ import annotations
-
 import logging
 
 from monai_mamba.errors import InputError

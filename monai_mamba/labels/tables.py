@@ -1,7 +1,5 @@
 """Label tables: what each output channel of a network means. Nothing else in the package knows a label number."""
 
-from __future__ import annotations
-
 import csv
 import re
 from collections.abc import Iterator
@@ -9,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from monai_mamba.errors import InputError
+from monai_mamba.files import user_path
 
 LABEL_FOLDER = Path(__file__).resolve().parent
 COLUMNS = ("index", "id", "name", "red", "green", "blue", "alpha", "written")
@@ -41,7 +40,7 @@ class LabelTable:
     entries: tuple[LabelEntry, ...]
 
     @classmethod
-    def load(cls, source: str | Path | LabelTable, auxiliary: bool = False) -> LabelTable:
+    def load(cls, source: "str | Path | LabelTable", auxiliary: bool = False) -> "LabelTable":
         """Read the table of a name (`"subcortical"`) or path; one that has been read is taken as it is.
 
         Args:
@@ -53,7 +52,7 @@ class LabelTable:
         """
         if isinstance(source, LabelTable):
             return cls(tuple(replace(entry, written=True) for entry in source)) if auxiliary else source
-        path = Path(source)
+        path = user_path(source)
         if path.suffix != ".tsv":
             path = LABEL_FOLDER / f"{source}.tsv"
         if not path.is_file():
@@ -118,7 +117,7 @@ class LabelTable:
         index = {entry.name: entry.index for entry in self.entries}
         return [index.get(other_side(entry.name), entry.index) for entry in self.entries]
 
-    def ids_in(self, other: LabelTable) -> dict[int, int]:
+    def ids_in(self, other: "LabelTable") -> dict[int, int]:
         """For each id, the id of the same structure in another table, whose names need not say the side.
 
         Raises:
@@ -133,7 +132,7 @@ class LabelTable:
             )
         return {entry.id: ids.get(entry.name, ids.get(without_side(entry.name))) for entry in self}
 
-    def for_channels(self, channels: int) -> LabelTable:
+    def for_channels(self, channels: int) -> "LabelTable":
         """The table of a network with `channels` outputs: all rows, or the written ones without the auxiliary classes.
 
         Raises:

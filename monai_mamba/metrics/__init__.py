@@ -1,8 +1,7 @@
 """Metrics that compare label maps, and their tables."""
 
 from monai_mamba.metrics.region_scores import RegionScoresMetric
-from monai_mamba.metrics.region_tables import write_region_tables
-from monai_mamba.metrics.score_tables import write_score_tables
+from monai_mamba.metrics.score_tables import write_region_tables, write_score_tables
 from monai_mamba.metrics.structure_scores import StructureScoresMetric
 from monai_mamba.metrics.volume_similarity import VolumeSimilarityMetric, compute_volume_similarity
 

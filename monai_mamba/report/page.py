@@ -1,7 +1,5 @@
 """The page: which results go where, and how their figures are written."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import math
@@ -20,7 +18,6 @@ from monai_mamba.errors import InputError, writing
 from monai_mamba.files import user_path, write_atomically
 from monai_mamba.labels import LabelTable
 from monai_mamba.report.images import EmbeddedScan, embed_picture, embed_scan
-from monai_mamba.report.plots import strip
 from monai_mamba.report.results import ScanResult, find_results, find_sources, other_settings
 from monai_mamba.report.statistics import (
     LOWEST_DSC,
@@ -93,8 +90,9 @@ def write_report(
         InputError: nothing in the folder can be used, `source` does not hold anything, or `path` is no report.
         OutputError: the file cannot be written.
     """
-    if Path(path).is_file():
-        with Path(path).open("rb") as file:
+    path = user_path(path)
+    if path.is_file():
+        with path.open("rb") as file:
             if file.read(len(DOCTYPE)).lower() != DOCTYPE:
                 raise InputError(f"--output is {path}, which exists and is no report; choose another name.")
     results, problems = find_results(folder, table)
@@ -265,7 +263,7 @@ def _usual(measure: Measure, table: LabelTable) -> dict:
         "count": len(known),
         "range": _range(measure) if reference else "",
         "marked": sum(measure.is_outlier(scan) for scan in range(len(measure.values))),
-        "plot": strip(measure),
+        "measure": measure,
     } | {key: _number(float(value), measure.kind) for key, value in texts.items()}
 
 

@@ -1,7 +1,5 @@
 """Results of the bundles in a folder: what is there, what it is called, and which scan it was made from."""
 
-from __future__ import annotations
-
 import logging
 import math
 import os
@@ -245,8 +243,10 @@ def _rate(path: Path, task: str, names: set[str]) -> Quality | None:
     if task not in BUNDLES:
         return None
     file = Path(bundle_root(BUNDLES[task]), "configs", "quality.tsv")
-    limits = QualityLimits.load(file) if file.is_file() else QualityLimits({})
-    return limits.rate(path) if limits.limits and names.issuperset(limits.limits) else None
+    if not file.is_file():
+        return None
+    limits = QualityLimits.load(file)
+    return limits.rate(path) if names.issuperset(limits.limits) else None
 
 
 def _volume(row: dict[str, str], ids: str) -> Volume:

@@ -1,7 +1,5 @@
 """What is compared between scans, and what is usual in a cohort."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,13 +8,13 @@ from typing import Literal
 import numpy as np
 
 from monai_mamba.data.aseg_stats import ICV
+from monai_mamba.labels import other_side, without_side
 from monai_mamba.report.results import ScanResult
 
 MIN_SCANS = 20  # fewer values do not tell what is usual
 OUTLIER_Z = 3.5  # Iglewicz and Hoaglin, How to Detect and Handle Outliers (1993), for the modified z-score
 MAD_TO_SD = 1.4826  # of a normal distribution
 Z_95 = 1.96
-SIDES = ("Left-", "Right-")
 MEAN_DSC, LOWEST_DSC = "Mean expected DSC", "Lowest expected DSC"
 
 UNITS = {"volume": "mm³", "asymmetry": "%", "expected_dsc": ""}
@@ -115,15 +113,13 @@ def whole_of(result: ScanResult) -> Literal["ICV", "brain"]:
 def structures_of(result: ScanResult) -> list[Structure]:
     """Rows of a table of volumes with the two sides of a structure together, in the order of the table."""
     index = {volume.name: row for row, volume in enumerate(result.volumes)}
-    left, right = SIDES
     structures = []
     for name, row in index.items():
-        title = name.removeprefix(left).removeprefix(right)
-        partner = index.get(right + title) if name.startswith(left) else None
-        if partner is not None:
-            structures.append(Structure(title, (row, partner)))
-        elif not (name.startswith(right) and left + title in index):
+        other = index.get(other_side(name), row)
+        if other == row:
             structures.append(Structure(name, (row,)))
+        elif name.startswith("Left"):
+            structures.append(Structure(without_side(name), (row, other)))
     return structures
 
 

@@ -1,7 +1,5 @@
 """Boxes around the hippocampi of a head: found in a label map, checked, cut out and put back."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Hashable, Mapping, Sequence
 
@@ -52,9 +50,6 @@ def find_hippocampus(ids: np.ndarray, label: int, affine: np.ndarray, side: str,
     if volume < SMALL_MM3:
         logger.warning("%s is small (%.0f mm3): atrophy, or a poor segmentation. Check the picture.", whole, volume)
     largest = parts == 1 + int(sizes.argmax())
-    inside = bounding_box(largest)
-    box = tuple(slice(a.start + b.start, a.start + b.stop) for a, b in zip(around, inside, strict=True))
-
     voxels = np.argwhere(largest) + [part.start for part in around]
     touching = source.distance_to_border(apply_affine(voxel_map(affine, source.affine), voxels)) < EDGE_MM
     if touching.sum() >= EDGE_VOXELS:
@@ -62,7 +57,7 @@ def find_hippocampus(ids: np.ndarray, label: int, affine: np.ndarray, side: str,
             f"{whole} is cut off by the border of the image ({int(touching.sum())} of its {int(sizes.max())} voxels "
             "touch it). Use a scan that covers both temporal lobes."
         )
-    return box
+    return tuple(slice(int(low), int(high) + 1) for low, high in zip(voxels.min(0), voxels.max(0), strict=True))
 
 
 def centered_box(inner: Sequence[Box], size: Sequence[int], affine: np.ndarray, source: Grid) -> Box:

@@ -1,7 +1,5 @@
 """Random windows of labeled scans, altered as other heads and scanners would show them."""
 
-from __future__ import annotations
-
 from collections.abc import Hashable, Mapping
 from typing import Any
 
@@ -29,10 +27,9 @@ class RandScanWindowd(RandHeadWindow):
 
     Args:
         keys: key of the image ``(1, H, W, D)``, float32 in [0, 1], left-right as the first axis. Its window
-            ``(1, *roi_size)`` takes its place.
+            ``(1, *roi_size)`` takes its place. So does that of the entry `label`, class indices on the same grid.
         table: the classes. Only where they fill the whole brain, auxiliary classes included, are images stripped and
             structures made as bright as white matter.
-        label_key: key of the class indices ``(1, H, W, D)``, on the grid of the image. Its window takes its place.
         contrast_prob: share of images with structures brighter or darker than they are.
         bright_prob: share of images in which one structure becomes nearly as bright as white matter.
         unaltered_prob: share of images with gray values as they are, but for stripping.
@@ -43,14 +40,12 @@ class RandScanWindowd(RandHeadWindow):
         self,
         keys: KeysCollection,
         table: LabelTable,
-        label_key: str = "label",
         contrast_prob: float = 0.5,
         bright_prob: float = 0.15,
         unaltered_prob: float = 0.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(keys, **kwargs)
-        self.label_key = label_key
         self.contrast_prob, self.bright_prob, self.unaltered_prob = contrast_prob, bright_prob, unaltered_prob
         self.mirror = torch.tensor(table.mirror)
         names = [without_side(name) for name in table.names]
@@ -64,7 +59,7 @@ class RandScanWindowd(RandHeadWindow):
         result = dict(data)
         key = self.first_key(result)
         image = convert_to_tensor(result[key], track_meta=False)[0]
-        label = convert_to_tensor(result[self.label_key], track_meta=False)[0]
+        label = convert_to_tensor(result["label"], track_meta=False)[0]
         self.generator = torch.Generator().manual_seed(int(self.R.randint(2**31)))
         mirrored = self.R.rand() < self.mirror_prob
         positions = self.positions(label, torch.arange(len(self.mirror)), mirrored)
@@ -80,7 +75,7 @@ class RandScanWindowd(RandHeadWindow):
         if altered:
             image = self.scan(image, self.R.uniform(0.3, 0.9) if self.R.rand() < 0.3 else 0.0)
         result[key] = convert_to_tensor(image[None], track_meta=get_track_meta())
-        result[self.label_key] = convert_to_tensor(label[None].to(torch.uint8), track_meta=get_track_meta())
+        result["label"] = convert_to_tensor(label[None].to(torch.uint8), track_meta=get_track_meta())
         return result
 
     def _gain(self, image: torch.Tensor, label: torch.Tensor) -> float:

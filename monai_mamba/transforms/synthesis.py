@@ -1,7 +1,5 @@
 """Training images made from label maps alone: a new anatomy, contrast and scanner for every sample."""
 
-from __future__ import annotations
-
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
@@ -142,3 +140,22 @@ class RandSynthesizeImaged(RandHeadWindow):
         image += self.smooth_field(int(self.R.choice([8, 16, 24])), self.R.uniform(0, 0.05))
         image = self.strip(image, self.table.brain[ids])
         return self.scan(image, self.R.uniform(0.35, 0.95))
+
+
+def clear_frontal_horns(ids: torch.Tensor) -> torch.Tensor:
+    """Make choroid plexus in front of the thalamus of its side ventricle, in a copy: the frontal horns have none.
+
+    The foramen of Monro, through which the plexus leaves the lateral ventricle, lies at the front of the thalamus. Some
+    label maps continue the plexus along the floor of the frontal horn.
+
+    Args:
+        ids: ``(1, H, W, D)``, the last axis to the front. Ids of `frontal_horns.tsv`.
+    """
+    result = ids.clone()
+    for row in read_tsv(LABEL_FOLDER / "frontal_horns.tsv"):
+        plexus, ventricle, thalamus = (int(row[name]) for name in ("plexus", "ventricle", "thalamus"))
+        slices = torch.nonzero((ids == thalamus).flatten(0, 2).any(0))
+        if len(slices):
+            front = result[..., int(slices.max()) + 1 :]
+            front[front == plexus] = ventricle
+    return result

@@ -33,6 +33,11 @@ def test_a_fold_is_held_out_and_unknown_cases_are_left_out(folds, caplog):
     assert "3 of 6 cases are in no fold" in caplog.text
 
 
+def test_the_file_may_lie_in_the_home_folder(folds, monkeypatch):
+    monkeypatch.setenv("HOME", str(folds.parent))
+    assert split_folds(PAIRS, f"~/{folds.name}", 1) == split_folds(PAIRS, folds, 1)
+
+
 def test_all_trains_on_every_case_without_a_file():
     assert split_folds(PAIRS, "absent.json", "all") == (PAIRS, [])
 

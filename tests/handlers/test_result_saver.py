@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -14,7 +15,8 @@ from monai.data import MetaTensor
 from monai_mamba.data.image_file import GOOD_RAS_FLAG, parse_image
 from monai_mamba.data.scans import RESULTS
 from monai_mamba.errors import OutputError
-from monai_mamba.handlers import ResultSaver
+from monai_mamba.files import read_tsv
+from monai_mamba.handlers import ResultSaver, TumorResultSaver
 from monai_mamba.handlers.result_saver import label_image, mgh_label_image
 from monai_mamba.labels import LabelTable
 
@@ -39,6 +41,14 @@ def test_volumes_count_voxels_in_cubic_millimeters(tmp_path):
     assert len(lines) == 1 + len(TABLE.structures)
     assert f"{THALAMUS}\tLeft-Thalamus\t24\t36.0\t1.2\t0.750" in lines
     assert f"{PUTAMEN}\tLeft-Putamen\t0\t0.0\t1.2\tn/a" in lines
+
+
+def test_a_name_with_quotation_marks_is_read_as_it_is(tmp_path):
+    core = LabelTable((TABLE.entries[0], replace(TABLE.structures[0], index=1, name='"Core" of the thalamus')))
+    nib.save(nib.Nifti1Image(np.ones((10, 11, 12), np.float32), np.eye(4)), tmp_path / "scan.nii")
+    ResultSaver(core).save(prediction(tmp_path / "scan.nii", np.zeros((10, 11, 12), np.uint8)), str(tmp_path / "x"))
+    (row,) = read_tsv(tmp_path / f"x{RESULTS['volumes']}")
+    assert row["name"] == core.names[1]
 
 
 def test_a_full_disk_leaves_nothing_under_a_final_name(tmp_path, monkeypatch):
@@ -115,3 +125,21 @@ def test_an_mgz_of_an_earlier_run_is_removed(tmp_path):
         prediction(tmp_path / "scan.nii", np.ones((10, 11, 12), np.uint8)), str(tmp_path / "x")
     )
     assert sorted(path.name for path in tmp_path.glob("x*")) == sorted(f"x{end}" for end in RESULTS.values())
+
+
+def test_volumes_are_those_of_regions_and_of_labels(tmp_path):
+    affine = np.diag([2.0, 1.0, 1.0, 1.0])
+    labels = np.zeros((10, 11, 12), np.uint8)
+    labels[:3], labels[3:5], labels[5] = 2, 1, 3  # edema, necrotic core, enhancing tumor
+    nib.save(nib.Nifti1Image(np.ones(labels.shape, np.float32), affine), tmp_path / "scan.nii")
+    meta = {"filename_or_obj": str(tmp_path / "scan.nii"), "modalities": "FLAIR+T2", "doubts": ""}
+    prediction = MetaTensor(torch.from_numpy(labels)[None], meta=meta)
+    TumorResultSaver("brats2023").save(prediction, str(tmp_path / "x"))
+    rows = {row["name"]: row for row in read_tsv(tmp_path / "x_volumes.tsv")}
+    slab = 11 * 12
+    for region, ids, slabs in (("WT", "1+2+3", 6), ("TC", "1+3", 3), ("ET", "3", 1)):
+        (row,) = (row for name, row in rows.items() if name.endswith(f"({region})"))
+        assert (row["labels"], row["voxels"], row["mm3"]) == (ids, str(slabs * slab), f"{2.0 * slabs * slab:.1f}")
+    assert len(rows) == 6
+    assert {row["modalities"] for row in rows.values()} == {"FLAIR+T2"}
+    assert {row["doubts"] for row in rows.values()} == {"n/a"}

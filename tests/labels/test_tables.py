@@ -40,6 +40,11 @@ def test_every_table_of_the_package_loads_by_name_and_path(name):
     assert all(0 <= value <= 255 for entry in table for value in entry.color)
 
 
+def test_a_table_may_lie_in_the_home_folder(monkeypatch):
+    monkeypatch.setenv("HOME", str(LABEL_FOLDER))
+    assert LabelTable.load("~/subcortical.tsv") == LabelTable.load("subcortical")
+
+
 def test_a_network_without_auxiliary_classes_uses_the_written_rows():
     table = LabelTable.load("subcortical")
     assert table.for_channels(36) is table

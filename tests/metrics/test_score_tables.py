@@ -18,7 +18,7 @@ from monai_mamba.errors import OutputError
 from monai_mamba.handlers import ScoreWriter
 from monai_mamba.labels import LabelTable
 from monai_mamba.metrics import StructureScoresMetric
-from monai_mamba.metrics.score_tables import score_table, summary_table, write_score_tables
+from monai_mamba.metrics.score_tables import write_region_tables, write_score_tables
 
 NAN = float("nan")
 TABLE = LabelTable.load("subcortical")
@@ -36,8 +36,9 @@ def parse(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(StringIO(text), delimiter="\t"))
 
 
-def test_one_row_per_scan_and_structure():
-    rows = parse(score_table(SUBJECTS, SCORES, STRUCTURES))
+def test_one_row_per_scan_and_structure(tmp_path):
+    write_score_tables(tmp_path, SUBJECTS, SCORES, STRUCTURES, grid="")
+    rows = parse((tmp_path / "scores.tsv").read_text())
     assert list(rows[0]) == ["subject", "id", "name", "dsc", "vs", "assd_mm", "hd95_mm"]
     assert [(row["subject"], row["id"]) for row in rows[2:4]] == [("sub-1", "7"), ("ses/sub-2", "4")]
     assert rows[0]["name"] == "Left-Lateral-Ventricle"
@@ -45,8 +46,9 @@ def test_one_row_per_scan_and_structure():
     assert rows[3]["assd_mm"] == "1.5"
 
 
-def test_summary_counts_and_averages():
-    first, second, third, overall = parse(summary_table(SCORES, STRUCTURES))
+def test_summary_counts_and_averages(tmp_path):
+    write_score_tables(tmp_path, SUBJECTS, SCORES, STRUCTURES, grid="")
+    first, second, third, overall = parse((tmp_path / "summary.tsv").read_text())
     assert [float(first[name]) for name in ("dsc_mean", "vs_mean", "assd_mm_mean")] == pytest.approx([0.8, 0.9, 1.0])
     assert float(first["dsc_sd"]) == pytest.approx(0.2 / 2**0.5, rel=1e-5)
     assert [second[name] for name in ("n", "n_absent", "n_missing", "assd_mm_mean")] == ["2", "0", "1", "1"]
@@ -79,6 +81,25 @@ def test_interrupted_write_keeps_the_old_table(tmp_path, monkeypatch):
         write_score_tables(tmp_path, ["other"] * 2, SCORES, STRUCTURES, grid="")
     assert (tmp_path / "scores.tsv").read_text() == before
     assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_tables_of_regions_have_every_subset_and_their_mean(tmp_path):
+    subjects, subsets = ["a", "b", "a", "b"], ["FLAIR+T1", "FLAIR+T1", "T1", "T1"]
+    scores = torch.tensor([[[1.0, 0.0], [0.5, 2.0]], [[0.6, 4.0], [0.7, 6.0]], [[0.2, 8.0]] * 2, [[0.4, 10.0]] * 2])
+    write_region_tables(tmp_path, subjects, subsets, scores, ["TC", "WT"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["scores.json", "scores.tsv", "summary.tsv"]
+    assert "373.1287" in json.loads((tmp_path / "scores.json").read_text())["empty regions"]
+    table = parse((tmp_path / "scores.tsv").read_text())
+    assert [row["subject"] for row in table] == ["a", "a", "b", "b"] * 2
+    assert table[1] == {"subject": "a", "modalities": "FLAIR+T1", "region": "WT", "dsc": "0.5", "hd95_mm": "2"}
+    rows = parse((tmp_path / "summary.tsv").read_text())
+    summary = {(row["modalities"], row["region"]): row for row in rows}
+    assert len(rows) == len(summary) == 9
+    assert summary["FLAIR+T1", "TC"]["dsc_mean"] == "0.8"
+    assert summary["T1", "mean"]["hd95_mm_mean"] == "9"
+    assert summary["T1", "mean"]["dsc_sd"] == "0.141421"
+    assert summary["mean over subsets", "TC"]["dsc_mean"] == "0.55"
+    assert summary["mean over subsets", "TC"]["n"] == "2"
 
 
 def attach(engine: Engine, folder: str | Path) -> None:

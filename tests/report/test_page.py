@@ -224,12 +224,15 @@ def test_a_page_that_cannot_be_written_leaves_nothing(study, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_a_report_takes_the_place_of_an_earlier_one_only(study, tmp_path):
+def test_a_report_takes_the_place_of_an_earlier_one_only(study, tmp_path, monkeypatch):
     write_report(study, tmp_path / "report.html")
     write_report(study, tmp_path / "report.html")
     (tmp_path / "scan.nii").write_bytes(b"a scan")
     with pytest.raises(InputError, match=r"--output is .*scan\.nii, which exists and is no report"):
         write_report(study, tmp_path / "scan.nii")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(InputError, match="which exists and is no report"):
+        write_report(study, "~/scan.nii")
     assert (tmp_path / "scan.nii").read_bytes() == b"a scan"
 
 

@@ -14,7 +14,7 @@ from monai.data import MetaTensor
 from monai_mamba.data.content import describe_sources
 from monai_mamba.data.scans import RESULTS
 from monai_mamba.errors import InputError
-from monai_mamba.handlers.tumor_result_saver import TumorResultSaver
+from monai_mamba.handlers import TumorResultSaver
 from monai_mamba.labels import RegionTable
 from monai_mamba.report.page import write_report
 from monai_mamba.report.results import find_results, find_sources

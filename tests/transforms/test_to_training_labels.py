@@ -13,7 +13,7 @@ from monai.data import MetaTensor
 from monai_mamba.errors import InputError
 from monai_mamba.labels import LabelTable
 from monai_mamba.transforms.synthesis import SynthesisTable
-from monai_mamba.transforms.to_training_labels import ToTrainingLabelsd
+from monai_mamba.transforms.to_training_labels import ToAllowedClassesd, ToTrainingLabelsd
 
 TABLE = LabelTable.load("subcortical")
 
@@ -124,3 +124,37 @@ def test_real_parcellation_gives_the_same_classes_as_its_segmentation(shared):
     assert (indices[0] == indices[1]).float().mean() > 0.995
     hippocampus = TABLE.index_of_id[17]
     assert abs(int((indices[0] == hippocampus).sum()) - int((indices[1] == hippocampus).sum())) < 100
+
+
+def allowed(label_id: int, missing: str | None) -> set[int]:
+    """Ids that a voxel with this id in the map may have."""
+    data = {"label": torch.full((1, 2, 2, 2), TABLE.index_of_id[label_id], dtype=torch.uint8)}
+    if missing is not None:
+        data["missing"] = missing
+    bits = ToAllowedClassesd("label", TABLE)(data)["label"]
+    assert bits.shape == (1, 2, 2, 2)
+    assert bits.dtype == torch.int64
+    return {entry.id for entry in TABLE if int(bits[0, 0, 0, 0]) >> entry.index & 1}
+
+
+@pytest.mark.parametrize(
+    ("label_id", "missing", "ids"),
+    [
+        (0, None, {0}),
+        (42, "", {42}),
+        (0, "24,77", {0, 24}),
+        (2, "24,77", {2, 77}),
+        (41, "24,77", {41, 77}),
+        (4, "31,63", {4, 31}),
+        (44, "31,63", {44, 63}),
+        (17, "24,31,63,77", {17}),
+    ],
+)
+def test_a_voxel_may_be_what_its_map_says_or_what_the_map_calls_the_same(label_id, missing, ids):
+    assert allowed(label_id, missing) == ids
+
+
+@pytest.mark.parametrize("missing", ["17", "999", "CSF", "24;77"])
+def test_an_id_that_nothing_stands_for_is_refused(missing):
+    with pytest.raises(InputError, match=r"call something else, 77, 24, 31, 63\."):
+        allowed(0, missing)
