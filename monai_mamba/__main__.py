@@ -1,5 +1,7 @@
 """Run a bundle that came with the package, or say what is installed: ``python -m monai_mamba run|info``."""
 
+from __future__ import annotations
+
 import argparse
 import runpy
 import sys

@@ -1,5 +1,7 @@
 """What a config cannot know by itself of its own run: where its bundle lies on disk, and what the user asked for."""
 
+from __future__ import annotations
+
 import difflib
 import inspect
 import os

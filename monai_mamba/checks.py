@@ -1,5 +1,7 @@
 """Checks of what the user asked for, before the network is built and any scan is read."""
 
+from __future__ import annotations
+
 import atexit
 import gc
 import logging

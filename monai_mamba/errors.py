@@ -3,6 +3,8 @@
 Every message is a sentence a user can act on: it names the file, what was found, what was expected and what to do.
 """
 
+from __future__ import annotations
+
 import logging
 import os
 import signal

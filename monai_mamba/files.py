@@ -1,5 +1,7 @@
 """Files that are read and written whole, and all files below a folder."""
 
+from __future__ import annotations
+
 import csv
 import errno
 import io

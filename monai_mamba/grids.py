@@ -1,5 +1,7 @@
 """Voxel grids given by affines, boxes of voxels on them, and linear resampling from one to another."""
 
+from __future__ import annotations
+
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +32,7 @@ class Grid:
     shape: tuple[int, ...]
 
     @classmethod
-    def of(cls, meta: Mapping[str, Any]) -> "Grid":
+    def of(cls, meta: Mapping[str, Any]) -> Grid:
         """Read it from the meta data that MONAI's readers leave (`original_affine`, `spatial_shape`).
 
         The meta data may be those of one image or of a batch of one, and the image may be on another grid by now.

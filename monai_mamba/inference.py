@@ -1,5 +1,7 @@
 """A bundle as a function: a scan in, its labels and volumes out."""
 
+from __future__ import annotations
+
 import logging
 import os
 import tempfile

@@ -1,5 +1,7 @@
 """What is installed, and whether it is complete."""
 
+from __future__ import annotations
+
 import platform
 import re
 from importlib import metadata

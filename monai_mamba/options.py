@@ -5,6 +5,8 @@ value as Python (`pilot#2` is `pilot` and a comment, `2024_01` a number, `a,b` a
 Switches and components are left to them.
 """
 
+from __future__ import annotations
+
 import ast
 import builtins
 import math

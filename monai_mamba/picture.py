@@ -1,5 +1,7 @@
 """A picture to check a segmentation by eye."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from pathlib import Path
 

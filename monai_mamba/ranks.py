@@ -3,6 +3,8 @@
 Not `ignite.distributed`: it stays with a process group that was destroyed, and the next run in the process fails.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec, TypeVar

@@ -1,5 +1,7 @@
 """No more threads than the process has processors for."""
 
+from __future__ import annotations
+
 import math
 import os
 from pathlib import Path

@@ -1,5 +1,7 @@
 """Label maps that come with scans, so that their structures need not be found again."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from pathlib import Path
 

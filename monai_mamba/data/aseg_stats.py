@@ -1,5 +1,7 @@
 """Volumes of a scan in the format of FreeSurfer's `aseg.stats`."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 
 from monai_mamba.labels import LabelTable, brain_measures, measure_brain

@@ -4,6 +4,8 @@ Source: Brain Imaging Data Structure 1.10.0, sections "Dataset description", "An
 derivatives: segmentations".
 """
 
+from __future__ import annotations
+
 import json
 import logging
 import re

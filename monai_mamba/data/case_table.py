@@ -1,5 +1,7 @@
 """What became of each case of a run, as one table."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -1,5 +1,7 @@
 """Cases of several modalities: which files belong together, for inference and for training."""
 
+from __future__ import annotations
+
 import glob
 import json
 import logging

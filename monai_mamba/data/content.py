@@ -1,5 +1,7 @@
 """What image files hold, by their headers and some voxels: labels or a scan, and of which scan."""
 
+from __future__ import annotations
+
 import filecmp
 import os
 import re

@@ -6,6 +6,8 @@ file.
 Source: DICOM PS3.3 2024, C.7.3.1 (series).
 """
 
+from __future__ import annotations
+
 import logging
 import os
 import re

@@ -6,6 +6,8 @@ here is read: nothing about the patient gets into a message, a log, or a result 
 Source: DICOM PS3.3 2024, C.7.6.2 (image plane), C.7.6.16 (frames), C.8.3 (MR).
 """
 
+from __future__ import annotations
+
 import os
 import re
 from collections import defaultdict

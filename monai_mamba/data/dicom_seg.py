@@ -5,6 +5,8 @@ Other results name nobody; such a file says who the patient is, as its series do
 Source: DICOM PS3.3 2024, A.51 and C.8.20.2 (segmentation); PS3.16, CID 7140 and 7153 (structures), 244 (sides).
 """
 
+from __future__ import annotations
+
 import io
 import logging
 import struct

@@ -1,5 +1,7 @@
 """Cross-validation with folds that are written down."""
 
+from __future__ import annotations
+
 import json
 import logging
 from collections import Counter

@@ -3,6 +3,8 @@
 Source: the recon-all pipeline of FreeSurfer 7, which writes `SUBJECTS_DIR/NAME/mri/*.mgz`.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterable
 from pathlib import Path

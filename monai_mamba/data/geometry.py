@@ -5,6 +5,8 @@ the voxel sizes in `pixdim`, in an MGH file those in `delta`) must agree. Small 
 choice would change volumes or exchange sides, the file is refused.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -1,5 +1,7 @@
 """Images read to their last byte: what is damaged, surplus or changing is refused, never passed on as an image."""
 
+from __future__ import annotations
+
 import math
 import zlib
 from contextlib import suppress

@@ -1,5 +1,7 @@
 """What the header and the size of an image file already tell: checks before anything heavy is loaded."""
 
+from __future__ import annotations
+
 import math
 import os
 from collections.abc import Sequence

@@ -1,5 +1,7 @@
 """MONAI's way to images, with files that are read whole and verified."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any
 

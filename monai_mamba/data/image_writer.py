@@ -1,5 +1,7 @@
 """Images that are complete or not there."""
 
+from __future__ import annotations
+
 from functools import partial
 from typing import Any
 

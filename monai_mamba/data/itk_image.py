@@ -3,6 +3,8 @@
 What does not say where left and right are, is refused.
 """
 
+from __future__ import annotations
+
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence

@@ -1,5 +1,7 @@
 """Label maps to make training images from."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 from monai_mamba.data.image_header import IMAGE_SUFFIXES

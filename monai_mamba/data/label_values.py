@@ -1,5 +1,7 @@
 """Label ids as whole numbers, also from files that store them with a scale."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from pathlib import Path
 

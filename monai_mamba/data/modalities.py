@@ -1,5 +1,7 @@
 """The four modalities of a brain tumor case: their order, and the names that files and folders give them."""
 
+from __future__ import annotations
+
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence

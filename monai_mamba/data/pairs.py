@@ -1,5 +1,7 @@
 """Images and their reference label maps: how they are found in a folder, checked, and split into two sets."""
 
+from __future__ import annotations
+
 import hashlib
 import logging
 import os

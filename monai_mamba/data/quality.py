@@ -1,5 +1,7 @@
 """Whether the results of a scan can be right: structures found, volumes, symmetry and expected overlap."""
 
+from __future__ import annotations
+
 import logging
 import math
 from collections.abc import Mapping, Sequence
@@ -54,7 +56,7 @@ class QualityLimits:
     needs: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def load(cls, path: str | Path) -> "QualityLimits":
+    def load(cls, path: str | Path) -> QualityLimits:
         """Read a TSV file with the columns `COLUMNS`, and maybe `NEEDED`; a cell `n/a` is no limit.
 
         Raises:

@@ -1,5 +1,7 @@
 """What is known of the scans of a data set: persons, folds, what their label maps lack."""
 
+from __future__ import annotations
+
 import fnmatch
 import logging
 import math

@@ -1,5 +1,7 @@
 """Which scans a run covers, and where their results go."""
 
+from __future__ import annotations
+
 import glob
 import logging
 import os

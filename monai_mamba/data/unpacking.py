@@ -1,5 +1,7 @@
 """The content of files without its compression, and whether it has the length that a header promises."""
 
+from __future__ import annotations
+
 import zlib
 from pathlib import Path
 

@@ -1,5 +1,7 @@
 """Inference over many scans, of which some may be bad."""
 
+from __future__ import annotations
+
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -1,5 +1,7 @@
 """Batches for training on one sub-lattice of the output at a time."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import torch

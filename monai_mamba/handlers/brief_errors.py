@@ -1,5 +1,7 @@
 """Errors of engines, said once."""
 
+from __future__ import annotations
+
 import logging
 
 from ignite.engine import Engine, Events

@@ -1,5 +1,7 @@
 """One checkpoint that a training continues from, as if it had never been stopped."""
 
+from __future__ import annotations
+
 import logging
 import textwrap
 import warnings

@@ -1,5 +1,7 @@
 """A moving average of the weights that starts where the training does, and goes on where it was stopped."""
 
+from __future__ import annotations
+
 from typing import Any
 
 from ignite.engine import Engine, Events

@@ -1,5 +1,7 @@
 """Classes that a network never predicts."""
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Callable, Sequence
 

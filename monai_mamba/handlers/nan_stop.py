@@ -1,5 +1,7 @@
 """The end of a training that has left the finite numbers, and where it did."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping
 from typing import Any

@@ -1,5 +1,7 @@
 """The grade of a result for MONAI Label, whose server writes no table of volumes."""
 
+from __future__ import annotations
+
 from collections.abc import Hashable, Mapping
 from typing import Any
 

@@ -1,5 +1,7 @@
 """The results of a scan as files, each complete or not there."""
 
+from __future__ import annotations
+
 import gzip
 import hashlib
 from collections.abc import Mapping, Sequence

@@ -1,5 +1,7 @@
 """Scores of an evaluation, written when it is complete."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from pathlib import Path
 

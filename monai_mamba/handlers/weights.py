@@ -1,5 +1,7 @@
 """Weights of a network, checked before they are used."""
 
+from __future__ import annotations
+
 import hashlib
 import io
 import logging

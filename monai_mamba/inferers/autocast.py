@@ -1,5 +1,7 @@
 """Mixed precision on any device."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any

@@ -1,5 +1,7 @@
 """A coarse look at the whole head, then windows where its structures are."""
 
+from __future__ import annotations
+
 import copy
 import logging
 import math

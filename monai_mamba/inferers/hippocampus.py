@@ -1,5 +1,7 @@
 """Two networks in sequence: one finds the hippocampi of a head, the other divides them."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 

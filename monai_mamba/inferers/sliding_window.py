@@ -1,5 +1,7 @@
 """Sliding windows that vote with their class probabilities, in bounded memory."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any

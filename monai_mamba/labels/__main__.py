@@ -3,6 +3,8 @@
 ``python -m monai_mamba.labels subcortical --output_dir colors``
 """
 
+from __future__ import annotations
+
 import argparse
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,5 +1,7 @@
 """Volumes of the brain and its parts, as sums of structures."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache

@@ -1,5 +1,7 @@
 """Names and colors of labels in the files that viewers read."""
 
+from __future__ import annotations
+
 import struct
 from collections.abc import Callable, Mapping
 

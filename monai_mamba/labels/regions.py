@@ -1,5 +1,7 @@
 """The nested regions of a brain tumor, and the label maps of the BraTS challenges that they are made of."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -40,7 +42,7 @@ class RegionTable:
     regions: tuple[TumorRegion, ...]
 
     @classmethod
-    def load(cls, convention: str) -> "RegionTable":
+    def load(cls, convention: str) -> RegionTable:
         """Read the tables of a label convention.
 
         Raises:

@@ -1,5 +1,7 @@
 """The two ways in which the bundle of the hippocampal subfields divides a hippocampus."""
 
+from __future__ import annotations
+
 import logging
 
 from monai_mamba.errors import InputError

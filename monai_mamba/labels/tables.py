@@ -1,5 +1,7 @@
 """Label tables: what each output channel of a network means. Nothing else in the package knows a label number."""
 
+from __future__ import annotations
+
 import csv
 import re
 from collections.abc import Iterator
@@ -40,7 +42,7 @@ class LabelTable:
     entries: tuple[LabelEntry, ...]
 
     @classmethod
-    def load(cls, source: "str | Path | LabelTable", auxiliary: bool = False) -> "LabelTable":
+    def load(cls, source: str | Path | LabelTable, auxiliary: bool = False) -> LabelTable:
         """Read the table of a name (`"subcortical"`) or path; one that has been read is taken as it is.
 
         Args:
@@ -117,7 +119,7 @@ class LabelTable:
         index = {entry.name: entry.index for entry in self.entries}
         return [index.get(other_side(entry.name), entry.index) for entry in self.entries]
 
-    def ids_in(self, other: "LabelTable") -> dict[int, int]:
+    def ids_in(self, other: LabelTable) -> dict[int, int]:
         """For each id, the id of the same structure in another table, whose names need not say the side.
 
         Raises:
@@ -132,7 +134,7 @@ class LabelTable:
             )
         return {entry.id: ids.get(entry.name, ids.get(without_side(entry.name))) for entry in self}
 
-    def for_channels(self, channels: int) -> "LabelTable":
+    def for_channels(self, channels: int) -> LabelTable:
         """The table of a network with `channels` outputs: all rows, or the written ones without the auxiliary classes.
 
         Raises:

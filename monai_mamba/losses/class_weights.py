@@ -1,5 +1,7 @@
 """Class weights from how often the classes occur."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 import torch

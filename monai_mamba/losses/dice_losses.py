@@ -1,5 +1,7 @@
 """MONAI's loss of Dice and cross-entropy for three kinds of labels: classes, sets of classes, and regions."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import torch

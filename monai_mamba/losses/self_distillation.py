@@ -1,5 +1,7 @@
 """Deep supervision in which the best scale of a network also teaches the others."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 import torch

@@ -1,5 +1,7 @@
 """What metrics of whole cases share: scores that are gathered case by case."""
 
+from __future__ import annotations
+
 from abc import abstractmethod
 from collections.abc import Sequence
 

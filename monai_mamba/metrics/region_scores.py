@@ -1,5 +1,7 @@
 """Scores of tumor regions by the rules of the BraTS challenges, whole and lesion by lesion."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 

@@ -1,5 +1,7 @@
 """Scores as tables: one row per case and structure or region, and a summary of each structure or region."""
 
+from __future__ import annotations
+
 import json
 import logging
 from collections import defaultdict

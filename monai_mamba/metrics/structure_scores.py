@@ -1,5 +1,7 @@
 """Overlap, volume and surface agreement of each structure, with one rule for structures that are absent."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 import numpy as np

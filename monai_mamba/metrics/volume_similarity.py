@@ -1,5 +1,7 @@
 """Volume similarity, which MONAI does not have."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,5 +1,7 @@
 """Muon for the linear maps of a network, kernels of convolutions among them, and AdamW for everything else."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any
 

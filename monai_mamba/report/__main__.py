@@ -1,5 +1,7 @@
 """Make a report of a folder of results: ``python -m monai_mamba.report RESULTS_DIR [--input SCANS]``."""
 
+from __future__ import annotations
+
 import argparse
 import logging
 from collections.abc import Sequence

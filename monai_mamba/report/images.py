@@ -1,5 +1,7 @@
 """Scans, label maps and pictures in the form in which a page can carry them."""
 
+from __future__ import annotations
+
 import base64
 import gzip
 import io

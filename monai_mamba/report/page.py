@@ -1,5 +1,7 @@
 """The page: which results go where, and how their figures are written."""
 
+from __future__ import annotations
+
 import base64
 import hashlib
 import math

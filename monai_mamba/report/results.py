@@ -1,5 +1,7 @@
 """Results of the bundles in a folder: what is there, what it is called, and which scan it was made from."""
 
+from __future__ import annotations
+
 import logging
 import math
 import os

@@ -1,5 +1,7 @@
 """What is compared between scans, and what is usual in a cohort."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,5 +1,7 @@
 """The contract for the voxels of an input image: what is repaired, what is warned of, what is refused."""
 
+from __future__ import annotations
+
 import logging
 from itertools import pairwise
 

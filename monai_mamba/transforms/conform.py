@@ -1,5 +1,7 @@
 """The standard grid of FreeSurfer (1 mm, LIA) and the intensity scale that the networks are trained with."""
 
+from __future__ import annotations
+
 import numpy as np
 import torch
 from monai.config import KeysCollection

@@ -1,5 +1,7 @@
 """Tighter crops around a structure, as an augmentation."""
 
+from __future__ import annotations
+
 from collections.abc import Hashable, Mapping
 from typing import Any
 

@@ -1,5 +1,7 @@
 """What dictionary transforms share that treat each of their entries by itself."""
 
+from __future__ import annotations
+
 from abc import abstractmethod
 from collections.abc import Hashable, Mapping
 

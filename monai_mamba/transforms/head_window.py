@@ -1,5 +1,7 @@
 """Random windows of a head, deformed and imaged anew: what training on real and on synthetic scans shares."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,5 +1,7 @@
 """Boxes around the hippocampi of a head: found in a label map, checked, cut out and put back."""
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Hashable, Mapping, Sequence
 

@@ -1,5 +1,7 @@
 """Intracranial volume of a head, from its affine registration to an average head."""
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
@@ -52,7 +54,7 @@ class AverageHead:
 
     @classmethod
     @cache
-    def load(cls) -> "AverageHead":
+    def load(cls) -> AverageHead:
         """The one of the package, which `tools/make_average_head.py` makes."""
         file = nib.load(FOLDER / "head.nii.gz")
         image, inside = np.moveaxis(np.asarray(file.dataobj, dtype=np.float32), -1, 0)

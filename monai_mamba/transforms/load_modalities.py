@@ -1,5 +1,7 @@
 """Modalities of a case on one grid, whatever files they come in and whichever are missing."""
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Hashable, Mapping
 

@@ -1,5 +1,7 @@
 """What seems to be wrong with the modalities of a tumor case, as far as their gray values tell."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from itertools import chain, combinations, product
 

@@ -1,5 +1,7 @@
 """Tumors of one case in the brain of another: more tumors in more places than a small data set has."""
 
+from __future__ import annotations
+
 from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np

@@ -1,5 +1,7 @@
 """Modalities that change at random, each by itself: their intensities, and whether they are there at all."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 
 import numpy as np
@@ -26,7 +28,7 @@ class RandEachModalityd(Randomizable, EachEntryTransform):
 
     def set_random_state(
         self, seed: int | None = None, state: np.random.RandomState | None = None
-    ) -> "RandEachModalityd":
+    ) -> RandEachModalityd:
         """Seed the transform, too."""
         super().set_random_state(seed, state)
         if isinstance(self.transform, Randomizable):

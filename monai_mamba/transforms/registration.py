@@ -1,5 +1,7 @@
 """Rigid registration of scans of one head, with ITK."""
 
+from __future__ import annotations
+
 import logging
 import math
 from collections.abc import Mapping

@@ -1,5 +1,7 @@
 """From class probabilities on the network's grid to label ids on the grid of the input file."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 import numpy as np

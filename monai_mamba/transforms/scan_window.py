@@ -1,5 +1,7 @@
 """Random windows of labeled scans, altered as other heads and scanners would show them."""
 
+from __future__ import annotations
+
 from collections.abc import Hashable, Mapping
 from typing import Any
 

@@ -1,5 +1,7 @@
 """Training images made from label maps alone: a new anatomy, contrast and scanner for every sample."""
 
+from __future__ import annotations
+
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any

@@ -1,5 +1,7 @@
 """FreeSurfer label maps to the class indices that a network is trained with, or to sets of them."""
 
+from __future__ import annotations
+
 from collections.abc import Hashable, Mapping
 
 import numpy as np

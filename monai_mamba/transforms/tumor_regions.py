@@ -1,5 +1,7 @@
 """From tumor labels to the regions that a network is trained with, and from its output back to labels."""
 
+from __future__ import annotations
+
 import numpy as np
 import torch
 from monai.config import KeysCollection
