@@ -144,7 +144,7 @@ class MedSegMamba(ResidualUNetBase):
 
 
 SMALL = {
-    "channels": (32, 48, 96, 128, 128),
+    "channels": (32, 64, 96, 128, 128),
     "depth": 6,
     "d_state": 16,
     "stem_stride": 2,
@@ -155,7 +155,7 @@ SMALL = {
 
 
 def medsegmamba_small(in_channels: int = 1, out_channels: int = 32, **kwargs: Any) -> MedSegMamba:
-    """The preset that the subcortical bundle ships: 5.2 million parameters, trunk at half resolution, multiples of 16.
+    """The preset that the subcortical bundle ships: 5.5 million parameters, trunk at half resolution, multiples of 16.
 
     Other arguments as in :class:`MedSegMamba`.
     """
