@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 import threading
 
 import pytest
@@ -100,6 +101,7 @@ def test_a_single_scan_raises_its_own_error(tmp_path):
 
 
 def test_a_table_that_a_run_of_one_scan_has_made_old_is_warned_of(tmp_path, caplog):
+    caplog.set_level(logging.WARNING)
     evaluator([1], tmp_path).run()
     evaluator([1, 5], tmp_path).run()
     assert not caplog.messages

@@ -57,7 +57,6 @@ def other_values(path: Path) -> str:
 
 CHANGES: dict[str, object] = {
     "amp": False,
-    "inferer#margin": 9,
     "look": False,
     "mirror": True,
     "network_def": {"_target_": "head_phantom.HungryNetwork"},
@@ -67,6 +66,7 @@ CHANGES: dict[str, object] = {
     "stats": True,
     "weights": other_values,
     "whole_brain": True,
+    "windows#mode": "constant",
 }
 
 
