@@ -14,7 +14,7 @@ from ..problem import Gradients, ResultGradients, Results, ScanInputs
 from .build import COLUMNS, TOKENS
 
 TASKS = 16  # of the backward at least, where there are channels enough: threads that can work at once
-CHANNELS = 4 * COLUMNS  # of a group in the backward at least: short pieces of rows come slowly from memory
+CHANNELS = 2 * COLUMNS  # of a group in the backward at least: short pieces of rows come slowly from memory
 LARGE = 1 << 22  # bytes, of tensors that get large pages: two of 2 MiB or more
 
 
