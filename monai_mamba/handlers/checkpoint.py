@@ -142,7 +142,7 @@ class ResumableCheckpoint:
         if old and new and old != new:
             self.logger.warning(
                 "Other data than before: %d scans were there then, %d are now; %d of them are new. What the network "
-                "has learned comes from both: a scan of then is none to validate on.",
+                "has learned comes from both: validate on none of them.",
                 len(old),
                 len(new),
                 len(new - old),
