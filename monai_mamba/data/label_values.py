@@ -89,7 +89,7 @@ def check_sides(classes: torch.Tensor, table: LabelTable, name: str | Path) -> N
     """Refuse a label map whose structures of the left lie on the right by its affine: its header mirrors the head.
 
     Args:
-        classes: class indices `(1, H, W, D)`; only a `MetaTensor` has an affine.
+        classes: class indices `(1, H, W, D)`, uint8; only a `MetaTensor` has an affine.
         table: the classes; those whose names begin with `Left-` and `Right-` have a side.
         name: file name for the message.
 
@@ -99,8 +99,8 @@ def check_sides(classes: torch.Tensor, table: LabelTable, name: str | Path) -> N
     if not isinstance(classes, MetaTensor):
         return
     lookup = np.array([entry.name.startswith("Left-") - entry.name.startswith("Right-") for entry in table])
-    sides = lookup[classes.as_tensor()[0].numpy().astype(int)]
-    voxels = [np.argwhere(sides == side)[:, :3] for side in (1, -1)]
+    sides = lookup[classes.as_tensor()[0].numpy()]
+    voxels = [np.argwhere(sides == side) for side in (1, -1)]
     if not all(map(len, voxels)):
         return
     left, right = (apply_affine(one_affine(classes.affine), found.mean(axis=0))[0] for found in voxels)

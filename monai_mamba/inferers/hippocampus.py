@@ -115,7 +115,7 @@ class HippocampusInferer(Inferer):
                 parts = parts.flip(1) if side == "Right" else parts
                 outline = cut_box(outlines[side], box)
                 if aseg is not None:
-                    _compare(parts, outline, f"{source.name}: the {side.lower()} hippocampus")
+                    _refuse_other_head(parts, outline, f"{source.name}: the {side.lower()} hippocampus")
                 if self.fill:
                     parts = fill_outline(parts, outline)
                 # A box may reach the other hippocampus; the first axis runs from right to left.
@@ -162,7 +162,7 @@ def _named(name: str, part: str) -> Iterator[None]:
         raise NotFiniteError(f"{name}, {part}: {str(error).removeprefix(f'{name}: ')}") from error
 
 
-def _compare(parts: torch.Tensor, outline: torch.Tensor, whole: str) -> None:
+def _refuse_other_head(parts: torch.Tensor, outline: torch.Tensor, whole: str) -> None:
     """Refuse a label map in which a hippocampus lies where the network sees none: it is that of another head.
 
     Arguments are those of `fill_outline`; `whole` is for the message.

@@ -29,7 +29,7 @@ from monai_mamba.grids import (
 from monai_mamba.labels import LabelTable
 from monai_mamba.transforms.each_entry import EachEntryTransform
 
-LARGEST_END = 0.25
+LARGEST_END = 0.25  # of a structure's largest slice, where its rounded end touches the border
 NAMED = 4  # structures that a doubt names
 
 
@@ -133,17 +133,18 @@ def cut_off(ids: np.ndarray, table: LabelTable) -> list[str]:
     Those of which a slice at the border has more than a quarter of the voxels of their largest one: the rounded end of
     one in an image that was cropped closely has fewer.
     """
-    boxes, names = label_boxes(ids), []
-    for entry in table.structures:
-        box = boxes.get(entry.id, ())
-        for axis, (part, size) in enumerate(zip(box, ids.shape, strict=False)):
-            if part.start == 0 or part.stop == size:
-                slices = (ids[box] == entry.id).sum(axis=tuple({0, 1, 2} - {axis}))
-                ends = slices[0] * (part.start == 0), slices[-1] * (part.stop == size)
-                if max(ends) > LARGEST_END * slices.max():
-                    names.append(entry.name)
-                    break
-    return names
+    boxes = label_boxes(ids)
+    return [entry.name for entry in table.structures if entry.id in boxes and _is_cut(ids, entry.id, boxes[entry.id])]
+
+
+def _is_cut(ids: np.ndarray, label: int, box: Box) -> bool:
+    for axis, (part, size) in enumerate(zip(box, ids.shape, strict=True)):
+        if part.start == 0 or part.stop == size:
+            slices = (ids[box] == label).sum(axis=tuple({0, 1, 2} - {axis}))
+            ends = slices[0] * (part.start == 0), slices[-1] * (part.stop == size)
+            if max(ends) > LARGEST_END * slices.max():
+                return True
+    return False
 
 
 def _soft_volumes(
