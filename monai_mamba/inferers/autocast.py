@@ -12,6 +12,8 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
+from monai_mamba.inferers.halved_convolutions import HalvedConvolutions
+
 
 class AutocastInferer(SimpleInferer):
     """Run the network in bfloat16 where the device of its input computes in it; MONAI's trainers know CUDA only.
@@ -19,7 +21,7 @@ class AutocastInferer(SimpleInferer):
     On a CPU, PyTorch 2.13 computes wrong bfloat16 gradients of two kinds of layers, which stay in float32: convolutions
     whose kernel is larger than their volume, such as one of 3 x 3 x 3 over a grid of 2 x 2 x 2 (oneDNN 3.12 returns
     something else each time, sometimes NaN), and layer normalization, whose gradients of weight and bias are summed
-    over the tokens in bfloat16 (6,144 tokens: 8 to 66 % off).
+    over the tokens in bfloat16 (6,144 tokens: 8 to 66 % off). In float32, a CPU computes `HalvedConvolutions`.
 
     Args:
         amp: False runs in the precision of the network.
@@ -33,8 +35,10 @@ class AutocastInferer(SimpleInferer):
         """``network(inputs)``, its tensors in float32, also in the lists, tuples and dictionaries of several scales."""
         device = inputs.device.type
         amp = self.amp and has_native_bfloat16(inputs.device)
-        safely: AbstractContextManager = _SafeLayers() if amp and device == "cpu" else nullcontext()
-        with torch.autocast(device, dtype=torch.bfloat16, enabled=amp), safely:
+        layers: AbstractContextManager = nullcontext()
+        if device == "cpu":
+            layers = _SafeLayers() if amp else HalvedConvolutions()
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=amp), layers:
             output = super().__call__(inputs, network, *args, **kwargs)
         return tree_map(_to_float32, output)  # a loss summed in bfloat16 cannot see small structures
 
