@@ -11,7 +11,6 @@ from typing import Any
 
 import ignite.distributed as idist
 import numpy as np
-import torch
 from ignite.engine import Engine, Events
 from monai.data.utils import set_rnd
 from monai.utils import set_determinism
@@ -45,22 +44,13 @@ class ResumableCheckpoint:
             without arguments.
         seed: seed of the training, >= 0.
         resume: False starts over; an earlier file stays until the first epoch is complete.
-        map_location: device the tensors are read to.
     """
 
-    def __init__(
-        self,
-        path: str | Path,
-        content: Mapping[str, Any],
-        seed: int = 0,
-        resume: bool = True,
-        map_location: str | torch.device | None = "cpu",
-    ) -> None:
+    def __init__(self, path: str | Path, content: Mapping[str, Any], seed: int = 0, resume: bool = True) -> None:
         self.path = user_path(path)
         self.content = dict(content)
         self.seed = seed
         self.resume = resume
-        self.map_location = map_location
         self.about: dict[str, Any] = {}
         self.known_file: tuple[int, int] | None = None
         self.logger = logging.getLogger(__name__)
@@ -88,7 +78,7 @@ class ResumableCheckpoint:
             return
         before: dict[str, Any] = {}
         try:
-            checkpoint = read_tensors(self.path, self.map_location)
+            checkpoint = read_tensors(self.path)
             before = {"options": checkpoint.get("options", {}), "data": checkpoint.get("data", [])}
             epoch, iteration = checkpoint["trainer"]["epoch"], checkpoint["trainer"]["iteration"]
             if epoch > engine.state.max_epochs:

@@ -90,8 +90,8 @@ def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
     return dict(state)
 
 
-def read_tensors(path: str | Path, map_location: str | torch.device | None = "cpu") -> Any:
-    """Read what `torch.save` has written, verified by its checksums; `map_location` as in `torch.load`.
+def read_tensors(path: str | Path) -> Any:
+    """Read what `torch.save` has written, to the CPU, verified by its checksums.
 
     Only tensors and plain containers are read (`weights_only=True`); code in the file does not run.
 
@@ -104,7 +104,7 @@ def read_tensors(path: str | Path, map_location: str | torch.device | None = "cp
         raise WeightsError(f"{path}: {POINTER_FOUND}")
     _check_archive(path, content)
     try:
-        return torch.load(io.BytesIO(content), map_location=map_location, weights_only=True)
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # random bytes make the unpickler raise anything
         raise WeightsError(
             f"{path}: not a file of plain tensors. Write it with torch.save(network.state_dict(), ...)."

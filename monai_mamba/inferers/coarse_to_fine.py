@@ -17,7 +17,7 @@ from scipy import ndimage
 from torch.nn import functional
 
 from monai_mamba.errors import NotFiniteError
-from monai_mamba.grids import Box, bounding_box, box_shape, box_within, grow_box
+from monai_mamba.grids import Box, bounding_box, box_affine, box_shape, box_within, grow_box
 from monai_mamba.inferers.autocast import AutocastInferer
 from monai_mamba.inferers.sliding_window import SlidingWindowProbabilityInferer, name_in_front
 
@@ -146,10 +146,8 @@ class CoarseToFineInferer(Inferer):
 
 def _cut(image: MetaTensor, box: Box) -> MetaTensor:
     """A box of an image `(B, C, H, W, D)`, with its affine."""
-    to_image = torch.eye(4).to(image.affine)
-    to_image[:3, 3] = torch.tensor([part.start for part in box])
     part = MetaTensor(image.as_tensor()[(..., *box)]).copy_meta_from(image)
-    part.affine = image.affine @ to_image
+    part.affine = torch.as_tensor(box_affine(image.affine.numpy(), box))
     return part
 
 

@@ -1,11 +1,35 @@
-"""What networks ask of the size of an image."""
+"""What networks ask of their arguments, and of the size of an image."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import nn
 
 from monai_mamba.errors import InputError
+
+
+def check_arguments(
+    network: nn.Module,
+    spatial_dims: int,
+    mixer: str | None = None,
+    mixers: Sequence[str] = (),
+    **lengths: tuple[Sequence[int], int],
+) -> None:
+    """Refuse arguments that a network does not have; ``lengths`` are lists by name, each with the length it must have.
+
+    Raises:
+        ValueError: ``spatial_dims`` is not 3, ``mixer`` is none of ``mixers`` and not None, or a list has another length.
+    """
+    if spatial_dims != 3:
+        raise ValueError(f"{type(network).__name__} supports spatial_dims=3 only, got {spatial_dims}.")
+    if mixer not in (*mixers, None):
+        known = ", ".join(f'"{name}"' for name in mixers)
+        raise ValueError(f"mixer must be {known} or None, got {mixer!r}.")
+    for name, (values, length) in lengths.items():
+        if len(values) != length:
+            raise ValueError(f"{name} must have {length} numbers, got {list(values)}.")
 
 
 def check_spatial_size(x: torch.Tensor, network: nn.Module) -> None:

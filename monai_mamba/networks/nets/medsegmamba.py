@@ -13,7 +13,7 @@ from monai_mamba.errors import InputError
 from monai_mamba.networks.blocks.tri_oriented_mamba import TriOrientedMamba
 from monai_mamba.networks.blocks.vss3d import SS3D, VSSBlock3D
 from monai_mamba.networks.layers.convolution import pointwise_conv3d
-from monai_mamba.networks.layers.input_size import check_spatial_size
+from monai_mamba.networks.layers.input_size import check_arguments, check_spatial_size
 from monai_mamba.networks.nets.residual_unet import ResidualUNetBase
 
 
@@ -63,10 +63,7 @@ class MedSegMamba(ResidualUNetBase):
         norm_name: tuple | str = ("GROUP", {"num_groups": 8}),
         act_name: tuple | str = ("RELU", {"inplace": True}),
     ) -> None:
-        if spatial_dims != 3:
-            raise ValueError(f"MedSegMamba supports spatial_dims=3 only, got {spatial_dims}.")
-        if mixer not in ("ss3d", "tri_oriented", None):
-            raise ValueError(f'mixer must be "ss3d", "tri_oriented" or None, got {mixer!r}.')
+        check_arguments(self, spatial_dims, mixer, ("ss3d", "tri_oriented"))
         if len(channels) < 3:
             raise ValueError(f"channels must name two encoder levels or more and the bottleneck, got {list(channels)}.")
         subvoxels = stem_stride**3

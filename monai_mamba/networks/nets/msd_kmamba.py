@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from monai_mamba.networks.blocks.kmamba import BidirectionalSpatialMixer, KMambaBlock
 from monai_mamba.networks.layers.convolution import PointwiseConv3d
-from monai_mamba.networks.layers.input_size import check_spatial_size
+from monai_mamba.networks.layers.input_size import check_arguments, check_spatial_size
 
 _NORM = ("INSTANCE", {"affine": True})
 
@@ -79,13 +79,7 @@ class MSDKMamba(nn.Module):
         fused: bool = True,
     ) -> None:
         super().__init__()
-        if spatial_dims != 3:
-            raise ValueError(f"MSDKMamba supports spatial_dims=3 only, got {spatial_dims}.")
-        if mixer not in ("bidirectional", None):
-            raise ValueError(f'mixer must be "bidirectional" or None, got {mixer!r}.')
-        for name, values, length in (("channels", channels, 5), ("depths", depths, 4)):
-            if len(values) != length:
-                raise ValueError(f"{name} must have {length} numbers, got {list(values)}.")
+        check_arguments(self, spatial_dims, mixer, ("bidirectional",), channels=(channels, 5), depths=(depths, 4))
         self.fused = fused
         fan_in = [in_channels, *channels[1:]]
         self.encoders = nn.ModuleList(

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from monai_mamba.networks.blocks.hybrid_mamba import AttentionMixer, HybridMixer, MambaMixer, ScaledResidualBlock
 from monai_mamba.networks.layers.convolution import PointwiseConv3d
-from monai_mamba.networks.layers.input_size import check_spatial_size
+from monai_mamba.networks.layers.input_size import check_arguments, check_spatial_size
 from monai_mamba.networks.layers.rotary import rotate_by_position
 
 _STRIDES = (4, 2, 2, 2)
@@ -64,14 +64,8 @@ class SegMaFormer(nn.Module):
         mixer: str | None = "hybrid",
     ) -> None:
         super().__init__()
-        if spatial_dims != 3:
-            raise ValueError(f"SegMaFormer supports spatial_dims=3 only, got {spatial_dims}.")
-        if mixer not in ("hybrid", None):
-            raise ValueError(f'mixer must be "hybrid" or None, got {mixer!r}.')
-        lengths = (("channels", channels, 4), ("depths", depths, 4), ("d_state", d_state, 3), ("expand", expand, 3))
-        for name, values, length in lengths:
-            if len(values) != length:
-                raise ValueError(f"{name} must have {length} numbers, got {list(values)}.")
+        lengths = {"channels": (channels, 4), "depths": (depths, 4), "d_state": (d_state, 3), "expand": (expand, 3)}
+        check_arguments(self, spatial_dims, mixer, ("hybrid",), **lengths)
 
         def block(stage: int) -> ScaledResidualBlock:
             dim, hidden = channels[stage], mlp_ratio * channels[stage]

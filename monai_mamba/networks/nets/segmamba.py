@@ -13,7 +13,7 @@ from torch import nn
 from monai_mamba.networks.blocks.gated_spatial_conv import GatedSpatialConv
 from monai_mamba.networks.blocks.tri_oriented_mamba import TriOrientedMambaLayer
 from monai_mamba.networks.layers.convolution import PointwiseConv3d
-from monai_mamba.networks.layers.input_size import check_spatial_size
+from monai_mamba.networks.layers.input_size import check_arguments, check_spatial_size
 
 
 def _residual_block(in_channels: int, out_channels: int) -> UnetrBasicBlock:
@@ -64,15 +64,10 @@ class SegMamba(nn.Module):
         mixer: str | None = "tri_oriented",
     ) -> None:
         super().__init__()
-        if spatial_dims != 3:
-            raise ValueError(f"SegMamba supports spatial_dims=3 only, got {spatial_dims}.")
-        if mixer not in ("tri_oriented", None):
-            raise ValueError(f'mixer must be "tri_oriented" or None, got {mixer!r}.')
-        for name, values, length in (("channels", channels, 5), ("depths", depths, 4), ("num_slices", num_slices, 4)):
-            if values is not None and len(values) != length:
-                raise ValueError(f"{name} must have {length} numbers, got {list(values)}.")
-        *stages, width = channels
         slices = num_slices or (None,) * 4
+        lengths = {"channels": (channels, 5), "depths": (depths, 4), "num_slices": (slices, 4)}
+        check_arguments(self, spatial_dims, mixer, ("tri_oriented",), **lengths)
+        *stages, width = channels
 
         self.downsamples = nn.ModuleList([nn.Conv3d(in_channels, stages[0], 7, stride=2, padding=3)])
         for shallow, deep in pairwise(stages):

@@ -10,7 +10,7 @@ from monai.utils import ensure_tuple_rep
 from torch import nn
 
 from monai_mamba.networks.blocks.transformer import PreNormTransformerBlock
-from monai_mamba.networks.layers.input_size import check_spatial_size
+from monai_mamba.networks.layers.input_size import check_arguments, check_spatial_size
 from monai_mamba.networks.nets.residual_unet import ResidualUNetBase
 from monai_mamba.ops.recording import is_recording
 
@@ -57,8 +57,7 @@ class TABSurfer(ResidualUNetBase):
         norm_name: tuple | str = ("GROUP", {"num_groups": 8}),
         act_name: tuple | str = ("RELU", {"inplace": True}),
     ) -> None:
-        if spatial_dims != 3:
-            raise ValueError(f"TABSurfer supports spatial_dims=3 only, got {spatial_dims}.")
+        check_arguments(self, spatial_dims)
         stride = 2 ** (len(channels) - 2)
         img_size = ensure_tuple_rep(img_size, 3)
         if any(n % stride for n in img_size):
