@@ -59,8 +59,8 @@ def test_network_costs_are_printed_with_their_machine(run, network, monkeypatch,
         assert full["times_without_mamba"] == pytest.approx(full["seconds"] / twin["seconds"])
     assert len(rows) == 4
 
-    more, _ = run(*arguments, "--passes", "inference", "--amp", "--channels_last_3d")
-    assert {row["settings"] for row in more} == {"amp channels_last_3d"}
+    more, _ = run(*arguments, "--passes", "inference", "--amp")
+    assert {row["settings"] for row in more} == {"amp"}
     text = (tmp_path / "network.md").read_text()
     assert text.count("| tiny | ") == 3
     assert "## training, window 16x16x32, 3 classes" in text

@@ -46,11 +46,10 @@ class Step:
     def __init__(self, name: str, training: bool, options: argparse.Namespace) -> None:
         torch.manual_seed(0)
         device = options.device
-        layout = torch.channels_last_3d if options.channels_last_3d else torch.contiguous_format
         net = NETWORKS[name](in_channels=1, out_channels=options.classes).train(training)
         self.parameters = sum(parameter.numel() for parameter in net.parameters())
-        self._net = net.to(device, memory_format=layout)
-        self._window = torch.rand(1, 1, *options.window, device=device).to(memory_format=layout)
+        self._net = net.to(device)
+        self._window = torch.rand(1, 1, *options.window, device=device)
         self._label = torch.randint(options.classes, (1, 1, *options.window), device=device)
         self._loss = DiceCELoss(to_onehot_y=True, softmax=True)
         self._training, self._amp = training, options.amp
@@ -92,7 +91,6 @@ def measure(training: bool, options: argparse.Namespace) -> list[Row]:
         except (ImportError, ValueError, RuntimeError) as error:  # a package, window or memory that it lacks
             print(f"{name} is left out: {error}", file=sys.stderr)
     take_turns(watches.values(), options.repeats)
-    settings = [name for name in ("amp", "channels_last_3d") if getattr(options, name)]
     rows = []
     for name, watch in watches.items():
         row = {
@@ -102,7 +100,7 @@ def measure(training: bool, options: argparse.Namespace) -> list[Row]:
             "pass": "training" if training else "inference",
             "window": "x".join(map(str, options.window)),
             "classes": options.classes,
-            "settings": " ".join(settings) or "float32",
+            "settings": "amp" if options.amp else "float32",
             **watch.result(),
             "repeats": options.repeats,
             **operator_shares(watch.function, options.device),
@@ -143,7 +141,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--classes", type=int, default=36)
     parser.add_argument("--passes", nargs="+", choices=["inference", "training"], default=["inference", "training"])
     parser.add_argument("--amp", action=switch, default=False, help="bfloat16")
-    parser.add_argument("--channels_last_3d", action=switch, default=False)
     parser.add_argument("--memory", action=switch, default=True, help="measure memory as well")
     parser.add_argument("--threads", type=int, default=min(2, usable_cores()), help="of the CPU")
     parser.add_argument("--repeats", type=int, default=3)
