@@ -178,6 +178,6 @@ def check_expression(name: str, value: Any, known: Iterable[str]) -> None:
         part = part.value if isinstance(part, ast.Attribute) else part.left
     if isinstance(part, ast.Name) and part.id not in {*known, *dir(builtins)}:
         raise InputError(
-            f"--{name} is {value}: what begins with $ is Python to MONAI, and this is none that it knows. Write "
-            f"./{value} for a file of that name."
+            f"--{name} is {value}: MONAI takes text that begins with $ for Python, and this is not valid Python. "
+            f"Write ./{value} for a file of that name."
         )

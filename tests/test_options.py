@@ -130,9 +130,9 @@ def test_an_option_without_a_value_is_refused(monkeypatch, config, arguments):
 
 
 NO_PYTHON = {
-    "a name that begins with $": ("$scan.nii.gz", "is Python to MONAI, and this is none that it knows"),
+    "a name that begins with $": ("$scan.nii.gz", "for Python, and this is not valid Python"),
     "$ and words": ("$my scan.nii", "Write ./$my scan.nii for a file of that name."),
-    "a variable of the shell in single quotes": ("$HOME/scan.nii", "is Python to MONAI"),
+    "a variable of the shell in single quotes": ("$HOME/scan.nii", "begins with $ for Python"),
 }
 
 

@@ -20,18 +20,18 @@ REFUSED, WARNED, USED, GRADED = "refused", "used, with a warning", "used", "grad
 INTRODUCTION = """\
 # What happens to unusual input
 
-This holds for all bundles, trainings, evaluations, tools and the report. "Refused" means: one sentence with the file,
-what was found, what was expected and what to do; no file under the name of a result; an exit status that is not zero.
-Other scans are still done. Sentences are shown in part; N is a number. The tests try every line, and
-`python tests/unusual_input.py` makes this page of them.
+This holds for all bundles, trainings, evaluations, tools and the report. "Refused" means: one sentence that says what
+was found in which file, what was expected and what to do; no result file; a non-zero exit status. Other scans are still
+processed. Sentences are shown in part; N is a number. Every line is tested, and `python tests/unusual_input.py` makes
+this page from the tests.
 
-- **Content.** Files are read whole. Verified are the checksums of gzip and of weights, the length that the header
-  promises, and that the scan is still the same when its results are written. Plain `.nii` and `.mgh` files have no
+- **Content.** Files are read whole. The checksums of gzip and of weights and the length that the header promises are
+  verified, and that the scan has not changed when its results are written. Plain `.nii` and `.mgh` files have no
   checksum.
-- **Place.** The sform is used where its code is set, else the qform, else the voxel sizes with the axes of the Analyze
-  format. What else the header says must agree: voxel sizes within 3 %, the sides, the axes within 45 degrees. Smaller
+- **Place.** The sform is used if its code is set, else the qform, else the voxel sizes with the axes of the Analyze
+  format. The rest of the header must agree: voxel sizes within 3 %, the sides, the axes within 45 degrees. Smaller
   differences give a warning, from 0.5 % or 1 mm on.
-- **MONAI first.** What MONAI cannot read of config and options ends in its own traceback, whose last lines name it.
+- **MONAI first.** Configs and options that MONAI itself cannot read end in its traceback, whose last lines name them.
   `python -m monai_mamba run` checks more. Write `./%name` for a file whose name begins with `%`.
 - **Machines.** `HOME` may be read-only. Without an entry in `passwd` (some containers) MONAI needs `USER` and `HOME`.
 """

@@ -127,6 +127,6 @@ def _refuse_scan(ids: np.ndarray, name: str | Path) -> None:
     same, pairs = count_neighbors(ids, [-1])
     if pairs >= ENOUGH and same < SAME_NEIGHBORS * pairs and len(np.unique(ids)) > MANY_VALUES:
         raise InputError(
-            f"{name}: {same / pairs:.0%} of its neighboring voxels have one value; expected a label map, in which most "
-            "have. It looks like a scan: are image and label map exchanged?"
+            f"{name}: only {same / pairs:.0%} of neighboring voxels have the same value; in a label map, most have. It "
+            "looks like a scan: are image and label map exchanged?"
         )

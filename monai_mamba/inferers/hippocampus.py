@@ -171,8 +171,8 @@ def _refuse_other_head(parts: torch.Tensor, outline: torch.Tensor, whole: str) -
     share = float((parts.float().sum(dim=0) > 0.5)[given].float().mean())
     if share < LEAST_SEEN:
         raise InputError(
-            f"{whole} of the label map given with --aseg is one to the network in {share:.0%} of its voxels; expected "
-            f"at least {LEAST_SEEN:.0%}. Give the label map of this scan, or leave the option out."
+            f"{whole} of the label map given with --aseg is confirmed by the network in {share:.0%} of its voxels; "
+            f"expected at least {LEAST_SEEN:.0%}. Give the label map of this scan, or leave the option out."
         )
 
 

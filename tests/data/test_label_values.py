@@ -39,5 +39,5 @@ def test_other_values_are_refused(scale, found):
 def test_a_scan_in_the_place_of_a_label_map_is_refused():
     sample = Path(__file__).resolve().parents[2] / "bundles" / "subcortical" / "sample_data"
     assert 17 in read_label_ids(sample / "sub-0001_desc-aseg_dseg.nii.gz")
-    with pytest.raises(InputError, match=r"T1w\.nii\.gz: \d+% of its neighboring voxels have one value"):
+    with pytest.raises(InputError, match=r"T1w\.nii\.gz: only \d+% of neighboring voxels have the same value"):
         read_label_ids(sample / "sub-0001_T1w.nii.gz")

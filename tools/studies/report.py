@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from evaluation.paired_tests import TEST_NOTES, TITLES, holm, signed_rank_test
+from evaluation.paired_tests import TITLES, holm, signed_rank_test
 from fire.parser import DefaultParseValue
 from monai.bundle import ConfigParser
 from reports import dates, machine_line, made_by, moments, number, spread, table
@@ -114,8 +114,8 @@ def report(
         made_by(about),
         summary(scores, metrics, tests),
         "## Cost\n",
-        "GFLOP: one forward pass of a window; a multiply-add counts as two. Seconds and peak memory (without a GPU's) "
-        "are those of whole processes; other work on the machine changes them.\n",
+        "GFLOP: one forward pass of a window; a multiply-add counts as two. Seconds and peak memory (without a GPU's): "
+        "whole processes, on a machine that may do other work.\n",
         table(("network", *COST_COLUMNS), costs),
     ]
     columns = ("metric", "network", "structure", "mean", "sd")
@@ -143,8 +143,9 @@ def summary(scores: Mapping[str, np.ndarray], metrics: Sequence[str], tests: Seq
         [
             "## Scores\n",
             table([*columns, f"{titles[0]}: first minus this", "p (Holm)"], rows),
-            "Mean ± standard deviation over the cases, of the means over the structures; one training of each. "
-            "`scores.tsv` has every structure. `tests.tsv` has the tests of all metrics against the first line: "
-            f"{TEST_NOTES['p']} p (Holm): corrected over all tests. Effect size: {TEST_NOTES['effect_size']}\n",
+            "Mean ± standard deviation over the cases, of the means over the structures; one training of each. p: "
+            "two-sided Wilcoxon signed-rank tests against the first line, corrected over all tests (Holm); with fewer "
+            "than 6 cases that differ, it cannot fall below 0.05. `scores.tsv` has every structure, `tests.tsv` every "
+            "metric, with the rank-biserial correlation as effect size.\n",
         ]
     )

@@ -20,7 +20,7 @@ def check_arguments(
     """Refuse arguments that a network does not have; ``lengths`` are lists by name, each with the length it must have.
 
     Raises:
-        ValueError: ``spatial_dims`` is not 3, ``mixer`` is none of ``mixers`` and not None, or a list has another length.
+        ValueError: ``spatial_dims`` is not 3, the network has no such ``mixer``, or a list has a wrong length.
     """
     if spatial_dims != 3:
         raise ValueError(f"{type(network).__name__} supports spatial_dims=3 only, got {spatial_dims}.")
