@@ -1,13 +1,11 @@
 """Make brain tumor cases with known labels from label maps: FLAIR, T1, T1ce and T2 of synthetic brains.
 
     python tools/make_tumor_cases.py --label_maps maps --cases 64 --output_dir cases
-    python tools/make_tumor_cases.py --label_maps maps --cases 64 --layout msd --output_dir Task01_BrainTumour
 
 The label maps hold FreeSurfer ids of whole heads or brains; each is deformed anew for every case made from it, and a
 tumor grows into it (tools/synthesis/tumors.py says how). Files have the names, grid (240 x 240 x 155 voxels of 1 mm)
-and labels of BraTS 2023, or of Task01 of the Medical Segmentation Decathlon. In the names of BraTS, BraTS-GLI-00003-002
-is the third case from the fourth map, so that a split by person is one by map. A case depends on --seed, its map and
-its number only, not on how many are made.
+and labels of BraTS 2023: BraTS-GLI-00003-002 is the third case from the fourth map, so that a split by person is one by
+map. A case depends on --seed, its map and its number only, not on how many are made.
 
 The cases show that a pipeline works, and compare networks; they do not replace patients.
 """
@@ -15,41 +13,36 @@ The cases show that a pipeline works, and compare networks; they do not replace 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from reports import run_command, save_image, write_files
+from reports import run_command, save_image
 from synthesis.tumors import SIGNS, Anatomy, grid, grow_tumor, paint, random_brain, read_anatomy
 from tqdm import tqdm
 
 from monai_mamba.checks import check_output_dir
 from monai_mamba.data.label_maps import find_label_maps
-from monai_mamba.data.modalities import MODALITIES
 from monai_mamba.errors import InputError
 from monai_mamba.grids import bounding_box
 from monai_mamba.labels import RegionTable
 
 ENDINGS = {"flair": "t2f", "t1": "t1n", "t1ce": "t1c", "t2": "t2w"}
-CONVENTIONS = {"brats2023": "brats2023", "msd": "brats_msd"}
 LARGEST_SPACING = 4.0  # mm: a coarser grid cannot hold a rim
 
 
-def make_case(
-    anatomy: Anatomy, spacing: float, seed: Sequence[int], convention: str
-) -> tuple[dict[str, np.ndarray], np.ndarray]:
+def make_case(anatomy: Anatomy, spacing: float, seed: Sequence[int]) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Make one case on the grid of BraTS: the int16 volume of each modality, 0 outside the brain, and uint8 label ids.
 
-    The seed, whole numbers from 0 on, decides on everything random; for the convention see `RegionTable`.
+    The seed, whole numbers from 0 on, decides on everything random.
     """
     random = np.random.default_rng(seed)
     shape, _ = grid(spacing)
     tissue = random_brain(anatomy, shape, spacing, random, SIGNS)
     box = bounding_box(tissue > 0)
     tumor = grow_tumor(tissue[box], spacing, random)
-    table = RegionTable.load(convention)
+    table = RegionTable.load("brats2023")
     masks = {"TC": tumor.core, "WT": tumor.whole, "ET": tumor.enhancing}
     labels = np.zeros(shape, dtype=np.uint8)
     labels[box] = table.to_ids([masks[name] for name in table.names])
@@ -58,22 +51,6 @@ def make_case(
         volumes[name] = np.zeros(shape, dtype=np.int16)
         volumes[name][box] = scan
     return volumes, labels
-
-
-def datalist(names: Sequence[str]) -> str:
-    """Content of the `dataset.json` of Task01, with its own names of modalities and labels."""
-    content = {
-        "name": "synthetic brain tumors",
-        "description": "Made by tools/make_tumor_cases.py in the layout of Task01_BrainTumour; no patient's data.",
-        "tensorImageSize": "4D",
-        "modality": {"0": "FLAIR", "1": "T1w", "2": "t1gd", "3": "T2w"},
-        "labels": {"0": "background", "1": "edema", "2": "non-enhancing tumor", "3": "enhancing tumour"},
-        "numTraining": len(names),
-        "numTest": 0,
-        "training": [{"image": f"./imagesTr/{name}.nii.gz", "label": f"./labelsTr/{name}.nii.gz"} for name in names],
-        "test": [],
-    }
-    return json.dumps(content, indent=1) + "\n"
 
 
 def make_cases(options: argparse.Namespace) -> None:
@@ -87,28 +64,17 @@ def make_cases(options: argparse.Namespace) -> None:
     maps = [file for path in sources for file in ([str(path)] if path.is_file() else find_label_maps(path))]
     check_output_dir(folder)
     _, affine = grid(options.spacing)
-    names = {}
     progress = tqdm(total=options.cases, unit="case")
     for position, path in enumerate(maps[: options.cases]):
         anatomy = read_anatomy(path)
-        for number in range(position, options.cases, len(maps)):
-            turn = number // len(maps)
-            seed = (options.seed, position, turn)
-            volumes, labels = make_case(anatomy, options.spacing, seed, CONVENTIONS[options.layout])
-            if options.layout == "msd":
-                names[number] = f"BRATS_{number + 1:03d}"
-                image = np.stack([volumes[name] for name in MODALITIES], axis=-1)
-                save_image(folder / "imagesTr" / f"{names[number]}.nii.gz", image, affine)
-                save_image(folder / "labelsTr" / f"{names[number]}.nii.gz", labels, affine)
-            else:
-                name = f"BraTS-GLI-{position:05d}-{turn:03d}"
-                for modality, volume in volumes.items():
-                    save_image(folder / name / f"{name}-{ENDINGS[modality]}.nii.gz", volume, affine)
-                save_image(folder / name / f"{name}-seg.nii.gz", labels, affine)
+        for turn, _ in enumerate(range(position, options.cases, len(maps))):
+            volumes, labels = make_case(anatomy, options.spacing, (options.seed, position, turn))
+            name = f"BraTS-GLI-{position:05d}-{turn:03d}"
+            for modality, volume in volumes.items():
+                save_image(folder / name / f"{name}-{ENDINGS[modality]}.nii.gz", volume, affine)
+            save_image(folder / name / f"{name}-seg.nii.gz", labels, affine)
             progress.update()
     progress.close()
-    if options.layout == "msd":
-        write_files(folder, {"dataset.json": datalist([names[number] for number in sorted(names)])})
 
 
 def main() -> int:
@@ -116,7 +82,6 @@ def main() -> int:
     parser.add_argument("--label_maps", required=True, nargs="+", metavar="PATH", help="label maps, or folders of them")
     parser.add_argument("--output_dir", required=True, help="folder for the cases")
     parser.add_argument("--cases", type=int, default=64, help="how many to make, the maps in turn (%(default)s)")
-    parser.add_argument("--layout", choices=sorted(CONVENTIONS), default="brats2023", help="(%(default)s)")
     parser.add_argument("--spacing", type=float, default=1.0, help="mm between voxels (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="another one makes other cases (%(default)s)")
     return run_command(make_cases, parser.parse_args())
