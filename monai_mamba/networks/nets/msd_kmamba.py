@@ -55,7 +55,6 @@ class MSDKMamba(nn.Module):
         mixer: ``"bidirectional"``, or None for the same network without Mamba.
         kan: ``"rational"`` or ``"spline"`` Kolmogorov-Arnold channel mixing, or None for an MLP of the same widths.
         drop_path_rate: stochastic depth of the last KMamba block; it grows linearly from 0 in the first.
-        fused: at inference return the fused prediction; False returns that of the finest head, which costs less.
 
     Raises:
         ValueError: if ``spatial_dims`` is not 3, ``mixer`` or ``kan`` is unknown, a sequence has the wrong length, or
@@ -76,11 +75,9 @@ class MSDKMamba(nn.Module):
         mixer: str | None = "bidirectional",
         kan: str | None = "rational",
         drop_path_rate: float = 0.2,
-        fused: bool = True,
     ) -> None:
         super().__init__()
         check_arguments(self, spatial_dims, mixer, ("bidirectional",), channels=(channels, 5), depths=(depths, 4))
-        self.fused = fused
         fan_in = [in_channels, *channels[1:]]
         self.encoders = nn.ModuleList(
             UnetResBlock(3, i, o, kernel_size=3, stride=1, norm_name=_NORM)
@@ -129,8 +126,6 @@ class MSDKMamba(nn.Module):
         for up in self.ups:
             x = up(x, skips.pop())
             scales.insert(0, x)
-        if not self.training and not self.fused:
-            return self.heads[0](x)
         logits = [head(scale) for head, scale in zip(self.heads, scales, strict=True)]
         fused = self._fuse(logits)
         if not self.training:

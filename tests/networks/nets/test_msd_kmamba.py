@@ -30,14 +30,11 @@ def test_training_returns_scales_and_features_and_evaluation_the_fused_logits():
     with torch.no_grad():
         output = network.train()(x)
         fused = network.eval()(x)
-        network.fused = False
-        finest = network(x)
     assert isinstance(output, MultiScaleOutput)
     sizes = [(16, 32, 16), (8, 16, 8), (4, 8, 4), (2, 4, 2)]
     assert [scale.shape for scale in output.logits] == [(2, 3, *size) for size in [sizes[0], *sizes]]
     assert [scale.shape for scale in output.features] == [(2, 8, *size) for size in sizes]
     torch.testing.assert_close(fused, output.logits[0])
-    torch.testing.assert_close(finest, output.logits[1])
 
 
 def test_fused_logits_are_the_weighted_mean_of_the_heads():
