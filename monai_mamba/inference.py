@@ -141,7 +141,7 @@ def _as_file(image: Any, affine: np.ndarray | None, path: Path) -> Path:
     try:
         affine = np.asarray(affine, dtype=np.float64).reshape(4, 4)
     except (TypeError, ValueError) as error:
-        raise InputError(f"The affine is no matrix (4, 4) of numbers, from voxels to mm ({error}).") from error
+        raise InputError(f"The affine is not a matrix (4, 4) of numbers, from voxels to mm ({error}).") from error
     check_affine("image", affine)
     if not np.array_equal(affine[3], [0, 0, 0, 1]):
         raise InputError(f"The last row of the affine is {affine[3].tolist()}, expected 0, 0, 0, 1. Is it transposed?")

@@ -137,7 +137,7 @@ def test_what_cannot_be_segmented_is_refused_with_a_sentence(here):
         (lps, {}, "The affine of the image is in LPS, expected RAS. Load it with LoadImage."),
         (cube[0], {"affine": np.eye(4)}, "The image has the shape (32, 32), expected (H, W, D) or (1, H, W, D)."),
         (cube * 1j, {"affine": np.eye(4)}, "The voxels of the image are of type complex128; expected one real number"),
-        (cube, {"affine": np.eye(3)}, "The affine is no matrix (4, 4) of numbers, from voxels to mm ("),
+        (cube, {"affine": np.eye(3)}, "The affine is not a matrix (4, 4) of numbers, from voxels to mm ("),
         (cube, {"affine": np.full((4, 4), np.nan)}, "image: the affine in the header, "),
         ({"t1": "a.nii.gz"}, {}, "{'t1': 'a.nii.gz'}: expected one image a scan, not one for each modality."),
         (".", {}, ".: 2 scans, expected one. Give the path of one, or segment all with 'python -m monai_mamba run"),

@@ -44,7 +44,7 @@ def read_study(name: str, words: Sequence[str]) -> dict[str, dict]:
     study = read_json(path if path.is_file() else name)
     if not {"about", "bundle", "networks", *OPTIONS} <= set(study):
         names = ", ".join(sorted(path.stem for path in STUDIES.glob("*.json")))
-        raise InputError(f"{name}: no study. Choose from {names}, or give a JSON file like those in {STUDIES}.")
+        raise InputError(f"{name}: not a study. Choose from {names}, or give a JSON file like those in {STUDIES}.")
     for option, text in typed_options(words).items():
         if text is None:
             raise InputError(f"--{option} has no value. Write --{option} VALUE.")

@@ -63,7 +63,7 @@ def to_fs60(path: Path, side: str, grid: tuple[tuple[int, ...], np.ndarray], sub
     """FS60 ids of one side, int16, on a grid (shape and affine), 0 elsewhere; `subfields` are by FreeSurfer's ids."""
     ids = read_label_ids(path)
     if unknown := sorted(set(np.unique(ids).tolist()) - {0, *subfields, *AMYGDALA}):
-        raise InputError(f"{path}: {unknown[:5]} are no ids of hippocampal subfields, see freesurfer_subfields.tsv.")
+        raise InputError(f"{path}: {unknown[:5]} are not ids of hippocampal subfields, see freesurfer_subfields.tsv.")
     lookup = np.zeros(AMYGDALA.stop, np.int16)
     for label, into in subfields.items():
         lookup[label] = into + SIDES[side]

@@ -59,11 +59,11 @@ def check_case_table(path: str | Path) -> Path:
     """
     path = user_path(path)
     if path.exists() and not path.is_file():
-        raise InputError(f"--case_table is {path}, no regular file; expected one, such as {path / 'cases.tsv'}.")
+        raise InputError(f"--case_table is {path}, not a regular file; expected one, such as {path / 'cases.tsv'}.")
     if path.is_file() and path.stat().st_size:
         with path.open("rb") as file:
             if file.read(len(FIRST_COLUMNS)) != FIRST_COLUMNS:
-                raise InputError(f"--case_table is {path}, which exists and is no table of cases; choose another name.")
+                raise InputError(f"--case_table is {path}, which is not a table of cases; choose another name.")
     return path
 
 

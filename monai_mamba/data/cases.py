@@ -95,7 +95,7 @@ class TumorCase:
             for modality, path in self.image.items():
                 if kind := other_than_scan(path):
                     raise InputError(
-                        f"{path}: {kind}, no scan, but it is named as the modality {DISPLAY[modality]} of the case "
+                        f"{path}: {kind}, not a scan, but it is named as the modality {DISPLAY[modality]} of the case "
                         f"{self.name}. Give that image, or take this one away."
                     )
                 check_header(path)
@@ -278,7 +278,7 @@ def _from_datalist(path: Path, labeled: bool, table: RegionTable | None) -> list
         if not images:
             raise ValueError(f"its list '{key}' is empty")
         if odd := [image for image in images if not isinstance(image, (str, list))]:
-            raise ValueError(f"an image is {odd[0]}, no path and no list of paths")
+            raise ValueError(f"an image is {odd[0]}, not a path or a list of paths")
     except InputError:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

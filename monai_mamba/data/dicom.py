@@ -100,7 +100,7 @@ class Series:
             raise self._error("slices in several directions, as in a localizer", "Choose another series")
         axes = directions[0].reshape(2, 3)
         if np.abs(axes @ axes.T - np.eye(2)).max() > LARGEST_SIZE:
-            raise self._error("directions that are no unit vectors at a right angle", CONVERT)
+            raise self._error("directions that are not unit vectors at a right angle", CONVERT)
         if len({one.study for one in self.slices}) > 1:
             raise self._error("slices of several studies", CONVERT)
         if min(first.spacing) < 0:

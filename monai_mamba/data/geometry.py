@@ -133,7 +133,7 @@ def _compare_qform(name: str | Path, image: nib.Nifti1Image) -> str:
     except (ValueError, nib.spatialimages.HeaderDataError):
         qform = np.full((4, 4), np.nan)
     if not np.isfinite(qform).all():
-        return f"{name}: the qform of the header is no rotation; the sform is used. {ADVICE}"
+        return f"{name}: the qform of the header is not a rotation; the sform is used. {ADVICE}"
     affine = np.asarray(image.affine, dtype=float)
     relative = np.linalg.solve(_directions(affine), _directions(qform))
     if np.linalg.det(relative) < 0:

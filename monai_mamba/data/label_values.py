@@ -71,7 +71,7 @@ def to_label_ids(values: np.ndarray, name: str | Path, scale: float = np.nan) ->
             return ids
     odd = np.unique(values[~np.isin(values, np.arange(LARGEST_ID + 1))])[:4]
     found = f"; found {', '.join(str(value) for value in odd)}" if odd.size else ""
-    problem = f"{name}: its values are no label ids (whole numbers from 0 to {LARGEST_ID}){found}."
+    problem = f"{name}: its values are not label ids (whole numbers from 0 to {LARGEST_ID}){found}."
     if scaled:
         raise InputError(
             f"{problem} They are stored with a scale, scl_slope = {scale:g}, which does not explain them. Save "

@@ -76,7 +76,7 @@ class QualityLimits:
             return cls(limits, needs)
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise InputError(
-                f"{path}: no table of limits ({error}). Expected columns: {', '.join(COLUMNS)}."
+                f"{path}: not a table of limits ({error}). Expected columns: {', '.join(COLUMNS)}."
             ) from error
 
     def rate(self, table: str | Path) -> Quality:
@@ -132,5 +132,5 @@ def _number(text: str) -> float:
 def _finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise ValueError(f"{text} is no finite number")
+        raise ValueError(f"{text} is not a finite number")
     return number

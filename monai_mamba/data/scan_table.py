@@ -110,4 +110,4 @@ def _read(path: str | Path) -> dict[str, dict[str, Any]]:
             row["missing"] = ",".join(str(int(label)) for label in row["missing"].split(",") if label)
         return {row["subject"]: {name: numbers.get(name, str)(row[name]) for name in COLUMNS[1:]} for row in rows}
     except (OSError, ValueError, TypeError, AttributeError) as error:  # the last two: a row that is too short
-        raise InputError(f"{path}: no table of scans ({error}). Expected a TSV file: {', '.join(COLUMNS)}.") from error
+        raise InputError(f"{path}: not a table of scans ({error}). Expected columns: {', '.join(COLUMNS)}.") from error

@@ -201,7 +201,7 @@ def _check(path: Path, is_named: bool, dicom_seg: bool) -> str | None:
         if dicom_seg:
             check_dicom_seg(path)
     elif is_named:
-        raise InputError(f"{path}: {kind}, no scan. Expected the gray values of a head.")
+        raise InputError(f"{path}: {kind}, not a scan. Expected the gray values of a head.")
     return kind
 
 

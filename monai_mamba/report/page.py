@@ -96,7 +96,7 @@ def write_report(
     if path.is_file():
         with path.open("rb") as file:
             if file.read(len(DOCTYPE)).lower() != DOCTYPE:
-                raise InputError(f"--output is {path}, which exists and is no report; choose another name.")
+                raise InputError(f"--output is {path}, which is not a report; choose another name.")
     results, problems = find_results(folder, table)
     by_structures: dict[tuple, list[ScanResult]] = defaultdict(list)
     for result in results:

@@ -64,7 +64,7 @@ class RestoreLabelsd(EachEntryTransform):
                     raise ValueError(f"the factor of {odd[0]} is {self.factors[odd[0]]}, expected a number above 0")
             except (OSError, KeyError, TypeError, ValueError) as error:
                 raise InputError(
-                    f"{calibration}: no table of factors ({error}). Expected columns: id, factor."
+                    f"{calibration}: not a table of factors ({error}). Expected columns: id, factor."
                 ) from error
 
     def apply(self, probabilities: MetaTensor) -> MetaTensor:

@@ -58,9 +58,9 @@ def test_a_table_takes_the_place_of_an_earlier_one_only(tmp_path):
     write_case_table(table, [CaseOutcome("a", "done")])
     assert check_case_table(table) == table
     assert check_case_table(tmp_path / "new.tsv") == tmp_path / "new.tsv"
-    with pytest.raises(InputError, match=r"scan\.nii, which exists and is no table of cases"):
+    with pytest.raises(InputError, match=r"scan\.nii, which is not a table of cases"):
         check_case_table(scan)
-    with pytest.raises(InputError, match="no regular file; expected one"):
+    with pytest.raises(InputError, match="not a regular file; expected one"):
         check_case_table(tmp_path)
 
 

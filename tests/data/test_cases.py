@@ -113,8 +113,8 @@ def test_a_datalist_with_files_and_another_order(tmp_path):
     for text, said in (
         ("[]", "not a datalist"),
         ('{"training": []}', "not a datalist .its list 'training' is empty"),
-        ('{"training": [{"image": 5}]}', "not a datalist .an image is 5, no path and no list of paths"),
-        ('{"training": [{"image": {"t1": "a.nii"}}]}', "not a datalist .an image is {'t1': 'a.nii'}, no path"),
+        ('{"training": [{"image": 5}]}', "not a datalist .an image is 5, not a path or a list of paths"),
+        ('{"training": [{"image": {"t1": "a.nii"}}]}', "not a datalist .an image is {'t1': 'a.nii'}, not a path"),
     ):
         path.write_text(text)
         with pytest.raises(InputError, match=said):
@@ -220,7 +220,7 @@ def test_two_cases_of_one_name_are_an_error(tmp_path):
 def test_a_label_map_is_no_modality(tmp_path):
     save_case(tmp_path / "in", "a", only=("flair", "t2"), label=True)
     (tmp_path / "in" / "a_seg.nii.gz").rename(tmp_path / "in" / "a_t1.nii.gz")
-    with pytest.raises(InputError, match=r"a_t1\.nii\.gz: label map by its voxels, no scan, but it is named as .* T1"):
+    with pytest.raises(InputError, match=r"a_t1\.nii\.gz: label map by its voxels, not a scan, but .* T1"):
         outputs(str(tmp_path / "in"), tmp_path)
 
 

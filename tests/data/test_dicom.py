@@ -263,7 +263,7 @@ REFUSED: dict[str, tuple[Callable[[list[Path]], object], str]] = {
     "two echoes in one series": (doubled, "10 slices at the place of another one"),
     "a localizer": (edited(localizer), "slices in several directions, as in a localizer"),
     "three slices": (stopped, "3 slices; expected at least 8"),
-    "directions of length 2": (edited(longer_directions), "no unit vectors at a right angle"),
+    "directions of length 2": (edited(longer_directions), "not unit vectors at a right angle"),
     "slices of several voxel sizes": (edited(another_size), "slices of several sizes"),
     "slices of two studies in one series": (edited(two_studies), "slices of several studies"),
     "voxels of -1 mm": (edited(mirrored), "voxels of -1 x 1 mm"),

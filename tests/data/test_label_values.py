@@ -32,7 +32,7 @@ def test_labels_that_arithmetic_has_rounded_are_what_they_were(values):
 
 @pytest.mark.parametrize(("scale", "found"), [(np.nan, "Is this an image"), (0.001, "which does not explain them")])
 def test_other_values_are_refused(scale, found):
-    with pytest.raises(InputError, match=rf"^map: its values are no label ids .* found 16\.9.*{found}"):
+    with pytest.raises(InputError, match=rf"^map: its values are not label ids .* found 16\.9.*{found}"):
         to_label_ids(np.array([0.0, 16.9]), "map", scale)
 
 

@@ -87,7 +87,7 @@ def test_what_is_no_finite_number_is_no_pass_and_no_limit(tmp_path, number):
     path.write_text(path.read_text().replace("7000", number))
     assert LIMITS.rate(path).grade == "fail"
     path.write_text("\t".join(COLUMNS) + f"\nCSF\t0\t{number}\t1\t0.5\n")
-    with pytest.raises(InputError, match=f"no table of limits \\({number} is no finite number\\)"):
+    with pytest.raises(InputError, match=f"not a table of limits \\({number} is not a finite number\\)"):
         QualityLimits.load(path)
 
 
@@ -184,5 +184,5 @@ def test_a_file_without_limits_is_refused(tmp_path, text):
     (tmp_path / "quality.tsv").write_text(text)
     if not text:
         (tmp_path / "quality.tsv").unlink()
-    with pytest.raises(InputError, match="no table of limits"):
+    with pytest.raises(InputError, match="not a table of limits"):
         QualityLimits.load(tmp_path / "quality.tsv")

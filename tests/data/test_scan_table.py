@@ -72,11 +72,14 @@ def test_a_person_in_two_folds_and_a_fold_without_scans_are_refused(tmp_path):
     ("text", "message"),
     [
         (ROWS.replace("c\tc\t1\t\t0.5\n", ""), "1 of 4 scans have no row, first c"),
-        (ROWS.replace("missing", "lacks"), r"scans\.tsv: no table of scans \(there is no column missing\)\. Expected"),
-        (ROWS.replace("b\tb\t1", "b\tb\tone"), "no table of scans"),
-        (ROWS + "a\ta\t1\t\t1\n", r"no table of scans \(a has 2 rows, expected one\)"),
-        (ROWS.replace("24,77", "24;77"), "no table of scans .*'24;77'"),
-        (ROWS.replace("c\tc\t1\t\t0.5", "c\tc"), "no table of scans"),
+        (
+            ROWS.replace("missing", "lacks"),
+            r"scans\.tsv: not a table of scans \(there is no column missing\)",
+        ),
+        (ROWS.replace("b\tb\t1", "b\tb\tone"), "not a table of scans"),
+        (ROWS + "a\ta\t1\t\t1\n", r"not a table of scans \(a has 2 rows, expected one\)"),
+        (ROWS.replace("24,77", "24;77"), "not a table of scans .*'24;77'"),
+        (ROWS.replace("c\tc\t1\t\t0.5", "c\tc"), "not a table of scans"),
         (ROWS.replace("0.5", "-1"), "'draws' of c is not above 0"),
     ],
 )

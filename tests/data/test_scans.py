@@ -246,7 +246,7 @@ def test_label_maps_of_any_name_are_left_out_and_listed(tmp_path, caplog, dtype)
         assert outputs(str(tmp_path / "in"), tmp_path) == ["a_desc-subcortical"]
     assert f"label map by its voxels (2: {tmp_path / 'in/T1.nii.gz'}, {tmp_path / 'in/b.nii.gz'})" in caplog.text
     assert outputs(str(tmp_path / "in/*.nii.gz"), tmp_path) == ["a_desc-subcortical"]
-    with pytest.raises(InputError, match=r"b\.nii\.gz: label map by its voxels, no scan\. Expected the gray values"):
+    with pytest.raises(InputError, match=r"b\.nii\.gz: label map by its voxels, not a scan\. Expected the gray values"):
         outputs(str(tmp_path / "in/b.nii.gz"), tmp_path)
     (tmp_path / "in/a.nii.gz").unlink()
     with pytest.raises(InputError, match=r"in: no scan there\. Found label map by its voxels \(2: "):

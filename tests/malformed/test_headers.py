@@ -121,7 +121,11 @@ DOUBTS: dict[str, tuple[str, Callable[[Path], Path], str]] = {
         "voxels of -1 x 1 x 1 mm by pixdim of the header; read as sizes above 0",
     ),
     "lengths in meters": ("s.nii", in_meters, "the header gives lengths in meters, in which no head has this size"),
-    "a qform that is no rotation": ("s.nii", no_rotation, "the qform of the header is no rotation; the sform is used"),
+    "a qform that is no rotation": (
+        "s.nii",
+        no_rotation,
+        "the qform of the header is not a rotation; the sform",
+    ),
 }
 
 

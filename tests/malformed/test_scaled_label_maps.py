@@ -54,7 +54,7 @@ def test_labels_that_the_scale_does_not_explain_are_refused(case, tmp_path):
     error: BaseException | None = caught.value
     while error is not None and not isinstance(error, MonaiMambaError):
         error = error.__cause__
-    assert str(error).startswith(f"{path}: its values are no label ids")
+    assert str(error).startswith(f"{path}: its values are not label ids")
     assert "scl_slope = 0.0310521, which does not explain them" in str(error)
 
 

@@ -34,7 +34,7 @@ def test_shifted_slab_has_the_known_scores():
 def test_values_beside_whole_numbers_are_not_cut_off():
     """As a file with a scale gives them: 0.9999 is no 0."""
     assert structure_scores(slabs() * (1 - 1e-7), slabs(), [1])[0, 0] == 1
-    with pytest.raises(InputError, match=r"reference: its values are no label ids .* found 0.99"):
+    with pytest.raises(InputError, match=r"reference: its values are not label ids .* found 0.99"):
         structure_scores(slabs(), slabs() * 0.99, [1])
 
 

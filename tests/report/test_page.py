@@ -228,10 +228,10 @@ def test_a_report_takes_the_place_of_an_earlier_one_only(study, tmp_path, monkey
     write_report(study, tmp_path / "report.html")
     write_report(study, tmp_path / "report.html")
     (tmp_path / "scan.nii").write_bytes(b"a scan")
-    with pytest.raises(InputError, match=r"--output is .*scan\.nii, which exists and is no report"):
+    with pytest.raises(InputError, match=r"--output is .*scan\.nii, which is not a report"):
         write_report(study, tmp_path / "scan.nii")
     monkeypatch.setenv("HOME", str(tmp_path))
-    with pytest.raises(InputError, match="which exists and is no report"):
+    with pytest.raises(InputError, match="which is not a report"):
         write_report(study, "~/scan.nii")
     assert (tmp_path / "scan.nii").read_bytes() == b"a scan"
 

@@ -264,7 +264,7 @@ def empty(root: Path) -> None:
         (drop_a_subject, [], r"b \(.*\) lacks: s2\.\nb \(.*\) has what the reference lacks: s9\."),
         (crop, [], r"b: .*s2\.nii\.gz: its grid is \(19, 8, 14\) voxels, but that of .* is \(20, 8, 14\)"),
         (move, [], r"b: .*s2\.nii\.gz: it has the shape of .* differ by up to 0\.5 mm\)"),
-        (interpolate, [], r"s2\.nii\.gz: its values are no label ids"),
+        (interpolate, [], r"s2\.nii\.gz: its values are not label ids"),
         (cut, [], r"s2\.nii\.gz: .*(truncated|damaged)"),
         (add_a_structure, [], r"b has, unlike the reference, 10 \(Left-Thalamus\)\.(.|\n)* In all sets: 17 53\."),
         (double, [], r"b: .* both belong to subject s2"),

@@ -124,7 +124,7 @@ def test_two_tumor_networks_are_trained_scored_and_compared(monkeypatch, tmp_pat
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--study", "none"], "none: no study. Choose from hippocampus, subcortical, tumor, or give a JSON file"),
+        (["--study", "none"], "none: not a study. Choose from hippocampus, subcortical, tumor, or give a JSON file"),
         (["--study", "tumor", "--", "--epochs"], "--epochs has no value"),
         (["--study", "tumor", "--threads", "0"], "--threads is 0; expected 1 or more"),
     ],

@@ -127,7 +127,7 @@ def test_the_part_shown_has_the_largest_difference_in_mm2(tool):
             "--images IMAGES lacks scan, which has a prediction",
         ),
         ("grid", [], "its grid is (36, 40, 30) voxels"),
-        ("image", [], "its values are no label ids"),
+        ("image", [], "its values are not label ids"),
         ("missing", [], "prediction: no label map found"),
     ],
 )

@@ -82,7 +82,7 @@ def test_what_cannot_be_used_is_refused(call, tmp_path, capsys):
     assert "no subject with hippocampal subfields" in capsys.readouterr().err
     save_subject(mri, "hippoAmygLabels-T1.v21.FSvoxelSpace", (231, 232))
     assert call(*arguments) == 1
-    assert "[231, 232] are no ids of hippocampal subfields" in capsys.readouterr().err
+    assert "[231, 232] are not ids of hippocampal subfields" in capsys.readouterr().err
     (mri / "rh.hippoAmygLabels-T1.v21.FSvoxelSpace.mgz").unlink()
     assert call(*arguments) == 1
     assert "subfields of one side only" in capsys.readouterr().err

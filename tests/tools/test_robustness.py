@@ -251,7 +251,7 @@ def test_stripping_keeps_the_brain_only(tools, phantom):
     [
         ({"--bundle": "nothing"}, "Give the folder of a bundle"),
         ({"--input": "nothing.nii.gz"}, "there is no such file"),
-        ({"--reference": "SCAN"}, "none|its values are no label ids"),
+        ({"--reference": "SCAN"}, "none|its values are not label ids"),
         ({"--conditions": "stripped"}, "No condition is left to measure"),
     ],
 )

@@ -36,7 +36,7 @@ def restore(image: MetaTensor) -> MetaTensor:
 def test_a_file_without_factors_is_refused(tmp_path, text):
     if text:
         (tmp_path / "a.tsv").write_text(text)
-    with pytest.raises(InputError, match=r"a\.tsv: no table of factors"):
+    with pytest.raises(InputError, match=r"a\.tsv: not a table of factors"):
         RestoreLabelsd("pred", "subcortical", tmp_path / "a.tsv")
 
 

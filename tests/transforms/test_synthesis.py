@@ -133,7 +133,7 @@ def test_an_unknown_id_is_refused_by_name():
     table, ids = SynthesisTable("subcortical_synthesis", LABELS), phantom()["label_map"]
     assert torch.equal(table.check(ids), ids)
     listed = r"1 of its values .* first %g\."
-    interpolated = r"its values are no label ids .* found %g\."
+    interpolated = r"its values are not label ids .* found %g\."
     for unknown, message in ((999, listed), (503, listed), (-1, interpolated), (16.7, interpolated)):
         ids = ids.float()
         ids[0, 0, 0, 0] = unknown

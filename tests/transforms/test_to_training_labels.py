@@ -98,7 +98,7 @@ def test_left_and_right_exchanged_are_refused(matrix: list[float]):
 @pytest.mark.parametrize("values", [[0.0, 16.5], [0.0, float("nan")], [0.0, -17.0], [0.0, 1e9]])
 def test_values_that_are_no_labels_are_refused(values: list[float]):
     label = MetaTensor(torch.tensor(values).view(1, 2, 1, 1), meta={"filename_or_obj": "sub-1_T1w.nii.gz"})
-    with pytest.raises(InputError, match=r"sub-1_T1w\.nii\.gz: its values are no label ids"):
+    with pytest.raises(InputError, match=r"sub-1_T1w\.nii\.gz: its values are not label ids"):
         to_indices(TABLE, label)
 
 

@@ -45,7 +45,7 @@ def test_other_labels_are_refused(values, convention, advice):
 
 
 def test_values_between_labels_are_refused():
-    with pytest.raises(InputError, match=r"case_seg\.nii\.gz: its values are no label ids .* found 0\.5\."):
+    with pytest.raises(InputError, match=r"case_seg\.nii\.gz: its values are not label ids .* found 0\.5\."):
         ToTumorRegionsd("label", "brats2023")({"label": label_map([0, 0.5])})
 
 
