@@ -1,10 +1,12 @@
 """Measure time and memory on this machine.
 
     python tools/benchmark.py scan             # the selective scan: backends of the package, and other ways to do it
+    python tools/benchmark.py check            # the same on a GPU: are values right and bits equal
     python tools/benchmark.py network          # one window through whole networks: ours, without Mamba, and MONAI's
     python tools/benchmark.py scan-to-labels   # a bundle, a whole head or brain, from file to file
 
-They print one JSON object per line. What is compared in a run is run in turns; compare figures of one run only.
+All but `check`, which prints a table, print one JSON object per line. What is compared in a run is run in turns;
+compare figures of one run only.
 """
 
 from __future__ import annotations
@@ -12,10 +14,10 @@ from __future__ import annotations
 import argparse
 import sys
 
-from benchmarks import network, scan, scan_to_labels
+from benchmarks import check, network, scan, scan_to_labels
 from reports import run_command
 
-BENCHMARKS = {"scan": scan, "network": network, "scan-to-labels": scan_to_labels}
+BENCHMARKS = {"scan": scan, "check": check, "network": network, "scan-to-labels": scan_to_labels}
 
 
 def main() -> int:

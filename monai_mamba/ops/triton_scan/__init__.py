@@ -5,8 +5,8 @@ kernels are compiled for the machine at hand; nothing has to be installed. Befor
 compared with plain PyTorch on the same device. ``order`` is not checked.
 
 Where the kernels were proven so far: under Triton's interpreter on a CPU, values and all gradients. They compile for
-compute capability 9.0 (Triton 3.4 and 3.9) and 8.0 (3.9), but have not run on a GPU yet; ``pytest tests/ops`` does that
-where there is one.
+compute capability 9.0 (Triton 3.4 and 3.9) and 8.0 (3.9), but have not run on a GPU yet; ``tools/benchmark.py check``
+does that, and measures them.
 """
 
 from .launch import backward, forward
