@@ -6,11 +6,13 @@ import torch
 from monai.networks.layers.utils import get_act_layer, get_norm_layer
 from torch import nn
 
-from monai_mamba.networks.layers.convolution import PointwiseConv3d
+from monai_mamba.networks.layers.convolution import PointwiseConv3d, UpsampledConv3d
 
 
 class ConvNormAct(nn.Sequential):
     """3x3x3 convolutions, each followed by normalization and activation: ``(B, C_in, H, W, D) -> (B, C_out, H, W, D)``.
+
+    With ``upsample`` the first one doubles H, W and D.
 
     Args:
         in_channels: channels of the input.
@@ -18,15 +20,23 @@ class ConvNormAct(nn.Sequential):
         norm_name: MONAI normalization, name or ``(name, arguments)``.
         act_name: MONAI activation, name or ``(name, arguments)``.
         repeats: number of convolutions.
+        upsample: see above.
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, norm_name: tuple | str, act_name: tuple | str, repeats: int = 1
+        self,
+        in_channels: int,
+        out_channels: int,
+        norm_name: tuple | str,
+        act_name: tuple | str,
+        repeats: int = 1,
+        upsample: bool = False,
     ) -> None:
         layers: list[nn.Module] = []
         for i in range(repeats):
+            channels = in_channels if i == 0 else out_channels, out_channels
             layers += [
-                nn.Conv3d(in_channels if i == 0 else out_channels, out_channels, 3, padding=1),
+                UpsampledConv3d(*channels) if upsample and i == 0 else nn.Conv3d(*channels, 3, padding=1),
                 get_norm_layer(norm_name, spatial_dims=3, channels=out_channels),
                 get_act_layer(act_name),
             ]
@@ -49,5 +59,5 @@ class ResidualConvBlock(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """``(B, in_channels, H, W, D) -> (B, out_channels, H, W, D)``."""
-        y = self.conv(x)
-        return self.shortcut(x) + y  # only now, because both are large
+        # The shortcut comes second, because both are large; the sum has the memory layout of the convolutions.
+        return self.conv(x) + self.shortcut(x)

@@ -1,4 +1,4 @@
-"""Convolutions that PyTorch computes slowly on CPUs, with the parameters of its own: pointwise and depthwise ones."""
+"""Convolutions that PyTorch computes slowly on CPUs, with the parameters of its own."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ from monai_mamba.ops.recording import is_recording
 def pointwise_conv3d(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
     """1x1x1 convolution ``(B, C, H, W, D) -> (B, O, H, W, D)`` with a weight ``(O, C, 1, 1, 1)``.
 
-    On a CPU a matrix product, which spares oneDNN's change of the memory layout and back.
+    On a CPU a matrix product, which spares oneDNN's change of the memory layout and back. The result has the layout of
+    ``x``, channels first or last.
     """
     fits = x.dim() == 5 and x.shape[1] == weight.shape[1]  # PyTorch has the clearer errors
     if x.device.type != "cpu" or not fits or is_recording():
         return functional.conv3d(x, weight, bias)
+    if x.stride(1) == 1:  # channels last
+        return functional.linear(x.movedim(1, -1), weight.flatten(1), bias).movedim(-1, 1)
     rows, voxels = weight.flatten(1).expand(len(x), -1, -1), x.flatten(2)
     y = torch.bmm(rows, voxels) if bias is None else torch.baddbmm(bias[:, None], rows, voxels)
     return y.unflatten(2, x.shape[2:])
@@ -34,6 +37,26 @@ class PointwiseConv3d(nn.Conv3d):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """``(B, C, H, W, D) -> (B, O, H, W, D)``."""
         return pointwise_conv3d(x, self.weight, self.bias)
+
+
+class UpsampledConv3d(nn.Conv3d):
+    """3x3x3 convolution of a volume at twice its resolution, ``(B, C, H, W, D) -> (B, O, 2 H, 2 W, 2 D)``.
+
+    Voxels are repeated, and zeros lie around them. On a CPU inference in float32 does not repeat them: of the 27
+    weights those that meet the same voxel are summed, which leaves a third of the products.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """``(B, C, H, W, D) -> (B, O, 2 H, 2 W, 2 D)``."""
+        slow = torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or x.dtype != torch.float32
+        if x.device.type != "cpu" or slow or is_recording():
+            return super().forward(functional.interpolate(x, scale_factor=2.0, mode="nearest"))
+        # Sums of two neighbors along each axis, and at the ends one weight alone.
+        kernel = functional.avg_pool3d(self.weight.flip(2, 3, 4), 2, stride=1, padding=1, divisor_override=1)
+        return functional.conv_transpose3d(x, kernel.transpose(0, 1), self.bias, stride=2, padding=1)
 
 
 class _Depthwise(torch.autograd.Function):

@@ -122,7 +122,7 @@ class MedSegMamba(ResidualUNetBase):
         """
         check_spatial_size(x, self)
         for features in self.features(x).split(1, dim=2):
-            yield self._logits(features)
+            yield self._logits(features.contiguous())  # where channels come first, sub-voxels are shuffled sooner
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
         """``(B, in_channels, H, W, D)`` to what the head takes, its sizes divided by ``stem_stride``."""

@@ -8,7 +8,6 @@ from itertools import pairwise
 import torch
 from monai.networks.layers.utils import get_act_layer, get_norm_layer
 from torch import nn
-from torch.nn import functional
 
 from monai_mamba.networks.blocks.residual_conv import ConvNormAct, ResidualConvBlock
 from monai_mamba.networks.layers.convolution import PointwiseConv3d
@@ -49,7 +48,7 @@ class ResidualUNetBase(nn.Module):
         self.ups = nn.ModuleList()
         self.decoders = nn.ModuleList()
         for deep, shallow in pairwise(self.levels[::-1]):
-            self.ups.append(ConvNormAct(deep, shallow, *self.norm_act))
+            self.ups.append(ConvNormAct(deep, shallow, *self.norm_act, upsample=True))
             out = final_channels if len(self.ups) == len(self.levels) - 1 else shallow
             self.decoders.append(ResidualConvBlock(2 * shallow, out, *self.norm_act, self.repeats))
         self.head = PointwiseConv3d(final_channels, out_channels)
@@ -67,6 +66,6 @@ class ResidualUNetBase(nn.Module):
         x = self.expand(skips.pop())
         x = self.compress(self.bottleneck(x))
         for up, decoder in zip(self.ups, self.decoders, strict=True):
-            x = torch.cat([skips.pop(), up(functional.interpolate(x, scale_factor=2.0, mode="nearest"))], dim=1)
+            x = torch.cat([skips.pop(), up(x)], dim=1)
             x = decoder(x)
         return x

@@ -1,4 +1,4 @@
-"""Pointwise and depthwise convolutions against PyTorch's own in float64, with gradients."""
+"""Pointwise, depthwise and upsampled convolutions against PyTorch's own in float64, with gradients."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
-from monai_mamba.networks.layers.convolution import DepthwiseConv3d, PointwiseConv3d
+from monai_mamba.networks.layers.convolution import DepthwiseConv3d, PointwiseConv3d, UpsampledConv3d
 
 SIZES = [(1, 1, 1), (1, 2, 3), (2, 2, 2), (2, 1, 1), (6, 7, 5)]
 
@@ -80,3 +81,39 @@ def test_files_hold_the_convolution_itself(kind):
     layer = make(kind, bias=True)
     program = torch.export.export(layer, (torch.randn(1, 24, 4, 3, 2),))
     assert [node.name for node in program.graph.nodes if node.op == "call_function"] == ["conv3d"]
+
+
+def test_channels_that_come_last_stay_there():
+    x = torch.randn(2, 24, 4, 3, 2).to(memory_format=torch.channels_last_3d)
+    assert make("pointwise", bias=True)(x).is_contiguous(memory_format=torch.channels_last_3d)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_upsampled_convolution_is_one_of_repeated_voxels(size, channels_last, monkeypatch):
+    torch.manual_seed(0)
+    layer = UpsampledConv3d(24, 7)
+    x = torch.randn(2, 24, *size)
+    repeated = x
+    for axis in (2, 3, 4):
+        repeated = repeated.repeat_interleave(2, axis)
+    expected = functional.conv3d(repeated.double(), layer.weight.double(), layer.bias.double(), padding=1).detach()
+    if channels_last:
+        layer, x = (part.to(memory_format=torch.channels_last_3d) for part in (layer, x))
+    torch.testing.assert_close(layer(x).detach().double(), expected, rtol=0, atol=1e-5)
+    with torch.no_grad():
+        monkeypatch.setattr(functional, "interpolate", None)  # in inference nothing is repeated
+        torch.testing.assert_close(layer(x).double(), expected, rtol=0, atol=1e-5)
+
+
+def test_upsampled_convolution_has_gradients_bfloat16_and_a_form_for_files():
+    layer, x = UpsampledConv3d(24, 7), torch.randn(1, 24, 4, 3, 2)
+    layer(x).sum().backward()
+    assert layer.weight.grad is not None
+    with torch.no_grad():
+        with torch.autocast("cpu", torch.bfloat16):
+            assert layer(x).dtype == torch.bfloat16
+        program = torch.export.export(layer, (x,))
+    nodes = [node.name for node in program.graph.nodes if node.op == "call_function"]
+    assert "conv3d" in nodes
+    assert "conv_transpose3d" not in nodes
