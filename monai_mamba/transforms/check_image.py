@@ -19,6 +19,7 @@ MIN_HEAD_MM = 100.0
 LARGEST = 1e30  # a sum over all voxels stays within float32, which ends at 3.4e38
 MAX_REPAIRED = 0.01
 BINS = 1000
+LARGEST_END = 0.25  # of the largest slice, for the rounded end of a head or brain
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ class CheckImaged(EachEntryTransform):
     of one or two values, 1 % or more voxels that are not finite or above `LARGEST`. Repaired with a warning: fewer such
     voxels become 0, and fewer than 1 % that are far below all others become as dark as the darkest of those. Warned of:
     a header without orientation or one that contradicts itself (which `VerifyingNibabelReader` leaves in the meta
-    data), a field of view smaller than a head.
+    data), a field of view smaller than a head. Noted as `seen` in the meta data: see `_seen_part`.
 
     Args:
         keys: images, `MetaTensor`s `(1, H, W, D)`.
@@ -68,7 +69,24 @@ class CheckImaged(EachEntryTransform):
             raise InputError(f"{name}: every voxel is {low:g}; the image shows no head. Check how the file was made.")
         if not torch.logical_and(values != low, values != high).any():
             raise InputError(f"{name}: every voxel is {low:g} or {high:g}; expected an image, not a mask.")
-        return _clip_dark_voxels(name, image, low, high)
+        image = _clip_dark_voxels(name, image, low, high)
+        image.meta["seen"] = _seen_part(image[0].numpy())
+        return image
+
+
+def _seen_part(image: np.ndarray) -> np.ndarray:
+    """First voxel and the one behind the last, `(3, 2)`, of the part of an image `(H, W, D)` that was scanned.
+
+    Beyond it all voxels have the lowest value, and its last slice is no rounded end of a head or brain: what was not
+    scanned was filled up, such as by FreeSurfer, which makes a cube of each scan.
+    """
+    filled, ends = image != image.min(), []
+    for axis, size in enumerate(image.shape):
+        slices = filled.sum(axis=tuple({0, 1, 2} - {axis}))
+        cut = slices > LARGEST_END * slices.max()
+        first, last = np.flatnonzero(slices)[[0, -1]]
+        ends.append((first if cut[first] else 0, last + 1 if cut[last] else size))
+    return np.array(ends)
 
 
 def _clip_dark_voxels(name: str, image: MetaTensor, low: float, high: float) -> MetaTensor:
