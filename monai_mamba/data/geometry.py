@@ -7,10 +7,8 @@ choice would change volumes or exchange sides, the file is refused.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -23,8 +21,6 @@ NOTED_SIZE, LARGEST_SIZE = 0.005, 0.03  # relative differences of voxel sizes th
 NOTED_SHIFT = 1.0  # mm
 OTHER_UNITS = {1: "meters", 3: "micrometers"}  # of NIfTI; 2 is mm, 0 is not known
 FARTHEST = 1e5  # mm; further away, float32 does not tell 0.01 mm apart
-TEMPLATE_CODES = {3: "Talairach", 4: "MNI152"}  # of sform and qform
-TEMPLATE_NAMES = re.compile("(?:^|_)space-((?:fs|ICBM|IXI|MNI|NIHPD|OASIS|Talairach|UNC)[^_.]*)")  # those of BIDS
 LARGEST_TURN = 45.0  # degrees; from here on, an axis of the one is nearest to another axis of the other
 
 ADVICE = "Find out from the original data which is right, and write it into the header in both places."
@@ -87,21 +83,6 @@ def check_geometry(name: str | Path, image: nib.spatialimages.SpatialImage) -> s
         warnings.append(_compare_sizes(name, affine, "the sform", fields[1:4], other))
         warnings += [_compare_qform(name, image)] if has_qform else []
     return " ".join(filter(None, warnings))
-
-
-def template_space(meta: Mapping[str, Any]) -> str:
-    """A doubt about a scan that is not in the space of the person, but of a template; empty for others.
-
-    Args:
-        meta: `filename_or_obj`, whose name may say so as BIDS does, and the codes of a NIfTI header, where it has them.
-    """
-    codes = [int(meta.get(code, 0)) for code in ("sform_code", "qform_code")]
-    named = TEMPLATE_NAMES.search(Path(str(meta.get("filename_or_obj", ""))).name)
-    space = named[1] if named else TEMPLATE_CODES.get(codes[0] or codes[1])
-    if not space:
-        return ""
-    by = "name" if named else "header"
-    return f"by its {by} in the space of a template ({space}): if it was scaled to that, volumes are not the person's"
 
 
 def _compare_sizes(name: str | Path, affine: np.ndarray, used: str, sizes: Sequence[float], other: str) -> str:

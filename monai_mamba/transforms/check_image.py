@@ -29,7 +29,8 @@ class CheckImaged(EachEntryTransform):
 
     Refused (`InputError`): anything but one 3-D volume, a singular affine, a field of view that no head has, an image
     of one or two values, 1 % or more voxels that are not finite or above `LARGEST`. Repaired with a warning: fewer such
-    voxels become 0, and fewer than 1 % that are far below all others become as dark as the darkest of those. Warned of:
+    voxels become 0, and fewer than 1 %, or all of one value but 0, that are far below all others become as dark as the
+    darkest of those. Warned of:
     a header without orientation or one that contradicts itself (which `VerifyingNibabelReader` leaves in the meta
     data), a field of view smaller than a head. Noted as `seen` in the meta data: see `_seen_part`.
 
@@ -56,7 +57,7 @@ class CheckImaged(EachEntryTransform):
         if bad >= MAX_REPAIRED:
             raise InputError(
                 f"{name}: {bad:.1%} of the voxels are NaN, infinite or above {LARGEST:g}; at most {MAX_REPAIRED:.0%} "
-                "can be repaired. Repeat the processing step that made this file."
+                "can be repaired. Set them to 0 where they are background, or repeat the step that made this file."
             )
         if bad > 0:
             logger.warning(
@@ -90,9 +91,10 @@ def _seen_part(image: np.ndarray) -> np.ndarray:
 
 
 def _clip_dark_voxels(name: str, image: MetaTensor, low: float, high: float) -> MetaTensor:
-    """Clip a few voxels below an empty stretch of more than half of all gray values, which would rule the gray scale.
+    """Clip voxels below an empty stretch of more than half of all gray values, which would rule the gray scale.
 
-    Such as -32768 where an earlier step had no data. Bright ones may be a lesion; the scaling clips the brightest.
+    Such as -32768 where an earlier step had no data: a few voxels, or any number of one value other than 0. Bright
+    ones may be a lesion; the scaling clips the brightest.
     """
     values = image.as_tensor()
     filled = torch.histc(values.float(), BINS).cpu().nonzero().flatten().tolist()
@@ -102,7 +104,8 @@ def _clip_dark_voxels(name: str, image: MetaTensor, low: float, high: float) -> 
     last = filled[gaps.index(max(gaps))]
     dark = values < low + (high - low) * (last + BINS // 4) / BINS  # somewhere in the empty stretch
     count = int(dark.sum())
-    if count >= MAX_REPAIRED * dark.numel():
+    is_background = low != 0 and bool((values[dark] == low).all())  # 0 is one that other steps know
+    if count >= MAX_REPAIRED * dark.numel() and not is_background:
         return image
     darkest = values[~dark].min().item()
     logger.warning("%s: %d voxels are far below all others, down to %g; they are set to %g.", name, count, low, darkest)

@@ -10,7 +10,7 @@ import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 
-from monai_mamba.data.geometry import template_space
+from monai_mamba.data.other_scans import doubts_by_name
 from monai_mamba.errors import InputError
 from monai_mamba.files import read_tsv
 from monai_mamba.grids import (
@@ -77,7 +77,7 @@ class RestoreLabelsd(EachEntryTransform):
         coefficient of the label map with a truth of which the probabilities are right, times the factor of its
         structure, at most 1; NaN where the structure is in neither, or has no factor. It falls where the network
         hesitates; a network can also be surely wrong. `doubts` says which structures are cut off, see `cut_off`, and
-        whether the scan is in the space of a template, see `template_space`.
+        what name and header say of the scan, see `doubts_by_name`.
 
         Raises:
             InputError: the number of channels is not that of the label table.
@@ -127,7 +127,7 @@ class RestoreLabelsd(EachEntryTransform):
         cut = cut_off(ids, self.table, meta.get("seen"))
         named = ", ".join(cut[:NAMED]) + (f" and {len(cut) - NAMED} more" if len(cut) > NAMED else "")
         doubts = [f"cut off by the border of the image, so that volumes are too small: {named}"] if cut else []
-        meta["doubts"] = "; ".join(filter(None, [*doubts, template_space(meta)]))
+        meta["doubts"] = "; ".join(doubts + doubts_by_name(meta))
         return MetaTensor(torch.from_numpy(ids)[None], meta=meta)
 
 

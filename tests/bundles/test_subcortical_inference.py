@@ -107,7 +107,7 @@ def test_scans_in_the_space_of_a_template_are_doubtful(tmp_path, weights, caplog
     found = {path.name[0]: doubts_of(path) for path in (tmp_path / "out").glob("*_volumes.tsv")}
     scaled = ": if it was scaled to that, volumes are not the person's"
     assert found == {
-        "a": f"by its name in the space of a template (MNI152NLin2009cAsym){scaled}",
+        "a": f"by its name (space-MNI152NLin2009cAsym) in the space of a template{scaled}",
         "b": "",
         "c": f"by its header in the space of a template (MNI152){scaled}",
     }
