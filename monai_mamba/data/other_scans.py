@@ -13,8 +13,8 @@ from typing import Any
 SCALED = "if it was scaled to that, volumes are not the person's"
 NAMES = {
     r"(space-(?:fs|ICBM|IXI|MNI|NIHPD|OASIS|Talairach|UNC)[^_.]*)": f"in the space of a template: {SCALED}",
-    r"_(ce-[^_.]+)": "with a contrast agent, for which the bundles are not made",
-    r"_((?:T2w|FLAIR|PDw|PDT2|T2starw|inplaneT2|angio|T[12]map|bold|sbref|epi|dwi|asl)(?=\.))": "no T1-weighted scan",
+    r"[_-](ce-[^_.]+|(?i:t1ce|t1c|t1gd)(?=\.))": "with a contrast agent, for which the bundles are not made",
+    r"[_-]((?i:T2w?|T2f|FLAIR|PDw?|PDT2|T2starw|inplaneT2|angio|T[12]map|bold|dwi|asl)(?=\.))": "no T1-weighted scan",
 }
 TEMPLATE_CODES = {3: "Talairach", 4: "MNI152"}  # of sform and qform in NIfTI headers
 

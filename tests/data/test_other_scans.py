@@ -14,6 +14,9 @@ FOUND = {
     "sub-1_space-MNIInfant_T2w.nii.gz": ["in the space of a template", "no T1-weighted scan"],
     "sub-1_ce-gadolinium_run-2_T1w.nii.gz": ["with a contrast agent"],
     "sub-1_acq-spc_FLAIR.nii.gz": ["no T1-weighted scan"],
+    "BraTS2021_00000_t2.nii.gz": ["no T1-weighted scan"],
+    "BraTS-GLI-00000-000-t1c.nii.gz": ["with a contrast agent"],
+    "BraTS-GLI-00000-000-t1n.nii.gz": [],
 }
 
 
