@@ -58,7 +58,17 @@ def sections() -> list[Section]:
         TESTS,
         *(
             TESTS / name
-            for name in ("data", "engines", "faults", "handlers", "inferers", "malformed", "report", "transforms")
+            for name in (
+                "bundles",
+                "data",
+                "engines",
+                "faults",
+                "handlers",
+                "inferers",
+                "malformed",
+                "report",
+                "transforms",
+            )
         ),
     ):
         if str(folder) not in sys.path:
@@ -97,6 +107,7 @@ def sections() -> list[Section]:
     import test_scan_evaluator as scan_evaluator
     import test_scan_table as scan_table
     import test_scans as scans
+    import test_subcortical_inference as subcortical
     import test_to_training_labels as training_labels
     import test_typed_options as bundle_options
     import test_unknown_options as unknown_options
@@ -153,7 +164,10 @@ def sections() -> list[Section]:
             (
                 nonsense.test_results_that_are_probably_wrong_say_so_and_with_strict_end_in_an_error,
                 quality.test_what_is_no_finite_number_is_no_pass_and_no_limit,
+                quality.test_a_head_of_another_size_is_to_be_looked_at,
                 restore_labels.test_structures_that_the_border_cuts_off_are_named,
+                subcortical.test_what_was_not_scanned_and_filled_up_cuts_structures_off,
+                subcortical.test_scans_in_the_space_of_a_template_are_doubtful,
             ),
         ),
         Section(
@@ -233,6 +247,7 @@ def sections() -> list[Section]:
                 cases.test_folders_of_modalities_without_names_in_common_are_refused,
                 cases.test_two_cases_of_one_name_are_an_error,
                 cases.test_a_label_map_is_no_modality,
+                cases.test_edema_within_the_core_is_warned_of,
             ),
         ),
         Section(

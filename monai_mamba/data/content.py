@@ -35,7 +35,8 @@ def other_than_scan(path: str | Path) -> str | None:
         shape = image.shape
         if isinstance(image, nib.Cifti2Image) or (len(shape) >= 3 and max(shape[:3]) > sorted(shape[:3])[1] == 1):
             return "values on a surface by its shape"
-        if len(shape) < 3 or 0 in shape or any(size > 1 for size in shape[3:]):
+        is_complex = np.issubdtype(image.get_data_dtype(), np.complexfloating)
+        if len(shape) < 3 or 0 in shape or any(size > 1 for size in shape[3:]) or is_complex:
             return None
         middle = shape[2] // 2
         voxels = np.asarray(image.dataobj[:, :, max(middle - SLICES // 2, 0) : middle + SLICES - SLICES // 2])

@@ -6,7 +6,8 @@ import hashlib
 import io
 import logging
 import zipfile
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,18 +27,18 @@ PREFIXES = ("module.", "_orig_mod.")  # of names: DistributedDataParallel and to
 logger = logging.getLogger(__name__)
 
 
-def check_weights(path: str | Path, bundle_root: str | Path) -> None:
+def check_weights(path: str | Path, bundle_root: str | Path) -> dict[str, Any]:
     """Refuse a weights file that is missing, or that is not the one the bundle's metadata name.
 
-    The file that belongs to the bundle is compared with the SHA-256 in `configs/metadata.json`, entry `weights`. A file
-    that the user brings is not.
+    The file that belongs to the bundle is compared with the SHA-256 in `configs/metadata.json`, entry `weights`, and
+    what stands there about it is returned. A file that the user brings is not, and gives nothing.
 
     Raises:
         WeightsError: the file is not there, or its hash differs.
     """
     path, root = user_path(path), Path(bundle_root)
     known = read_json(root / "configs" / "metadata.json").get("weights", {})
-    ships = {(root / name).resolve(): entry.get("sha256") for name, entry in known.items()}
+    ships = {(root / name).resolve(): entry for name, entry in known.items()}
     if not path.is_file():
         if path.resolve().is_relative_to(root.resolve()) and path.resolve() not in ships:
             others = f" It ships {', '.join(known)}; its README says what they are for." if known else ""
@@ -49,27 +50,31 @@ def check_weights(path: str | Path, bundle_root: str | Path) -> None:
         raise WeightsError(
             f"{path}: there is no weights file. Restore models/model.pt of the bundle, or give a file with --weights."
         )
-    expected = ships.get(path.resolve())
+    about = ships.get(path.resolve(), {})
+    expected = about.get("sha256")
     if not expected:
-        return
+        return about
     found = hashlib.sha256(read_whole(path)).hexdigest()
     if found != expected:
         raise WeightsError(
             f"{path}: SHA-256 is {found}, expected {expected}. The file is damaged or was replaced; restore it, or "
             "name another file with --weights."
         )
+    return about
 
 
 def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
     """Read a state dict: the file's own content, or its entry `model`, `state_dict` or `network`, as in a checkpoint.
 
-    The prefixes `module.` and `_orig_mod.` are left out where all names have them.
+    The prefixes `module.` and `_orig_mod.` are left out where all names have them. Like PyTorch's own, the result has
+    an attribute `_metadata`, in which `save_weights` writes settings.
 
     Raises:
         WeightsError: see `read_tensors`; or the file holds something else.
     """
     state = read_tensors(path)
     dropped = []
+    metadata = getattr(state, "_metadata", {})
     if isinstance(state, Mapping):
         entry = next((name for name in ENTRIES if isinstance(state.get(name), Mapping)), None)
         state = state.get(entry, state)
@@ -87,7 +92,9 @@ def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
         dropped.append(prefix)
     if dropped:
         logger.info("%s: the names of the weights are read without '%s'.", path, "', '".join(dropped))
-    return dict(state)
+    state = OrderedDict(state)
+    state._metadata = metadata
+    return state
 
 
 def read_tensors(path: str | Path) -> Any:
@@ -148,16 +155,32 @@ def _check_archive(path: str | Path, content: bytes) -> None:
         raise WeightsError(f"{path}: the file is damaged; surplus bytes follow its content. Copy it again.")
 
 
-def load_weights(network: torch.nn.Module, path: str | Path, bundle_root: str | Path) -> torch.nn.Module:
+def load_weights(
+    network: torch.nn.Module, path: str | Path, bundle_root: str | Path, **settings: Sequence[float]
+) -> torch.nn.Module:
     """Give a network its weights, and return it.
 
+    Args:
+        network: the network.
+        path: weights file.
+        bundle_root: folder of the bundle that it may have come with.
+        settings: options of this run that must be those of the training, where the file (see `save_weights`) or the
+            bundle's metadata say what it had.
+
     Raises:
-        WeightsError: see `check_weights` and `read_weights`; or the weights belong to another network, are not finite
-            or whole numbers, or do not differ within any tensor.
+        WeightsError: see `check_weights` and `read_weights`; or the weights belong to another network, were trained
+            with other settings, are not finite or whole numbers, or do not differ within any tensor.
     """
     path = user_path(path)
-    check_weights(path, bundle_root)
+    trained = check_weights(path, bundle_root)
     state = read_weights(path)
+    trained |= state._metadata.get("", {})
+    for name, value in settings.items():
+        if name in trained and list(trained[name]) != list(value):
+            raise WeightsError(
+                f"{path}: trained with --{name} {trained[name]}, and this run has {list(value)}. Give the options of "
+                "the training."
+            )
     own = network.state_dict()
     differences = [f"misses {name}" for name in own if name not in state]
     differences += [f"has an unknown {name}" for name in state if name not in own]
@@ -197,17 +220,19 @@ def load_weights(network: torch.nn.Module, path: str | Path, bundle_root: str | 
     return network
 
 
-def save_weights(path: str | Path, network: torch.nn.Module) -> None:
+def save_weights(path: str | Path, network: torch.nn.Module, **settings: Sequence[float]) -> None:
     """Write a network's state dict, on the CPU, for `read_weights`; the file is complete or not there.
 
-    In a distributed run the first rank writes.
+    In a distributed run the first rank writes. The settings of the training stand where PyTorch keeps the versions of
+    modules, so that the file remains a plain state dict; see `load_weights`.
 
     Raises:
         OutputError: it cannot be written.
     """
     if rank_and_size()[0] != 0:
         return
-    state = {name: value.cpu() for name, value in network.state_dict().items()}
+    state = OrderedDict((name, value.cpu()) for name, value in network.state_dict().items())
+    state._metadata = {"": {name: list(value) for name, value in settings.items()}}
     write_tensors(path, state)
 
 
@@ -217,10 +242,13 @@ class WeightsLoader:
     MONAI's `CheckpointLoader` does the same without a check of the hash and with errors that list every key.
     """
 
-    def __init__(self, path: str | Path, network: torch.nn.Module, bundle_root: str) -> None:
+    def __init__(
+        self, path: str | Path, network: torch.nn.Module, bundle_root: str, **settings: Sequence[float]
+    ) -> None:
         self.path = user_path(path)
         self.network = network
         self.bundle_root = bundle_root
+        self.settings = settings
         self.loaded = False
 
     def attach(self, engine: Engine) -> None:
@@ -230,5 +258,5 @@ class WeightsLoader:
     def __call__(self, engine: Engine) -> None:
         """Load the weights; errors as in `load_weights`."""
         if not self.loaded:
-            load_weights(self.network, self.path, self.bundle_root)
+            load_weights(self.network, self.path, self.bundle_root, **self.settings)
             self.loaded = True

@@ -19,6 +19,7 @@ MIN_HEAD_MM = 100.0
 LARGEST = 1e30  # a sum over all voxels stays within float32, which ends at 3.4e38
 MAX_REPAIRED = 0.01
 BINS = 1000
+LARGEST_END = 0.25  # of the largest slice, for the rounded end of a head or brain
 
 logger = logging.getLogger(__name__)
 
@@ -28,9 +29,10 @@ class CheckImaged(EachEntryTransform):
 
     Refused (`InputError`): anything but one 3-D volume, a singular affine, a field of view that no head has, an image
     of one or two values, 1 % or more voxels that are not finite or above `LARGEST`. Repaired with a warning: fewer such
-    voxels become 0, and fewer than 1 % that are far below all others become as dark as the darkest of those. Warned of:
+    voxels become 0, and fewer than 1 %, or all of one value but 0, that are far below all others become as dark as the
+    darkest of those. Warned of:
     a header without orientation or one that contradicts itself (which `VerifyingNibabelReader` leaves in the meta
-    data), a field of view smaller than a head.
+    data), a field of view smaller than a head. Noted as `seen` in the meta data: see `_seen_part`.
 
     Args:
         keys: images, `MetaTensor`s `(1, H, W, D)`.
@@ -55,7 +57,7 @@ class CheckImaged(EachEntryTransform):
         if bad >= MAX_REPAIRED:
             raise InputError(
                 f"{name}: {bad:.1%} of the voxels are NaN, infinite or above {LARGEST:g}; at most {MAX_REPAIRED:.0%} "
-                "can be repaired. Repeat the processing step that made this file."
+                "can be repaired. Set them to 0 where they are background, or repeat the step that made this file."
             )
         if bad > 0:
             logger.warning(
@@ -68,13 +70,31 @@ class CheckImaged(EachEntryTransform):
             raise InputError(f"{name}: every voxel is {low:g}; the image shows no head. Check how the file was made.")
         if not torch.logical_and(values != low, values != high).any():
             raise InputError(f"{name}: every voxel is {low:g} or {high:g}; expected an image, not a mask.")
-        return _clip_dark_voxels(name, image, low, high)
+        image = _clip_dark_voxels(name, image, low, high)
+        image.meta["seen"] = _seen_part(image[0].numpy())
+        return image
+
+
+def _seen_part(image: np.ndarray) -> np.ndarray:
+    """First voxel and the one behind the last, `(3, 2)`, of the part of an image `(H, W, D)` that was scanned.
+
+    Beyond it all voxels have the lowest value, and its last slice is no rounded end of a head or brain: what was not
+    scanned was filled up, such as by FreeSurfer, which makes a cube of each scan.
+    """
+    filled, ends = image != image.min(), []
+    for axis, size in enumerate(image.shape):
+        slices = filled.sum(axis=tuple({0, 1, 2} - {axis}))
+        cut = slices > LARGEST_END * slices.max()
+        first, last = np.flatnonzero(slices)[[0, -1]]
+        ends.append((first if cut[first] else 0, last + 1 if cut[last] else size))
+    return np.array(ends)
 
 
 def _clip_dark_voxels(name: str, image: MetaTensor, low: float, high: float) -> MetaTensor:
-    """Clip a few voxels below an empty stretch of more than half of all gray values, which would rule the gray scale.
+    """Clip voxels below an empty stretch of more than half of all gray values, which would rule the gray scale.
 
-    Such as -32768 where an earlier step had no data. Bright ones may be a lesion; the scaling clips the brightest.
+    Such as -32768 where an earlier step had no data: a few voxels, or any number of one value other than 0. Bright
+    ones may be a lesion; the scaling clips the brightest.
     """
     values = image.as_tensor()
     filled = torch.histc(values.float(), BINS).cpu().nonzero().flatten().tolist()
@@ -84,7 +104,8 @@ def _clip_dark_voxels(name: str, image: MetaTensor, low: float, high: float) -> 
     last = filled[gaps.index(max(gaps))]
     dark = values < low + (high - low) * (last + BINS // 4) / BINS  # somewhere in the empty stretch
     count = int(dark.sum())
-    if count >= MAX_REPAIRED * dark.numel():
+    is_background = low != 0 and bool((values[dark] == low).all())  # 0 is one that other steps know
+    if count >= MAX_REPAIRED * dark.numel() and not is_background:
         return image
     darkest = values[~dark].min().item()
     logger.warning("%s: %d voxels are far below all others, down to %g; they are set to %g.", name, count, low, darkest)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 
+from monai_mamba.data.other_scans import doubts_by_name
 from monai_mamba.errors import InputError
 from monai_mamba.files import read_tsv
 from monai_mamba.grids import (
@@ -74,7 +76,8 @@ class RestoreLabelsd(EachEntryTransform):
         `soft_volumes`, its volume in cubic millimeters from the probabilities, and `expected_dsc`, 0..1: the Dice
         coefficient of the label map with a truth of which the probabilities are right, times the factor of its
         structure, at most 1; NaN where the structure is in neither, or has no factor. It falls where the network
-        hesitates; a network can also be surely wrong. `doubts` says which structures are cut off, see `cut_off`.
+        hesitates; a network can also be surely wrong. `doubts` says which structures are cut off, see `cut_off`, and
+        what name and header say of the scan, see `doubts_by_name`.
 
         Raises:
             InputError: the number of channels is not that of the label table.
@@ -121,28 +124,34 @@ class RestoreLabelsd(EachEntryTransform):
             else np.nan
             for label, size in sizes.items()
         }
-        cut = cut_off(ids, self.table)
+        cut = cut_off(ids, self.table, meta.get("seen"))
         named = ", ".join(cut[:NAMED]) + (f" and {len(cut) - NAMED} more" if len(cut) > NAMED else "")
-        meta["doubts"] = f"cut off by the border of the image, so that volumes are too small: {named}" if cut else ""
+        doubts = [f"cut off by the border of the image, so that volumes are too small: {named}"] if cut else []
+        meta["doubts"] = "; ".join(doubts + doubts_by_name(meta))
         return MetaTensor(torch.from_numpy(ids)[None], meta=meta)
 
 
-def cut_off(ids: np.ndarray, table: LabelTable) -> list[str]:
+def cut_off(ids: np.ndarray, table: LabelTable, seen: Sequence[Sequence[int]] | None = None) -> list[str]:
     """Names of the structures in a label map `(H, W, D)` that the border of the image cuts off.
 
     Those of which a slice at the border has more than a quarter of the voxels of their largest one: the rounded end of
-    one in an image that was cropped closely has fewer.
+    one in an image that was cropped closely has fewer. The border is that of the part that was `seen`, see
+    `CheckImaged`; None is the whole image.
     """
     boxes = label_boxes(ids)
-    return [entry.name for entry in table.structures if entry.id in boxes and _is_cut(ids, entry.id, boxes[entry.id])]
+    ends = [(0, size) for size in ids.shape] if seen is None else [tuple(map(int, pair)) for pair in seen]
+    return [
+        entry.name
+        for entry in table.structures
+        if entry.id in boxes and _is_cut(ids[boxes[entry.id]] == entry.id, boxes[entry.id], ends)
+    ]
 
 
-def _is_cut(ids: np.ndarray, label: int, box: Box) -> bool:
-    for axis, (part, size) in enumerate(zip(box, ids.shape, strict=True)):
-        if part.start == 0 or part.stop == size:
-            slices = (ids[box] == label).sum(axis=tuple({0, 1, 2} - {axis}))
-            ends = slices[0] * (part.start == 0), slices[-1] * (part.stop == size)
-            if max(ends) > LARGEST_END * slices.max():
+def _is_cut(structure: np.ndarray, box: Box, ends: Sequence[tuple[int, int]]) -> bool:
+    for axis, (part, (start, stop)) in enumerate(zip(box, ends, strict=True)):
+        if at_border := [index - part.start for index in (start, stop - 1) if part.start <= index < part.stop]:
+            slices = structure.sum(axis=tuple({0, 1, 2} - {axis}))
+            if slices[at_border].max() > LARGEST_END * slices.max():
                 return True
     return False
 

@@ -176,6 +176,38 @@ def test_training_resumes_and_its_weights_fit(dataset, tmp_path):
     bundle.parser.get_parsed_content("network_def").load_state_dict(weights)
 
 
+def test_weights_trained_at_another_voxel_size_are_refused(dataset, tmp_path):
+    run("train.json", dataset_dir=str(dataset), output_dir=str(tmp_path), epochs=1, val_fraction=0)
+    trained, shipped = tmp_path / "model.pt", CONFIGS.parent / "models" / "model.pt"
+    evaluation = {"dataset_dir": str(dataset), "weights": str(trained), "pixdim": [2.0] * 3}
+    inference = {"input": str(dataset), "weights": str(trained), "device": "cpu", "network_def": NETWORK}
+    own = {"input": str(dataset), "weights": str(shipped), "device": "cpu", "pixdim": [1.0] * 3}
+    runs = {
+        "trained with --pixdim [1.0, 1.0, 1.0], and this run has [2.0, 2.0, 2.0]": [
+            lambda: run("train.json", "evaluate.json", **evaluation, output_dir=str(tmp_path / "scores")),
+            lambda: run_inference(**inference, output_dir=str(tmp_path / "out")),
+        ],
+        "trained with --pixdim [2.0, 2.0, 2.0], and this run has [1.0, 1.0, 1.0]": [
+            lambda: run_inference(**own, output_dir=str(tmp_path / "out")),
+        ],
+    }
+    for text, commands in runs.items():
+        for command in commands:
+            with pytest.raises((RuntimeError, WeightsError)) as caught:
+                command()
+            assert isinstance(error := root_cause(caught.value), WeightsError)
+            assert text in str(error)
+    assert not list(tmp_path.glob("out/**/*_dseg.nii.gz"))
+    run_inference(**{**inference, "pixdim": [1.0] * 3, "roi_size": [32] * 3}, output_dir=str(tmp_path / "out"))
+    assert len(list(tmp_path.glob("out/**/*_dseg.nii.gz"))) == 2
+
+
+def run_inference(**options: object) -> None:
+    bundle = workflow("inference.json", progress=False, **options)
+    bundle.initialize()
+    bundle.run()
+
+
 @pytest.mark.usefixtures("bfloat16")
 def test_a_training_that_was_stopped_equals_one_that_was_not(dataset, tmp_path):
     options = {**OPTIONS, "dataset_dir": str(dataset), "num_workers": 1, "epochs": 4, "val_interval": 4}

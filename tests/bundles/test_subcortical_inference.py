@@ -91,6 +91,48 @@ def parser() -> ConfigParser:
     return config
 
 
+def doubts_of(table: Path) -> str:
+    return read_volumes(table)[LEFT].get("doubts", "")
+
+
+def test_scans_in_the_space_of_a_template_are_doubtful(tmp_path, weights, caplog):
+    """Not those in another space of the person."""
+    affine = centered_affine(SHAPES["a"], np.eye(3))
+    for name, code in {"a_space-MNI152NLin2009cAsym_desc-preproc_T1w": 1, "b_space-T1w_T1w": 1, "c_T1w": 4}.items():
+        image = nib.Nifti1Image(make_head(SHAPES["a"], affine)[0], affine)
+        image.set_sform(affine, code)
+        (tmp_path / "in").mkdir(exist_ok=True)
+        nib.save(image, tmp_path / "in" / f"{name}.nii.gz")
+    run(tmp_path / "in", tmp_path / "out", weights)
+    found = {path.name[0]: doubts_of(path) for path in (tmp_path / "out").glob("*_volumes.tsv")}
+    scaled = ": if it was scaled to that, volumes are not the person's"
+    assert found == {
+        "a": f"by its name (space-MNI152NLin2009cAsym) in the space of a template{scaled}",
+        "b": "",
+        "c": f"by its header in the space of a template (MNI152){scaled}",
+    }
+    assert found["c"] in caplog.text
+
+
+def test_what_was_not_scanned_and_filled_up_cuts_structures_off(tmp_path, weights):
+    """A whole head, one that ends within its left structure, and that one in a larger image of air."""
+    shape, air = SHAPES["a"], [(6, 6)] * 3
+    affine = centered_affine(shape, np.eye(3))
+    head, labels = make_head(shape, affine)
+    head += np.random.default_rng(0).uniform(0, 5, shape).astype(np.float32)
+    last = np.argwhere(labels == LEFT).mean(axis=0).astype(int)[2]
+    for name, image in {
+        "whole": np.pad(head, air),
+        "cut": head[..., last:],
+        "filled": np.pad(head[..., last:], air),
+    }.items():
+        nib.save(nib.Nifti1Image(image, affine), tmp_path / f"{name}.nii.gz")
+        run(tmp_path / f"{name}.nii.gz", tmp_path, weights)
+    cut = "cut off by the border of the image, so that volumes are too small: Left-Hippocampus"
+    found = {name: doubts_of(tmp_path / f"{name}_desc-subcortical_volumes.tsv") for name in ("whole", "cut", "filled")}
+    assert found == {"whole": "", "cut": cut, "filled": cut}
+
+
 def test_labels_agree_in_all_48_orientations(tmp_path, parser):
     shape = (42, 47, 40)  # odd and even, all different
     network, path = IntensityNetwork(), tmp_path / "scan.nii"

@@ -137,6 +137,15 @@ def test_labeled_cases_know_persons_and_grids(tmp_path):
         find_labeled_cases(str(tmp_path / "unlabeled"), "brats2023")
 
 
+@pytest.mark.parametrize(("convention", "warned"), [("brats2023", True), ("brats_msd", False)])
+def test_edema_within_the_core_is_warned_of(tmp_path, caplog, convention, warned):
+    """A case in the convention of the Decathlon, without its `dataset.json`."""
+    save_case(tmp_path, "a", label=True, convention={1: 2, 2: 1, 3: 3})
+    find_labeled_cases(str(tmp_path), convention)
+    said = "label 1 (Necrotic tumor core in brats2023) lies outside of label 2 (Peritumoral edema)"
+    assert (said in caplog.text) == warned == ("label_convention" in caplog.text)
+
+
 def test_predictions_beside_the_scans_are_no_reference(tmp_path):
     save_case(tmp_path / "sub-1" / "anat", "sub-1", "bids")
     (case,) = find_cases(str(tmp_path), str(tmp_path), "tumor")

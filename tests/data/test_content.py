@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import nibabel as nib
 import numpy as np
+import pytest
 
 from monai_mamba.data.content import may_be_labels_of, other_than_scan
 
@@ -28,3 +29,11 @@ def test_labels_belong_to_scans_on_their_grid(tmp_path):
     assert not may_be_labels_of(labels, [far])
     (tmp_path / "damaged.nii").touch()
     assert may_be_labels_of(tmp_path / "damaged.nii", [far])
+
+
+@pytest.mark.filterwarnings("error")
+def test_complex_voxels_are_no_labels(tmp_path):
+    labels = np.zeros((12, 12, 12), np.complex64)
+    labels[3:9, 3:9, 3:9] = 17
+    nib.save(nib.Nifti1Image(labels, np.eye(4)), tmp_path / "a.nii.gz")
+    assert other_than_scan(tmp_path / "a.nii.gz") is None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 
 import monai_mamba
@@ -89,6 +91,18 @@ def test_what_is_no_finite_number_is_no_pass_and_no_limit(tmp_path, number):
     path.write_text("\t".join(COLUMNS) + f"\nCSF\t0\t{number}\t1\t0.5\n")
     with pytest.raises(InputError, match=f"not a table of limits \\({number} is not a finite number\\)"):
         QualityLimits.load(path)
+
+
+@pytest.mark.parametrize(("voxel_mm", "grade"), [(1.0, "pass"), (1.25, "look"), (0.8, "look")])
+def test_a_head_of_another_size_is_to_be_looked_at(tmp_path, voxel_mm, grade):
+    """FreeSurfer's labels of the scan that ships, as if its voxels of 1 mm were larger or smaller by the header."""
+    labels = Path(monai_mamba.bundle_root("subcortical"), "sample_data", "sub-0001_desc-aseg_dseg.nii.gz")
+    counts = np.bincount(np.asarray(nib.load(labels).dataobj).astype(int).ravel(), minlength=100)
+    structures = LabelTable.load("subcortical").structures
+    rows = {entry.name: (counts[entry.id] * voxel_mm**3, "0.9") for entry in structures}
+    quality = shipped("subcortical").rate(table(tmp_path, rows))
+    assert quality.grade == grade
+    assert ("times their usual volume: check the voxel size" in quality.reason) == (grade == "look")
 
 
 def shipped(bundle: str) -> QualityLimits:

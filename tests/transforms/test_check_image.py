@@ -35,7 +35,21 @@ def test_a_few_voxels_far_below_all_others_are_clipped(values, caplog):
     assert expected in caplog.text
 
 
-@pytest.mark.parametrize("values", [[32767.0] * 70, [-32768.0] * 4000])
+def test_a_background_far_below_all_others_is_clipped(caplog):
+    """A third of the gray values are those of the head, and else the head would have a few of them only."""
+    head = image_of()
+    found = CheckImaged("image")({"image": head.masked_fill(head == 0, -2000.0)})["image"]
+    assert torch.equal(found.as_tensor(), head.as_tensor().clamp(min=1.0))
+    assert "scan.nii: 7000 voxels are far below all others, down to -2000; they are set to 1." in caplog.text
+
+
+def test_a_background_of_0_stays():
+    """By which the tumor bundle knows the brain."""
+    brain = image_of() + 2000.0 * (image_of() > 0)
+    assert torch.equal(CheckImaged("image")({"image": brain})["image"].as_tensor(), brain.as_tensor())
+
+
+@pytest.mark.parametrize("values", [[32767.0] * 70, [-32768.0, -32767.0] * 2000])
 def test_other_gray_values_stay_as_they_are(values):
     """Bright voxels may be a lesion, and many are no outliers."""
     found = CheckImaged("image")({"image": image_of(*values)})["image"]
