@@ -87,7 +87,7 @@ def test_training_is_continued_where_it_stopped_and_validates_on_the_fold(datase
     workflow(dataset, tmp_path, epochs=2).run()
     second = checkpoint(tmp_path)
     assert second["trainer"] == {"epoch": 2, "iteration": 4}
-    assert second["optimizer"]["state"][0]["step"] == 4
+    assert {state["step"] for state in second["optimizer"]["state"].values() if "step" in state} == {4}
     assert any(not torch.equal(first["network"][name], second["network"][name]) for name in first["network"])
     weights = torch.load(tmp_path / "model.pt", weights_only=True)
     assert all(torch.equal(weights[name], second["ema"][name]) for name in weights)
